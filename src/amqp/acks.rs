@@ -1,0 +1,56 @@
+//! Acks, coalesced where that is safe. Pure.
+//!
+//! `multiple` acks everything up to a tag, so it may only be used up to the first delivery of the
+//! channel that is not settled; what is settled beyond that is acked one by one.
+
+use std::collections::BTreeSet;
+
+/// The deliveries of one channel that wait for their ack.
+#[derive(Debug, Default)]
+pub struct Acks {
+    /// Every tag up to here is acked.
+    acked_to: u64,
+    /// Tags beyond it that were acked one by one.
+    acked: BTreeSet<u64>,
+    /// Settled, to be acked next.
+    settled: BTreeSet<u64>,
+}
+
+/// One `basic.ack`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ack {
+    pub tag: u64,
+    pub multiple: bool,
+}
+
+impl Acks {
+    pub fn settle(&mut self, tag: u64) {
+        self.settled.insert(tag);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.settled.is_empty()
+    }
+
+    /// The acks to send now; each settled tag is covered exactly once.
+    pub fn take(&mut self) -> Vec<Ack> {
+        let mut acks = Vec::new();
+        // RabbitMQ refuses a tag that is acked already (406), so a run ends at a fresh one
+        let mut end_of_run = None;
+        loop {
+            let next = self.acked_to + 1;
+            if self.settled.remove(&next) {
+                end_of_run = Some(next);
+            } else if !self.acked.remove(&next) {
+                break;
+            }
+            self.acked_to = next;
+        }
+        acks.extend(end_of_run.map(|tag| Ack { tag, multiple: true }));
+        for tag in std::mem::take(&mut self.settled) {
+            self.acked.insert(tag);
+            acks.push(Ack { tag, multiple: false });
+        }
+        acks
+    }
+}

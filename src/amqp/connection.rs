@@ -1,0 +1,143 @@
+//! A connection to one of the configured nodes, built from scratch each time: lapin's automatic
+//! recovery is not used, so that nothing of a lost connection survives in the new one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::uri::AMQPUri;
+use lapin::{ConnectionBuilder, ConnectionProperties, Event};
+
+use super::{AmqpError, Publisher};
+use crate::config::{Broker, Uri};
+
+pub struct Connection {
+    connection: lapin::Connection,
+    /// `amqp://user:***@host:port/vhost`, for logs.
+    address: String,
+}
+
+impl Connection {
+    /// Connects to the first node that answers. `name` is what the management UI shows.
+    ///
+    /// Errors: the last node's, each with the address and without the password.
+    pub async fn open(broker: &Broker, name: &str) -> Result<Self, AmqpError> {
+        let tls = tls(broker).await?;
+        let mut failed = AmqpError::Unreachable("broker.uri is empty".into());
+        for uri in &broker.uri {
+            match Self::open_node(broker, uri, name, tls.clone()).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    async fn open_node(broker: &Broker, uri: &Uri, name: &str, tls: OwnedTLSConfig) -> Result<Self, AmqpError> {
+        let address = uri.to_string();
+        let invalid = |problem| AmqpError::InvalidUri { address: address.clone(), problem };
+        let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
+        parsed.query.heartbeat = Some(broker.heartbeat.as_secs() as u16);
+        let runtime = lapin::runtime::default_runtime().map_err(AmqpError::from)?;
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let builder = ConnectionBuilder::new_with_runtime(runtime)
+            .with_uri(parsed)
+            .with_properties(properties)
+            .with_tls_config(tls);
+        let timed_out = || AmqpError::HandshakeTimedOut {
+            address: address.clone(),
+            seconds: broker.connect_timeout.as_secs(),
+        };
+        let connected = tokio::time::timeout(broker.connect_timeout, builder.connect()).await;
+        match connected.map_err(|_| timed_out())? {
+            Ok(connection) => Ok(Self { connection, address }),
+            Err(error) => Err(explain(error.into(), &address)),
+        }
+    }
+
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(super) async fn channel(&self) -> Result<lapin::Channel, AmqpError> {
+        Ok(self.connection.create_channel().await?)
+    }
+
+    /// A channel in confirm mode.
+    pub async fn publisher<T>(&self) -> Result<Publisher<T>, AmqpError> {
+        let channel = self.channel().await?;
+        channel.confirm_select(<_>::default()).await?;
+        Ok(Publisher::new(channel))
+    }
+
+    /// The largest frame, in bytes: a message's properties and headers must fit one.
+    pub fn frame_max_bytes(&self) -> usize {
+        match self.connection.configuration().frame_max() {
+            0 => usize::MAX,
+            bytes => bytes as usize,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    /// Whether an alarm of the broker stops publishes: <https://www.rabbitmq.com/docs/connection-blocked>.
+    pub fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Resolves with the reason once the connection is lost.
+    pub async fn lost(&self) -> AmqpError {
+        let mut events = std::pin::pin!(self.connection.events_listener());
+        while self.is_open() {
+            let event = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
+            if let Ok(Some(Event::Error(error))) = event
+                && !self.is_open()
+            {
+                return error.into();
+            }
+        }
+        AmqpError::Lost("it was closed".into())
+    }
+
+    /// Closes in order. Never fails: a connection that cannot be closed is gone.
+    pub async fn close(&self) {
+        if self.is_open() {
+            let _ = self.connection.close(200, "done".into()).await;
+        }
+    }
+}
+
+async fn tls(broker: &Broker) -> Result<OwnedTLSConfig, AmqpError> {
+    let cert_chain = match &broker.ca_file {
+        Some(file) => Some(String::from_utf8_lossy(&read(file).await?).into_owned()),
+        None => None,
+    };
+    let identity = match (&broker.cert_file, &broker.key_file) {
+        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 { pem: read(cert).await?, key: read(key).await? }),
+        _ => None,
+    };
+    Ok(OwnedTLSConfig { identity, cert_chain })
+}
+
+async fn read(file: &Path) -> Result<Vec<u8>, AmqpError> {
+    let unreadable = |problem: std::io::Error| AmqpError::UnreadableFile {
+        file: file.display().to_string(),
+        problem: problem.to_string(),
+    };
+    tokio::fs::read(file).await.map_err(unreadable)
+}
+
+/// Names the node and says what to look at for the usual refusals.
+fn explain(error: AmqpError, address: &str) -> AmqpError {
+    match error {
+        AmqpError::Closed { code: 403, text } => {
+            AmqpError::Closed { code: 403, text: format!("{text} (at {address}: check user name and password)") }
+        }
+        AmqpError::Closed { code, text } => AmqpError::Closed { code, text: format!("{text} (at {address})") },
+        AmqpError::Lost(problem) => AmqpError::Unreachable(format!("{address}: {problem}")),
+        other => other,
+    }
+}

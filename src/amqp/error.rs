@@ -1,0 +1,52 @@
+//! What can go wrong between us and a broker, in sentences that say what to do.
+
+use lapin::ErrorKind;
+
+use super::window::Closed;
+
+#[derive(Debug, thiserror::Error)]
+pub enum AmqpError {
+    #[error("no RabbitMQ could be reached: {0}")]
+    Unreachable(String),
+    #[error("{address} did not finish the AMQP handshake within {seconds} s")]
+    HandshakeTimedOut { address: String, seconds: u64 },
+    #[error("{address} is no AMQP address: {problem}")]
+    InvalidUri { address: String, problem: String },
+    #[error("cannot read {file}: {problem}")]
+    UnreadableFile { file: String, problem: String },
+    /// RabbitMQ closed the channel or the connection and said why.
+    #[error("RabbitMQ answered {code} {text}")]
+    Closed { code: u16, text: String },
+    #[error("the connection to RabbitMQ was lost: {0}")]
+    Lost(String),
+}
+
+impl AmqpError {
+    /// The AMQP reply code, if the broker gave one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            AmqpError::Closed { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+impl From<lapin::Error> for AmqpError {
+    fn from(error: lapin::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ProtocolError(amqp) => {
+                AmqpError::Closed { code: amqp.get_id(), text: amqp.get_message().to_string() }
+            }
+            _ => AmqpError::Lost(error.to_string()),
+        }
+    }
+}
+
+impl From<&lapin::Error> for Closed {
+    fn from(error: &lapin::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ProtocolError(amqp) => Closed { code: amqp.get_id(), text: amqp.get_message().to_string() },
+            _ => Closed { code: 0, text: error.to_string() },
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Act: the only code that speaks AMQP 0-9-1. Everything goes in and out as values of
+//! [`crate::message`] and [`crate::topology`].
+
+pub mod acks;
+pub mod connection;
+pub mod consumer;
+pub mod declare;
+pub mod error;
+pub mod passive;
+mod properties;
+pub mod publisher;
+pub mod window;
+
+pub use acks::Acks;
+pub use connection::Connection;
+pub use consumer::{Consumer, Delivered};
+pub use error::AmqpError;
+pub use publisher::Publisher;
+pub use window::{Closed, Outcome};

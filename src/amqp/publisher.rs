@@ -1,0 +1,197 @@
+//! A channel in confirm mode that keeps many publishes outstanding and tells what became of each.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use lapin::options::BasicPublishOptions;
+use lapin::Confirmation;
+
+use super::properties::to_client;
+use super::window::{Closed, Confirm, Outcome, Return, Sequence, Window};
+use crate::message::{Headers, Message, as_text};
+use crate::schedule::stamp;
+
+/// Publishes with `mandatory` and a confirm; `T` is what the caller wants back with the outcome.
+///
+/// Nothing is awaited on publish: [`Publisher::len`] is the caller's brake. Which return belongs to
+/// which publish is told by the message's id header, never by where lapin attached it: see `window`.
+pub struct Publisher<T> {
+    channel: lapin::Channel,
+    next: Sequence,
+    window: Window,
+    pending: HashMap<Sequence, Pending<T>>,
+    /// Ids of what is outstanding, to find the publish of a return.
+    ids: BTreeSet<(String, Sequence)>,
+    ready: Vec<(Sequence, Confirm)>,
+    arrivals: Arc<Arrivals>,
+}
+
+struct Pending<T> {
+    /// None once the caller stopped waiting for it.
+    ticket: Option<T>,
+    id: String,
+    since: Instant,
+    /// Publish, then confirm; resolves in lapin's I/O thread.
+    confirm: Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>,
+}
+
+/// Which confirms have something new. Filled by lapin's I/O thread in the order in which it handled
+/// the broker's frames, which is what [`Window::resolved`] reasons about.
+#[derive(Default)]
+struct Arrivals {
+    woken: Mutex<Vec<Sequence>>,
+    task: AtomicWaker,
+}
+
+struct Slot {
+    sequence: Sequence,
+    arrivals: Arc<Arrivals>,
+}
+
+impl Wake for Slot {
+    fn wake(self: Arc<Self>) {
+        self.arrivals.woken.lock().expect("no panic while noting a wake").push(self.sequence);
+        self.arrivals.task.wake();
+    }
+}
+
+impl<T> Publisher<T> {
+    /// Takes over a channel that is in confirm mode and used for nothing else.
+    pub(super) fn new(channel: lapin::Channel) -> Self {
+        Self {
+            channel,
+            next: 1,
+            window: Window::default(),
+            pending: HashMap::new(),
+            ids: BTreeSet::new(),
+            ready: Vec::new(),
+            arrivals: Arc::default(),
+        }
+    }
+
+    /// Publishes without waiting. The outcome comes from [`Publisher::settled`].
+    pub fn publish(&mut self, message: Message, ticket: T) {
+        let sequence = self.next;
+        self.next += 1;
+        let Message { exchange, routing_key, properties, body } = message;
+        let id = identity(&properties.headers).or(properties.message_id.as_ref().map(|id| id.as_str()));
+        let id = id.unwrap_or_default().to_owned();
+        let channel = self.channel.clone();
+        let properties = to_client(properties);
+        let confirm = Box::pin(async move {
+            let confirm = {
+                let body = body; // not needed once it is written
+                let options = BasicPublishOptions { mandatory: true, immediate: false };
+                channel.basic_publish(exchange.into(), routing_key.into(), options, &body, properties).await?
+            };
+            confirm.await
+        });
+        self.window.published(sequence);
+        self.ids.insert((id.clone(), sequence));
+        self.pending.insert(sequence, Pending { ticket: Some(ticket), id, since: Instant::now(), confirm });
+        // polled at once, because the first poll hands the frames to lapin: publishes keep their order
+        self.poll_confirm(sequence);
+        if !self.ready.is_empty() {
+            self.arrivals.task.wake();
+        }
+    }
+
+    /// Waits until at least one publish is settled. Cancel safe; never ready while none is outstanding.
+    pub async fn settled(&mut self) -> Vec<(T, Outcome)> {
+        poll_fn(|context| self.poll_settled(context)).await
+    }
+
+    /// [`Publisher::settled`] for those who wait for several publishers at once.
+    pub fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<Vec<(T, Outcome)>> {
+        self.arrivals.task.register(context.waker());
+        // until empty, so that all that lapin handled before a confirm seen here is seen here too
+        loop {
+            let woken = std::mem::take(&mut *self.arrivals.woken.lock().expect("no panic while noting a wake"));
+            if woken.is_empty() {
+                break;
+            }
+            woken.into_iter().for_each(|sequence| self.poll_confirm(sequence));
+        }
+        if self.ready.is_empty() {
+            return Poll::Pending;
+        }
+        let settled = self.window.resolved(std::mem::take(&mut self.ready));
+        let settled: Vec<_> = settled.into_iter().filter_map(|(sequence, outcome)| self.take(sequence, outcome)).collect();
+        if settled.is_empty() { Poll::Pending } else { Poll::Ready(settled) }
+    }
+
+    fn poll_confirm(&mut self, sequence: Sequence) {
+        let Some(pending) = self.pending.get_mut(&sequence) else { return };
+        let waker = Waker::from(Arc::new(Slot { sequence, arrivals: self.arrivals.clone() }));
+        let Poll::Ready(result) = pending.confirm.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
+        // polled no more, but its ticket stays until the window has settled it
+        pending.confirm = Box::pin(std::future::pending());
+        let confirm = match result {
+            Ok(Confirmation::Ack(returned)) => Confirm::Ack(returned.map(|message| self.returned(&message))),
+            Ok(Confirmation::Nack(returned)) => Confirm::Nack(returned.map(|message| self.returned(&message))),
+            Ok(Confirmation::NotRequested) => unreachable!("the channel is in confirm mode"),
+            Err(error) => Confirm::Failed(Closed::from(&error)),
+        };
+        self.ready.push((sequence, confirm));
+    }
+
+    /// Finds the publish of a return: the oldest outstanding one with its id, as returns keep order.
+    fn returned(&mut self, message: &lapin::message::BasicReturnMessage) -> Return {
+        let headers = message.delivery.properties.headers().as_ref().map(|table| table.inner());
+        let id = headers.and_then(identity).or(message.delivery.properties.message_id().as_ref().map(|id| id.as_str()));
+        let from = (id.unwrap_or_default().to_owned(), 0);
+        let found = self.ids.range(from.clone()..).next().filter(|(id, _)| *id == from.0).cloned();
+        if let Some(found) = &found {
+            self.ids.remove(found);
+        }
+        Return {
+            sequence: found.map(|(_, sequence)| sequence),
+            code: message.reply_code,
+            text: message.reply_text.to_string(),
+        }
+    }
+
+    fn take(&mut self, sequence: Sequence, outcome: Outcome) -> Option<(T, Outcome)> {
+        let pending = self.pending.remove(&sequence)?;
+        self.ids.remove(&(pending.id, sequence));
+        pending.ticket.map(|ticket| (ticket, outcome))
+    }
+
+    /// Gives back the tickets of publishes made before `before` that are still not settled. A late
+    /// confirm of theirs is ignored.
+    pub fn overdue(&mut self, before: Instant) -> Vec<T> {
+        let late = self.pending.values_mut().filter(|pending| pending.since < before);
+        late.filter_map(|pending| pending.ticket.take()).collect()
+    }
+
+    /// Publishes outstanding.
+    pub fn len(&self) -> usize {
+        self.window.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.window.is_empty()
+    }
+
+    /// Whether the channel still takes publishes.
+    pub fn is_open(&self) -> bool {
+        self.channel.status().connected()
+    }
+
+    /// Closes the channel in order, if it is still open.
+    pub async fn close(self) {
+        if self.is_open() {
+            // a channel that fails to close is gone with its connection
+            let _ = self.channel.close(200, "done".into()).await;
+        }
+    }
+}
+
+fn identity(headers: &Headers) -> Option<&str> {
+    headers.get(stamp::ID).and_then(as_text)
+}

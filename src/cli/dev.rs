@@ -1,0 +1,98 @@
+//! `dormouse dev`: a private broker and a worker, for a developer, the demo and the tests.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure, Options, run};
+use crate::dev::{Installation, Node, NodeOptions};
+use crate::{http, worker};
+
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Folder for the broker's data; kept, so that the next run finds it again.
+    #[arg(long, default_value = ".dormouse/dev", value_name = "FOLDER")]
+    directory: PathBuf,
+    /// Root folder of another RabbitMQ, as scripts/get-rabbitmq.sh makes them.
+    #[arg(long, value_name = "FOLDER")]
+    broker: Option<PathBuf>,
+    /// Only the broker.
+    #[arg(long)]
+    no_worker: bool,
+    /// Run this command with DORMOUSE_URI and DORMOUSE_MANAGEMENT_URI set, end with it, and exit with
+    /// its code.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Dev {
+    pub async fn run(self, options: &Options) -> Result<Exit, Failure> {
+        let mut config = options.load()?;
+        run::log(&config.log)?;
+        let failed = |error: crate::dev::NodeError| Failure::failed(error.to_string());
+        let installation = Installation::find(self.broker.as_deref()).map_err(failed)?;
+        let stop = run::stop_on_signal()?;
+        eprintln!("starting a private RabbitMQ {} in {} …", installation.version(), self.directory.display());
+        let mut node = tokio::select! {
+            started = Node::start(&installation, NodeOptions::new(&self.directory)) => started.map_err(failed)?,
+            () = stop.cancelled() => return Ok(Exit::Done),
+        };
+        config.broker.uri = vec![crate::config::Uri::new(node.amqp_uri())];
+        config.broker.management_uri = Some(crate::config::Uri::new(node.management_uri()));
+        let ended = if self.command.is_empty() {
+            self.play(config, &node, stop).await
+        } else {
+            self.run_command(&node, stop).await
+        };
+        node.stop().await.map_err(failed)?;
+        ended
+    }
+
+    async fn play(&self, config: crate::config::Config, node: &Node, stop: CancellationToken) -> Result<Exit, Failure> {
+        let config_uri = node.amqp_uri();
+        println!();
+        println!("  AMQP           {config_uri}");
+        println!("  management UI  {}   (guest / guest)", node.management_uri().replace("guest:guest@", ""));
+        if let Some(address) = config.http.listen.filter(|_| !self.no_worker) {
+            println!("  worker         http://{address}/metrics");
+        }
+        println!();
+        println!("  Try, in another terminal:");
+        println!("  dormouse publish --uri {config_uri} --delay 3s --to hello 'good morning'");
+        println!();
+        println!("  Ctrl-C ends both.");
+        println!();
+        if self.no_worker {
+            stop.cancelled().await;
+            return Ok(Exit::Done);
+        }
+        let health = worker::Health::default();
+        let server = http::serve(config.http.listen, health.clone()).await?;
+        let ended = worker::run(config, worker::Clock::default(), health, stop).await;
+        server.abort();
+        ended?;
+        Ok(Exit::Done)
+    }
+
+    async fn run_command(&self, node: &Node, stop: CancellationToken) -> Result<Exit, Failure> {
+        let [program, arguments @ ..] = self.command.as_slice() else { unreachable!("the caller looked") };
+        let mut child = tokio::process::Command::new(program)
+            .args(arguments)
+            .env("DORMOUSE_URI", node.amqp_uri())
+            .env("DORMOUSE_MANAGEMENT_URI", node.management_uri())
+            .stdin(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| Failure::failed(format!("cannot run {program}: {error}")))?;
+        let status = tokio::select! {
+            status = child.wait() => status?,
+            () = stop.cancelled() => {
+                // the terminal sent it the signal too; give it the time to end in order
+                child.wait().await?
+            }
+        };
+        if status.success() { Ok(Exit::Done) } else { Err(Failure::failed(format!("{program} ended with {status}"))) }
+    }
+}

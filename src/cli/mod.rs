@@ -1,0 +1,103 @@
+//! `dormouse NOUN VERB`: tables for people, `-o json` for programs, exit codes as a contract.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::{Config, Sources};
+
+mod dev;
+mod exit;
+mod publish;
+mod run;
+
+pub use exit::{Exit, Failure};
+
+/// Delayed delivery for RabbitMQ.
+#[derive(Debug, Parser)]
+#[command(name = "dormouse", version, max_term_width = 80, after_help = exit::CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Configuration file (TOML).
+    #[arg(long, short, global = true, env = "DORMOUSE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The broker, or the nodes of a cluster: amqp[s]://user:password@host:port/vhost[,…].
+    #[arg(long, global = true, value_name = "URI")]
+    uri: Option<String>,
+    /// The management API; by default guessed from the AMQP address.
+    #[arg(long, global = true, value_name = "URI")]
+    management_uri: Option<String>,
+    /// Sets any configuration key, such as topology.unit=5s. May be repeated.
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// How to print results.
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a worker until SIGTERM or Ctrl-C.
+    Run,
+    /// Run a private broker and a worker to play with, until Ctrl-C.
+    Dev(dev::Dev),
+    /// Schedule a message from the shell.
+    Publish(publish::Publish),
+}
+
+/// Runs the command line and turns its result into an exit code.
+pub fn main() -> ExitCode {
+    let Cli { options, command } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::failed(format!("cannot start: {error}")).report(),
+    };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Run => run::run(options.load()?).await,
+            Command::Dev(dev) => dev.run(&options).await,
+            Command::Publish(publish) => publish.run(options.load()?).await,
+        }
+    });
+    // a blocked read of standard input must not keep the process
+    runtime.shutdown_background();
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+impl Options {
+    /// Defaults, file, environment and flags as one checked configuration.
+    pub fn load(&self) -> Result<Config, Failure> {
+        let mut overrides = Vec::new();
+        for setting in &self.settings {
+            let (key, value) = setting
+                .split_once('=')
+                .ok_or_else(|| Failure::usage(format!("--set {setting}: write it as KEY=VALUE")))?;
+            overrides.push((key.to_owned(), value.to_owned()));
+        }
+        overrides.extend(self.uri.iter().map(|uri| ("broker.uri".to_owned(), uri.clone())));
+        overrides.extend(self.management_uri.iter().map(|uri| ("broker.management_uri".to_owned(), uri.clone())));
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let sources = Sources { file: self.config.clone(), environment, overrides };
+        Config::load(sources).map_err(|faults| Failure::usage(faults.to_string()))
+    }
+}

@@ -1,0 +1,57 @@
+//! `dormouse run`: a worker as a service.
+
+use std::io::IsTerminal;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{Exit, Failure};
+use crate::config::{Config, Log, LogFormat};
+use crate::{http, worker};
+
+pub async fn run(config: Config) -> Result<Exit, Failure> {
+    log(&config.log)?;
+    let stop = stop_on_signal()?;
+    let health = worker::Health::default();
+    let (server, clock) = (http::serve(config.http.listen, health.clone()).await?, worker::Clock::default());
+    let ended = worker::run(config, clock, health, stop).await;
+    server.abort();
+    ended?;
+    Ok(Exit::Done)
+}
+
+/// Logs to standard error. The client library logs bodies of returned messages as warnings, so only
+/// its errors pass.
+pub fn log(log: &Log) -> Result<(), Failure> {
+    let filter = format!("lapin=error,{}", log.filter);
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| Failure::usage(format!("log.filter: {error}")))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let installed = match log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    installed.map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// Cancelled by the first SIGTERM or SIGINT; a second one ends the process.
+pub fn stop_on_signal() -> Result<CancellationToken, Failure> {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    // lives as long as the process, and holds nothing
+    tokio::task::spawn(async move {
+        let mut signals = 0;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            signals += 1;
+            stopped.cancel();
+            if signals > 1 {
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,346 @@
+//! In: a configuration. Out: every rule it breaks, those between keys included.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use super::fault::Fault;
+use super::keys::{Field, KEYS, Key};
+use super::{Config, Uri, keys, read, show, words};
+
+/// A broken rule and the keys it was judged by.
+pub(super) struct Broken {
+    pub fault: Fault,
+    pub involves: &'static [&'static str],
+    /// The fault shows the item of a list rather than the whole value.
+    pub of_an_item: bool,
+}
+
+/// RabbitMQ holds names as short strings.
+const NAME_BYTES: usize = 255;
+/// Leaves room for what we append, such as `.v1.level.3.12d3h`, in a name of 255 bytes.
+const NAMESPACE_BYTES: usize = 60;
+/// Each level queue costs the broker memory and a process, on every node of a quorum queue.
+const LEVEL_QUEUES: u64 = 1_000;
+
+impl Config {
+    /// Every rule this configuration breaks; none means it can be used. Looks whether the files it
+    /// names can be read, and does nothing else outside.
+    pub fn check(&self) -> Vec<Fault> {
+        broken(self).into_iter().map(|broken| broken.fault).collect()
+    }
+}
+
+/// How many level queues it takes to delay by anything up to `max_delay`: `radix - 1` for each level
+/// but the top one, which has only the digits that `max_delay` needs. Zero if there is no such layout.
+pub fn level_queue_count(unit: Duration, radix: u32, max_delay: Duration) -> u64 {
+    if unit.is_zero() || radix < 2 {
+        return 0;
+    }
+    let radix = u128::from(radix);
+    let mut top = max_delay.as_nanos() / unit.as_nanos();
+    let mut full_levels = 0;
+    while top >= radix {
+        top /= radix;
+        full_levels += 1;
+    }
+    u64::try_from(full_levels * (radix - 1) + top).unwrap_or(u64::MAX)
+}
+
+pub(super) fn broken(config: &Config) -> Vec<Broken> {
+    let mut rules = Rules { config, broken: Vec::new() };
+    rules.limits();
+    rules.uris();
+    rules.certificates();
+    rules.topology();
+    rules.delay_exchanges();
+    rules.targets();
+    rules.attempts();
+    rules.log();
+    let place = |broken: &Broken| KEYS.iter().position(|key| key.name == broken.fault.key);
+    rules.broken.sort_by_key(place);
+    rules.broken
+}
+
+struct Rules<'a> {
+    config: &'a Config,
+    broken: Vec<Broken>,
+}
+
+impl Rules<'_> {
+    fn fail(&mut self, involves: &'static [&'static str], problem: impl Into<String>) {
+        let value = keys::find(involves[0]).map(|key| read::cut(&show::value(key, self.config)));
+        self.push(involves, value, problem.into(), false);
+    }
+
+    fn fail_item(
+        &mut self,
+        involves: &'static [&'static str],
+        item: &str,
+        problem: impl Into<String>,
+    ) {
+        self.push(involves, Some(read::cut(&show::quoted(item))), problem.into(), true);
+    }
+
+    /// The first of the keys is the one to blame.
+    fn push(
+        &mut self,
+        involves: &'static [&'static str],
+        value: Option<String>,
+        problem: String,
+        of_an_item: bool,
+    ) {
+        let fault = Fault { key: involves[0].into(), value, origin: None, problem };
+        self.broken.push(Broken { fault, involves, of_an_item });
+    }
+
+    /// The limits that stand in the table of keys.
+    fn limits(&mut self) {
+        let mut config = self.config.clone();
+        for key in KEYS {
+            let allowed = match &key.field {
+                Field::Duration(at, limits) => limits.allow(*at(&mut config)),
+                Field::Whole { get, min, max, .. } => (min..=max).contains(&&get(&config)),
+                Field::Ratio(at, min, max) => (min..=max).contains(&&*at(&mut config)),
+                Field::Uris(at) => !at(&mut config).is_empty(),
+                Field::MaybeUri(_)
+                | Field::MaybeFile(_)
+                | Field::MaybeAddress(_)
+                | Field::Switch(_)
+                | Field::Choice { .. }
+                | Field::Text(..)
+                | Field::Texts(..)
+                | Field::DelayExchanges(_) => true,
+            };
+            if !allowed {
+                self.fail(std::slice::from_ref(&key.name), must(key));
+            }
+        }
+    }
+
+    fn uris(&mut self) {
+        let broker = &self.config.broker;
+        for uri in &broker.uri {
+            if let Some(problem) = uri.problem(["amqp", "amqps"]) {
+                self.fail_item(&["broker.uri"], &uri.to_string(), problem);
+            } else if uri.virtual_host().as_deref() == Some("") {
+                let problem = "names the empty virtual host; drop the last / or write /%2F";
+                self.fail_item(&["broker.uri"], &uri.to_string(), problem);
+            }
+        }
+        let hosts: BTreeSet<String> = broker.uri.iter().filter_map(Uri::virtual_host).collect();
+        if hosts.len() > 1 {
+            let hosts: Vec<String> =
+                hosts.iter().map(|host| read::cut(&show::quoted(host))).collect();
+            let problem = format!("all nodes must name one virtual host, not {}", hosts.join(", "));
+            self.fail(&["broker.uri"], problem);
+        }
+        if let Some(problem) =
+            broker.management_uri.as_ref().and_then(|uri| uri.problem(["http", "https"]))
+        {
+            self.fail(&["broker.management_uri"], problem);
+        }
+    }
+
+    fn certificates(&mut self) {
+        let broker = &self.config.broker;
+        let files: [(&'static [&'static str], _); 3] = [
+            (&["broker.ca_file"], &broker.ca_file),
+            (&["broker.cert_file"], &broker.cert_file),
+            (&["broker.key_file"], &broker.key_file),
+        ];
+        for (key, file) in files {
+            if let Some(problem) = file.as_deref().and_then(unreadable) {
+                self.fail(key, problem);
+            }
+        }
+        let amqps = broker.uri.iter().any(|uri| uri.scheme() == "amqps");
+        let https = broker.management_uri.as_ref().is_some_and(|uri| uri.scheme() == "https");
+        if broker.ca_file.is_some() && !amqps && !https {
+            self.fail(
+                &["broker.ca_file", "broker.uri", "broker.management_uri"],
+                "is of no use without an amqps:// or https:// URI",
+            );
+        }
+        match (&broker.cert_file, &broker.key_file) {
+            (Some(_), None) => {
+                self.fail(&["broker.cert_file", "broker.key_file"], "needs broker.key_file too");
+            }
+            (None, Some(_)) => {
+                self.fail(&["broker.key_file", "broker.cert_file"], "needs broker.cert_file too");
+            }
+            (Some(_), Some(_)) if !amqps => self.fail(
+                &["broker.cert_file", "broker.uri"],
+                "is of no use without an amqps:// URI in broker.uri",
+            ),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+    }
+
+    fn topology(&mut self) {
+        let topology = &self.config.topology;
+        let namespace = &topology.namespace;
+        let good = !namespace.is_empty()
+            && namespace.len() <= NAMESPACE_BYTES
+            && namespace.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            && !namespace.starts_with("amq.");
+        if !good && let Some(key) = keys::find("topology.namespace") {
+            self.fail(&["topology.namespace"], must(key));
+        }
+        if topology.max_delay < topology.unit {
+            let unit = words::duration(topology.unit);
+            self.fail(
+                &["topology.max_delay", "topology.unit"],
+                format!("must be at least topology.unit, {unit}"),
+            );
+        }
+        let count = level_queue_count(topology.unit, topology.radix, topology.max_delay);
+        if count > LEVEL_QUEUES {
+            self.fail(
+                &["topology.max_delay", "topology.unit", "topology.radix"],
+                format!("needs {count} level queues, more than {LEVEL_QUEUES}; use a larger unit or a smaller radix"),
+            );
+        }
+    }
+
+    fn delay_exchanges(&mut self) {
+        const KEY: &[&str] = &["delay_exchange", "topology.namespace"];
+        let exchanges = &self.config.delay_exchanges;
+        let namespace = &self.config.topology.namespace;
+        if exchanges.is_empty() {
+            self.fail(KEY, format!("must have at least one, {namespace}.delay"));
+        }
+        let mut seen = BTreeSet::new();
+        for exchange in exchanges {
+            let name = &exchange.name;
+            if name.is_empty() {
+                self.fail_item(KEY, name, "a delay exchange needs a name");
+            } else if !seen.insert(name) {
+                self.fail_item(KEY, name, "is configured twice");
+            } else if let Some(problem) = name_problem(name) {
+                self.fail_item(KEY, name, problem);
+            } else if self.is_ours(name) && *name != format!("{namespace}.delay") {
+                let problem =
+                    format!("may not start with {namespace}., only {namespace}.delay may");
+                self.fail_item(KEY, name, problem);
+            }
+            if exchange.target_exchange == *name {
+                self.fail_item(KEY, name, "targets itself");
+            } else if let Some(problem) = self.target_problem(&exchange.target_exchange) {
+                let target = read::cut(&show::quoted(&exchange.target_exchange));
+                self.fail_item(KEY, name, format!("target {target} {problem}"));
+            }
+        }
+    }
+
+    fn targets(&mut self) {
+        for exchange in &self.config.targets.header_exchanges {
+            if let Some(problem) = self.target_problem(exchange) {
+                self.fail_item(
+                    &["targets.header_exchanges", "topology.namespace", "delay_exchange"],
+                    exchange,
+                    problem,
+                );
+            }
+        }
+        for pattern in &self.config.targets.queues {
+            if let Err(error) = regex::Regex::new(pattern) {
+                let reason = last_line(&error.to_string());
+                self.fail_item(
+                    &["targets.queues"],
+                    pattern,
+                    format!("is not a regular expression: {reason}"),
+                );
+            }
+        }
+    }
+
+    fn attempts(&mut self) {
+        let attempts = &self.config.attempts;
+        if attempts.initial_backoff > attempts.max_backoff {
+            let max = words::duration(attempts.max_backoff);
+            self.fail(
+                &["attempts.initial_backoff", "attempts.max_backoff"],
+                format!("must be at most attempts.max_backoff, {max}"),
+            );
+        }
+        if attempts.max_backoff > self.config.topology.max_delay {
+            let max = words::duration(self.config.topology.max_delay);
+            self.fail(
+                &["attempts.max_backoff", "topology.max_delay"],
+                format!("must be at most topology.max_delay, {max}"),
+            );
+        }
+    }
+
+    fn log(&mut self) {
+        let filter = &self.config.log.filter;
+        if let Some(typo) = filter.split(',').map(str::trim).find(|part| is_no_level(part)) {
+            let typo = read::cut(&show::quoted(typo));
+            let problem =
+                format!("{typo} is no level; levels are error, warn, info, debug, trace, off");
+            self.fail(&["log.filter"], problem);
+        } else if let Err(error) = tracing_subscriber::EnvFilter::try_new(filter) {
+            self.fail(
+                &["log.filter"],
+                format!("is not a filter: {}", last_line(&error.to_string())),
+            );
+        }
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        name.strip_prefix(&self.config.topology.namespace).is_some_and(|rest| rest.starts_with('.'))
+    }
+
+    /// Why no message may be sent to this exchange.
+    fn target_problem(&self, name: &str) -> Option<String> {
+        if let Some(problem) = name_problem(name) {
+            Some(problem.into())
+        } else if self.is_ours(name) {
+            Some(format!("is a name of ours, {}.…", self.config.topology.namespace))
+        } else if self.config.delay_exchanges.iter().any(|exchange| exchange.name == name) {
+            Some("is a delay exchange; a message would go round in circles".into())
+        } else {
+            None
+        }
+    }
+}
+
+fn must(key: &Key) -> String {
+    format!("must be {}", key.right())
+}
+
+/// <https://www.rabbitmq.com/docs/exchanges#names>
+fn name_problem(name: &str) -> Option<&'static str> {
+    if name.len() > NAME_BYTES {
+        Some("is longer than 255 bytes")
+    } else if name.starts_with("amq.") {
+        Some("starts with amq., which RabbitMQ keeps for itself")
+    } else if name.chars().any(char::is_control) {
+        Some("has a control character")
+    } else {
+        None
+    }
+}
+
+/// Opened, not only looked at: permissions count.
+fn unreadable(path: &Path) -> Option<String> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_file() => Some("is not a file".into()),
+        Ok(_) => std::fs::File::open(path).err().map(|error| format!("cannot be read: {error}")),
+        Err(error) => Some(format!("cannot be read: {error}")),
+    }
+}
+
+/// A bare word is a level. To the filter it may also be the name of a module, at level trace, so
+/// that "inof" would log nothing.
+fn is_no_level(part: &str) -> bool {
+    let is_level = part.parse::<tracing::level_filters::LevelFilter>().is_ok();
+    !is_level && !part.contains(['=', '[', ']', '{', '}', '"'])
+}
+
+/// The last line says what is wrong; those before draw a picture.
+fn last_line(message: &str) -> String {
+    let line = message.lines().last().unwrap_or_default();
+    line.trim_start_matches("error: ").into()
+}

@@ -1,0 +1,285 @@
+//! In: a file, variables and flags. Out: one checked [`Config`], or every fault at once.
+//!
+//! Each source is first cut down to the keys we know; the `config` crate then merges them and
+//! remembers where each value came from; the table of keys reads what is left.
+
+use std::path::{Path, PathBuf};
+
+use ::config::{ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
+
+use super::check::{self, Broken};
+use super::fault::{ConfigFaults, Fault, closest};
+use super::keys::{self, Field, KEYS, Key};
+use super::read::{self, cut};
+use super::{Config, DelayExchange};
+
+/// Where a configuration comes from, weakest first. Nothing else is read: no default path, no
+/// environment of the process.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// A TOML file. It must exist if it is named.
+    pub file: Option<PathBuf>,
+    /// Variables as name and value; those that do not start with `DORMOUSE_` are ignored.
+    pub environment: Vec<(String, String)>,
+    /// Keys and values from the command line, such as `("topology.unit", "1s")`.
+    pub overrides: Vec<(String, String)>,
+}
+
+const COMMAND_LINE: &str = "command line";
+const DEFAULT: &str = "default";
+
+impl Config {
+    /// Defaults < file < environment < overrides; a list is replaced as a whole. Unknown keys and
+    /// unknown `DORMOUSE_` variables are faults, and so is everything [`Config::check`] finds.
+    pub fn load(sources: Sources) -> Result<Self, ConfigFaults> {
+        let mut faults = Vec::new();
+        let file = sources.file.as_deref().map(|path| from_file(path, &mut faults));
+        let environment = from_environment(&sources.environment, &mut faults);
+        let overrides = from_overrides(&sources.overrides, &mut faults);
+
+        let merged = match merge([file.unwrap_or_default(), environment, overrides]) {
+            Ok(merged) => merged,
+            Err(error) => {
+                let problem = one_line(&error.to_string());
+                faults.push(fault("configuration", None, None, problem));
+                return Err(ConfigFaults(faults));
+            }
+        };
+
+        let mut config = Self::default();
+        for key in KEYS {
+            let Some(value) = lookup(&merged, key.name) else { continue };
+            let Err(wrong) = read::read(key, value, &mut config) else { continue };
+            faults.extend(wrong.into_iter().map(|wrong| {
+                let shown = wrong.item.or_else(|| read::shown(key, value));
+                fault(key.name, shown, value.origin(), wrong.problem)
+            }));
+        }
+        if lookup(&merged, "delay_exchange").is_none() {
+            config.delay_exchanges.clear();
+        }
+        config.put_the_default_exchange_first();
+
+        // a rule is not judged by a default that stands in for a value that could not be read
+        let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+        let judged =
+            |broken: &Broken| !broken.involves.iter().any(|key| unread.iter().any(|u| u == key));
+        faults.extend(check::broken(&config).into_iter().filter(judged).map(|broken| {
+            let mut fault = broken.fault;
+            let given = keys::find(&fault.key).zip(lookup(&merged, &fault.key));
+            fault.origin =
+                given.map_or(Some(DEFAULT), |(_, value)| value.origin()).map(str::to_owned);
+            if let Some((key, value)) = given
+                && !broken.of_an_item
+            {
+                fault.value = read::shown(key, value).or(fault.value);
+            }
+            fault
+        }));
+        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
+    }
+
+    /// `{namespace}.delay` is always there and always first; its target may be configured.
+    fn put_the_default_exchange_first(&mut self) {
+        let name = format!("{}.delay", self.topology.namespace);
+        let first = match self.delay_exchanges.iter().position(|exchange| exchange.name == name) {
+            Some(index) => self.delay_exchanges.remove(index),
+            None => DelayExchange { name, target_exchange: String::new() },
+        };
+        self.delay_exchanges.insert(0, first);
+    }
+}
+
+/// The known keys of one source, each value with its origin.
+#[derive(Debug, Clone, Default)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+impl Layer {
+    fn insert(&mut self, key: &Key, origin: &str, kind: impl Into<ValueKind>) {
+        self.0.insert(key.name.into(), Value::new(Some(&origin.to_owned()), kind));
+    }
+}
+
+fn merge(layers: [Layer; 3]) -> Result<Map<String, Value>, ConfigError> {
+    let [file, environment, overrides] = layers;
+    let mut builder = ::config::Config::builder().add_source(file).add_source(environment);
+    for (key, value) in overrides.0 {
+        builder = builder.set_override(key, value)?;
+    }
+    builder.build()?.collect()
+}
+
+/// The merged value of `section.key`, if any source gave one.
+fn lookup<'a>(merged: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    match name.split_once('.') {
+        None => merged.get(name),
+        Some((section, rest)) => match &merged.get(section)?.kind {
+            ValueKind::Table(table) => table.get(rest),
+            _ => None,
+        },
+    }
+}
+
+fn from_file(path: &Path, faults: &mut Vec<Fault>) -> Layer {
+    let name = path.display().to_string();
+    let mut layer = Layer::default();
+    let table = std::fs::read(path)
+        .map_err(|error| format!("cannot be read: {error}"))
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is not UTF-8".into()))
+        .and_then(|text| {
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            let parsed = FileFormat::Toml.parse(Some(&name), text);
+            parsed.map_err(|error| format!("is not TOML: {}", without_excerpt(&error.to_string())))
+        });
+    match table {
+        Ok(table) => keep_known(table, "", &name, &mut layer, faults),
+        Err(problem) => faults.push(fault(&name, None, None, problem)),
+    }
+    layer
+}
+
+/// Moves what the table of keys knows into the layer; the rest are faults. Values of unknown keys
+/// are not shown: a password in the wrong place is still a password.
+fn keep_known(
+    table: Map<String, Value>,
+    prefix: &str,
+    file: &str,
+    layer: &mut Layer,
+    faults: &mut Vec<Fault>,
+) {
+    let mut entries: Vec<(String, Value)> = table.into_iter().collect();
+    entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (name, value) in entries {
+        let path = format!("{prefix}{name}");
+        let section = format!("{path}.");
+        let is_section = KEYS.iter().any(|key| key.name.starts_with(&section));
+        match (keys::find(&path), value.kind) {
+            (Some(key), ValueKind::Table(_)) => {
+                let problem = match key.field {
+                    Field::DelayExchanges(_) => "needs two brackets: [[delay_exchange]]".into(),
+                    _ => format!("is not a section; must be {}", key.right()),
+                };
+                faults.push(fault(&path, None, Some(file), problem));
+            }
+            (Some(key), kind) => layer.insert(key, file, kind),
+            (None, ValueKind::Table(inner)) if is_section => {
+                keep_known(inner, &section, file, layer, faults);
+            }
+            (None, _) if is_section => {
+                let problem = format!("is a section; write [{path}] and its keys below");
+                faults.push(fault(&path, None, Some(file), problem));
+            }
+            (None, kind) => {
+                let problem = match (prefix, kind) {
+                    ("", ValueKind::Table(_)) => unknown_section(&path),
+                    _ => unknown_key(&path),
+                };
+                faults.push(fault(&printable(&path), None, Some(file), problem));
+            }
+        }
+    }
+}
+
+/// Looks each key up by its variable's name, so that `_` is never taken for a dot.
+fn from_environment(variables: &[(String, String)], faults: &mut Vec<Fault>) -> Layer {
+    let mut layer = Layer::default();
+    for key in KEYS {
+        let long = key.long_variable();
+        let short = key.short_variable.unwrap_or(&long);
+        let value = |name: &str| {
+            variables.iter().rev().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        };
+        match (value(short), value(&long)) {
+            (Some(one), Some(other)) if one != other => {
+                let problem = format!("differs from {long}; set one of them");
+                faults.push(fault(key.name, None, Some(short), problem));
+            }
+            (Some(value), _) => layer.insert(key, short, value),
+            (None, Some(value)) => layer.insert(key, &long, value),
+            (None, None) => {}
+        }
+    }
+    let mut unknown: Vec<&String> =
+        variables.iter().map(|(name, _)| name).filter(|name| is_unknown_variable(name)).collect();
+    unknown.sort();
+    unknown.dedup();
+    faults.extend(unknown.into_iter().map(|name| {
+        let known: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        let problem = match closest(name, known.iter().map(String::as_str)) {
+            Some(meant) => format!("unknown variable; did you mean {meant}?"),
+            None => "unknown variable; no key has this name".into(),
+        };
+        fault(&printable(name), None, Some("environment"), problem)
+    }));
+    layer
+}
+
+/// `DORMOUSE_CONFIG` names the file; those for tests and brokers belong to scripts.
+fn is_unknown_variable(name: &str) -> bool {
+    name.starts_with("DORMOUSE_")
+        && name != "DORMOUSE_CONFIG"
+        && !name.starts_with("DORMOUSE_TEST_")
+        && !name.starts_with("DORMOUSE_BROKERS")
+        && !KEYS.iter().any(|key| key.variable() == *name || key.long_variable() == *name)
+}
+
+fn from_overrides(overrides: &[(String, String)], faults: &mut Vec<Fault>) -> Layer {
+    let mut layer = Layer::default();
+    for (name, value) in overrides {
+        match keys::find(name) {
+            Some(key) => layer.insert(key, COMMAND_LINE, value.as_str()),
+            None => {
+                faults.push(fault(&printable(name), None, Some(COMMAND_LINE), unknown_key(name)));
+            }
+        }
+    }
+    layer
+}
+
+fn unknown_key(path: &str) -> String {
+    match closest(path, KEYS.iter().map(|key| key.name)) {
+        Some(meant) => format!("unknown key; did you mean {meant}?"),
+        None => "unknown key; docs/configuration.md has them all".into(),
+    }
+}
+
+fn unknown_section(name: &str) -> String {
+    let sections = KEYS.iter().map(|key| key.name.split('.').next().unwrap_or_default());
+    match closest(name, sections) {
+        Some("delay_exchange") => "unknown section; did you mean [[delay_exchange]]?".into(),
+        Some(meant) => format!("unknown section; did you mean [{meant}]?"),
+        None => "unknown section".into(),
+    }
+}
+
+fn fault(key: &str, value: Option<String>, origin: Option<&str>, problem: String) -> Fault {
+    Fault { key: key.into(), value, origin: origin.map(str::to_owned), problem }
+}
+
+/// A name that was typed by someone, fit for one line.
+fn printable(name: &str) -> String {
+    cut(&name.escape_debug().to_string())
+}
+
+/// The TOML parser's message without the line it quotes, which may hold a password.
+fn without_excerpt(message: &str) -> String {
+    let quoted = |line: &&str| {
+        !line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|')
+    };
+    let kept: Vec<&str> = message.lines().filter(quoted).collect();
+    kept.join(": ").replace("TOML parse error at ", "")
+}
+
+fn one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}

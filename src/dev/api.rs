@@ -1,0 +1,94 @@
+//! The few words of HTTP and AMQP that a node needs to hear whether it is ready.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// No request here takes longer on a healthy node, not even a virtual host's creation on a busy machine.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+
+/// `guest:guest`, in base64.
+const CREDENTIALS: &str = "Z3Vlc3Q6Z3Vlc3Q=";
+
+/// An answer of the management API.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
+/// One request to the management API on loopback, as `guest`. `path` must be percent-encoded.
+pub(super) async fn request(port: u16, method: &str, path: &str) -> io::Result<Answer> {
+    within_deadline(async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        // HTTP/1.0: the server closes the connection at the end and never sends chunks.
+        let head = format!(
+            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Basic {CREDENTIALS}\r\n\
+             Content-Type: application/json\r\nContent-Length: 0\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not an HTTP answer"))
+    })
+    .await
+}
+
+/// Ok once something on `port` greets as an AMQP 0-9-1 broker does: with a method frame (type 1), `connection.start`.
+pub(super) async fn amqp_greets(port: u16) -> io::Result<()> {
+    within_deadline(async {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
+        match stream.read_u8().await? {
+            1 => Ok(()),
+            other => Err(io::Error::new(io::ErrorKind::InvalidData, format!("frame type {other}"))),
+        }
+    })
+    .await
+}
+
+/// A name as one segment of a URI's path.
+pub(super) fn encode(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+async fn within_deadline<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(ANSWER_DEADLINE, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn parse(answer: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(answer);
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Answer { status, body: body.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_one_path_segment() {
+        assert_eq!(encode("/"), "%2F");
+        assert_eq!(encode("tests-1.a_b~"), "tests-1.a_b~");
+        assert_eq!(encode("a b/ü"), "a%20b%2F%C3%BC");
+    }
+
+    #[test]
+    fn an_answer_is_a_status_and_a_body() {
+        let answer = parse(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
+        assert!(parse(b"AMQP\x00\x00\x09\x01").is_none());
+    }
+}

@@ -1,0 +1,64 @@
+//! `/metrics`, `/healthz` and `/readyz` on one port.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+use tracing::{error, info};
+
+use crate::worker::{Health, LATENESS_BUCKETS_SECONDS, WorkerError, describe};
+
+/// Installs the metrics recorder and serves. It outlives the stop signal: readiness must be seen to go
+/// off, so the caller aborts the server after its last work.
+///
+/// Errors: the port cannot be had.
+pub async fn serve(listen: Option<SocketAddr>, health: Health) -> Result<AbortHandle, WorkerError> {
+    let failed = |address: String| move |problem: String| WorkerError::Http { address, problem };
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENESS_BUCKETS_SECONDS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full("dormouse_hops".into()), &[0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 40.0]))
+        .map_err(|error| failed("metrics".into())(error.to_string()))?;
+    let metrics = recorder.install_recorder().map_err(|error| failed("metrics".into())(error.to_string()))?;
+    describe();
+    let upkeep = metrics.clone();
+    let routes = routes(metrics, health);
+    let listener = match listen {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| failed(address.to_string())(error.to_string()))?),
+        None => None,
+    };
+    let task = tokio::task::spawn(async move {
+        let upkeep = async {
+            loop {
+                // histograms keep samples until somebody takes them in
+                tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+                upkeep.run_upkeep();
+            }
+        };
+        let Some(listener) = listener else { return upkeep.await };
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "serving /metrics, /healthz and /readyz");
+        }
+        tokio::select! {
+            served = axum::serve(listener, routes) => if let Err(error) = served { error!(%error, "the HTTP port is gone") },
+            () = upkeep => {}
+        }
+    });
+    Ok(task.abort_handle())
+}
+
+fn routes(metrics: PrometheusHandle, health: Health) -> Router {
+    let ready = move || async move {
+        match health.ready() {
+            Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+            Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        }
+    };
+    Router::new()
+        .route("/metrics", get(move || async move { metrics.render() }))
+        .route("/healthz", get(|| async { "alive\n" }))
+        .route("/readyz", get(ready))
+}

@@ -1,0 +1,95 @@
+//! A message as values: what AMQP 0-9-1 carries, free of any connection.
+//!
+//! The types of a header field are those of the AMQP client (`lapin::types`), because they *are* the
+//! protocol's; this file and `amqp/` are the only ones that name that crate.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+pub use lapin::types::{ByteArray, FieldArray, FieldTable, LongString, ShortString};
+
+/// One field of a header table, with its AMQP type.
+pub type Value = lapin::types::AMQPValue;
+
+/// The `headers` property, sorted by name.
+pub type Headers = BTreeMap<ShortString, Value>;
+
+/// A message with where it goes (to publish) or where it came from (delivered).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Message {
+    pub exchange: String,
+    pub routing_key: String,
+    pub properties: Properties,
+    pub body: Bytes,
+}
+
+/// The AMQP 0-9-1 basic properties. `kind` is the property that AMQP calls `type`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Properties {
+    pub content_type: Option<ShortString>,
+    pub content_encoding: Option<ShortString>,
+    pub headers: Headers,
+    pub delivery_mode: Option<u8>,
+    pub priority: Option<u8>,
+    pub correlation_id: Option<ShortString>,
+    pub reply_to: Option<ShortString>,
+    pub expiration: Option<ShortString>,
+    pub message_id: Option<ShortString>,
+    /// Seconds since the epoch, as AMQP defines it.
+    pub timestamp: Option<u64>,
+    pub kind: Option<ShortString>,
+    pub user_id: Option<ShortString>,
+    pub app_id: Option<ShortString>,
+    pub cluster_id: Option<ShortString>,
+}
+
+/// A string as header field.
+pub fn text(value: &str) -> Value {
+    Value::LongString(value.as_bytes().into())
+}
+
+/// The text of a header field of either string type, if it is valid UTF-8.
+pub fn as_text(value: &Value) -> Option<&str> {
+    match value {
+        Value::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
+        Value::ShortString(text) => Some(text.as_str()),
+        Value::ByteArray(bytes) => std::str::from_utf8(bytes.as_slice()).ok(),
+        _ => None,
+    }
+}
+
+/// A header field of any integer type as a number.
+pub fn as_integer(value: &Value) -> Option<i64> {
+    match value {
+        Value::ShortShortInt(number) => Some((*number).into()),
+        Value::ShortShortUInt(number) => Some((*number).into()),
+        Value::ShortInt(number) => Some((*number).into()),
+        Value::ShortUInt(number) => Some((*number).into()),
+        Value::LongInt(number) => Some((*number).into()),
+        Value::LongUInt(number) => Some((*number).into()),
+        Value::LongLongInt(number) => Some(*number),
+        _ => None,
+    }
+}
+
+/// Bytes that a header table takes in a frame: the whole content header must fit one frame.
+pub fn encoded_bytes(headers: &Headers) -> usize {
+    4 + headers.iter().map(|(name, value)| 1 + name.as_str().len() + value_bytes(value)).sum::<usize>()
+}
+
+/// One type octet and the value behind it.
+fn value_bytes(value: &Value) -> usize {
+    1 + match value {
+        Value::Boolean(_) | Value::ShortShortInt(_) | Value::ShortShortUInt(_) => 1,
+        Value::ShortInt(_) | Value::ShortUInt(_) => 2,
+        Value::LongInt(_) | Value::LongUInt(_) | Value::Float(_) => 4,
+        Value::LongLongInt(_) | Value::Double(_) | Value::Timestamp(_) => 8,
+        Value::DecimalValue(_) => 5,
+        Value::ShortString(text) => 1 + text.as_str().len(),
+        Value::LongString(text) => 4 + text.len(),
+        Value::ByteArray(bytes) => 4 + bytes.len(),
+        Value::FieldArray(array) => 4 + array.as_slice().iter().map(value_bytes).sum::<usize>(),
+        Value::FieldTable(table) => encoded_bytes(table.inner()),
+        Value::Void => 0,
+    }
+}

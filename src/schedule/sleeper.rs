@@ -1,0 +1,228 @@
+//! A sleeper is a message between its publish and its delivery: the client's part, cleaned of
+//! everything that acts on a queue, and the stamp. This file is the whole of what happens to a
+//! message: accepted, asleep, at the target, dead.
+
+use super::attempt::{Failure, Reason};
+use super::delay::{Due, X_DELAY};
+use super::stamp::{self, SetAside, Stamp, StampFault, Target, array};
+use super::time::UnixMs;
+use crate::message::{Headers, Message, ShortString, Value, as_text, encoded_bytes, text};
+
+/// The header by which a message names its own target exchange.
+pub const TARGET_EXCHANGE: &str = "x-target-exchange";
+const CC: &str = "CC";
+const PERSISTENT: u8 = 2;
+/// Characters of a failure's detail that are kept: it is repeated in a header on every hop.
+const LONGEST_DETAIL: usize = 400;
+
+/// Room that everything but the client's headers may need in a content header frame: the other
+/// properties (ten short strings at most), our headers, and what RabbitMQ adds on the way, about
+/// 260 bytes of `x-death` for each hop.
+const ROOM_BYTES: usize = 16 * 1024;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sleeper {
+    pub stamp: Stamp,
+    /// As the target will see it, but for what [`Sleeper::at_target`] adds. Its exchange and routing
+    /// key are empty: the stamp has them.
+    message: Message,
+}
+
+impl Sleeper {
+    /// Takes in a message as a client published it. Headers in our namespace are discarded: whoever
+    /// may publish to a delay exchange does not get to stamp.
+    ///
+    /// `expired_in` is the intake queue where it expired by its own `expiration`, if that is how it
+    /// came: the value is then in the newest death entry.
+    pub fn accept(mut published: Message, target_exchange: &str, id: String, now: UnixMs, expired_in: Option<&str>) -> Self {
+        let properties = &mut published.properties;
+        let expired = expired_in.and_then(|queue| original_expiration(&properties.headers, queue));
+        let set_aside = SetAside {
+            expiration: properties.expiration.take().or(expired),
+            priority: properties.priority.take(),
+            delivery_mode: properties.delivery_mode.take(),
+            user_id: properties.user_id.take(),
+        };
+        let exchange = properties.headers.get(TARGET_EXCHANGE).and_then(as_text).unwrap_or(target_exchange).to_owned();
+        let cc = stamp::long_strings(properties.headers.get(CC));
+        properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name));
+        published.exchange.clear();
+        let target = Target { exchange, routing_key: std::mem::take(&mut published.routing_key), cc };
+        Self {
+            stamp: Stamp { id, due: now, retry_at: None, attempt: 1, target, set_aside, failure: None },
+            message: published,
+        }
+    }
+
+    /// Sets when it is due; a positive `x-delay` arrives negated, "already delayed".
+    pub fn schedule(&mut self, due: Due) {
+        match due {
+            Due::AtOnce => {}
+            Due::At { due, x_delay_ms } => {
+                self.stamp.due = due;
+                if let Some(delay_ms) = x_delay_ms {
+                    self.headers_mut().insert(X_DELAY.into(), Value::LongLongInt(-delay_ms));
+                }
+            }
+        }
+    }
+
+    /// Takes up a message from a queue of ours, where it was put by [`Sleeper::asleep`].
+    pub fn read(mut message: Message) -> Result<Self, (StampFault, Message)> {
+        let stamp = match Stamp::read(&message.properties.headers) {
+            Ok(stamp) => stamp,
+            Err(fault) => return Err((fault, message)),
+        };
+        message.exchange.clear();
+        message.routing_key.clear();
+        message.properties.delivery_mode = None;
+        message.properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name));
+        Ok(Self { stamp, message })
+    }
+
+    /// The message for a queue of ours: persistent, stamped, with the keys of the way.
+    pub fn asleep<'a>(&self, exchange: &str, mut keys: impl Iterator<Item = &'a str>) -> Message {
+        let mut message = self.message.clone();
+        message.exchange = exchange.to_owned();
+        message.routing_key = keys.next().unwrap_or_default().to_owned();
+        message.properties.delivery_mode = Some(PERSISTENT);
+        let headers = &mut message.properties.headers;
+        self.stamp.write(headers);
+        let mut keys = keys.peekable();
+        if keys.peek().is_some() {
+            headers.insert(CC.into(), array(keys.map(|key| key.as_bytes().into())));
+        }
+        message
+    }
+
+    /// The message as its consumers get it: the README's table of kept, restored and changed.
+    pub fn at_target(&self) -> Message {
+        let mut message = self.message.clone();
+        let Stamp { id, due, retry_at: _, attempt, target, set_aside, failure: _ } = &self.stamp;
+        message.exchange = target.exchange.clone();
+        message.routing_key = target.routing_key.clone();
+        message.properties.expiration = set_aside.expiration.clone();
+        message.properties.priority = set_aside.priority;
+        message.properties.delivery_mode = set_aside.delivery_mode;
+        let mut put = |name: &str, value: Value| {
+            message.properties.headers.insert(name.into(), value);
+        };
+        put(stamp::ID, text(id));
+        put(stamp::DUE_MS, Value::LongLongInt(due.0 as i64));
+        put(stamp::ATTEMPT, Value::LongInt(*attempt as i32));
+        if let Some(user_id) = &set_aside.user_id {
+            put(stamp::USER_ID, text(user_id.as_str()));
+        }
+        if !target.cc.is_empty() {
+            put(CC, array(target.cc.iter().cloned()));
+        }
+        message
+    }
+
+    /// The message for the DLQ: stamped, with its failure and its target in words. Client headers
+    /// that do not fit a frame beside ours are left out, largest first, and named.
+    pub fn dead(&self, exchange: &str, frame_max_bytes: usize) -> Message {
+        let mut message = self.asleep(exchange, std::iter::empty());
+        let dropped = drop_largest(&mut message.properties.headers, room(frame_max_bytes));
+        let mut put = |name: &str, value: Value| {
+            message.properties.headers.insert(name.into(), value);
+        };
+        put(stamp::EXCHANGE, text(&self.stamp.target.exchange));
+        put(stamp::ROUTING_KEY, text(&self.stamp.target.routing_key));
+        if !dropped.is_empty() {
+            put(stamp::DROPPED, text(&dropped.join(", ")));
+        }
+        message
+    }
+
+    /// Notes a failure, keeping the time of the first.
+    pub fn fail(&mut self, reason: Reason, mut detail: String, now: UnixMs) {
+        let end = detail.char_indices().nth(LONGEST_DETAIL).map_or(detail.len(), |(end, _)| end);
+        detail.truncate(end);
+        let first = self.stamp.failure.as_ref().map_or(now, |failure| failure.first);
+        self.stamp.failure = Some(Failure { reason, detail, first, last: now });
+    }
+
+    /// Sets the next attempt.
+    pub fn retry_at(&mut self, at: UnixMs) {
+        self.stamp.attempt += 1;
+        self.stamp.retry_at = Some(at);
+    }
+
+    /// Makes it as new, for a redrive.
+    pub fn revive(&mut self, due: UnixMs) {
+        self.stamp.due = due;
+        self.stamp.retry_at = None;
+        self.stamp.attempt = 1;
+        self.stamp.failure = None;
+    }
+
+    /// Whether the client's headers leave room for ours in a frame.
+    pub fn fits_frame(&self, frame_max_bytes: usize) -> bool {
+        encoded_bytes(&self.message.properties.headers) <= room(frame_max_bytes)
+    }
+
+    pub fn headers(&self) -> &Headers {
+        &self.message.properties.headers
+    }
+
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub fn body_bytes(&self) -> usize {
+        self.message.body.len()
+    }
+
+    fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.message.properties.headers
+    }
+}
+
+/// A message of ours that lost its stamp: taken up as one that can only go to the DLQ.
+pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) -> Sleeper {
+    let mut sleeper = Sleeper::accept(message, "", id, now, None);
+    sleeper.fail(Reason::MalformedStamp, format!("{fault}; somebody published into a queue of ours"), now);
+    sleeper
+}
+
+fn is_ours(name: &ShortString) -> bool {
+    name.as_str().starts_with(stamp::PREFIX)
+}
+
+/// Headers that RabbitMQ sets about its own queues. A death header that stayed would end the
+/// message's next way through the same queues: <https://www.rabbitmq.com/docs/dlx#cycles>.
+fn is_set_by_broker(name: &ShortString) -> bool {
+    let name = name.as_str();
+    matches!(name, CC | "BCC" | "x-death" | "x-delivery-count" | "x-acquired-count")
+        || name.starts_with("x-first-death-")
+        || name.starts_with("x-last-death-")
+}
+
+/// `x-death[0].original-expiration`, if the newest death was an expiry in `queue`.
+/// <https://www.rabbitmq.com/docs/dlx#effects>
+fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
+    let Some(Value::FieldArray(deaths)) = headers.get("x-death") else { return None };
+    let Some(Value::FieldTable(newest)) = deaths.as_slice().first() else { return None };
+    let field = |name: &str| newest.inner().get(name).and_then(as_text);
+    if field("queue") != Some(queue) || field("reason") != Some("expired") {
+        return None;
+    }
+    field("original-expiration").and_then(|expiration| ShortString::try_new(expiration).ok())
+}
+
+fn room(frame_max_bytes: usize) -> usize {
+    frame_max_bytes.saturating_sub(ROOM_BYTES)
+}
+
+fn drop_largest(headers: &mut Headers, room_bytes: usize) -> Vec<String> {
+    let mut dropped = Vec::new();
+    while encoded_bytes(headers) > room_bytes {
+        let size = |(name, value): (&ShortString, &Value)| encoded_bytes(&Headers::from([(name.clone(), value.clone())]));
+        let of_client = headers.iter().filter(|(name, _)| !is_ours(name));
+        let Some(largest) = of_client.max_by_key(|field| size(*field)).map(|(name, _)| name.clone()) else { break };
+        headers.remove(&largest);
+        dropped.push(largest.to_string());
+    }
+    dropped
+}

@@ -1,0 +1,164 @@
+//! The headers of ours that travel with a sleeping message: who it is, when it is due, where it
+//! goes, and what was set aside because it would disturb the cascade.
+//!
+//! Flat headers are for people and consumers to read, the table `x-dormouse-origin` is for delivery
+//! to restore from. No header that a client sends under our prefix survives intake.
+
+use super::attempt::{Failure, Reason};
+use super::time::UnixMs;
+use crate::message::{FieldArray, FieldTable, Headers, LongString, ShortString, Value, as_integer, as_text, text};
+
+/// Every header of ours begins so.
+pub const PREFIX: &str = "x-dormouse-";
+pub const ID: &str = "x-dormouse-id";
+pub const DUE_MS: &str = "x-dormouse-due-ms";
+pub const ATTEMPT: &str = "x-dormouse-attempt";
+pub const RETRY_AT_MS: &str = "x-dormouse-retry-at-ms";
+pub const USER_ID: &str = "x-dormouse-user-id";
+pub const REASON: &str = "x-dormouse-reason";
+pub const DETAIL: &str = "x-dormouse-detail";
+pub const FIRST_FAILURE_MS: &str = "x-dormouse-first-failure-ms";
+pub const LAST_FAILURE_MS: &str = "x-dormouse-last-failure-ms";
+pub const EXCHANGE: &str = "x-dormouse-exchange";
+pub const ROUTING_KEY: &str = "x-dormouse-routing-key";
+/// Names of client headers that were left out of a DLQ copy for want of room in a frame.
+pub const DROPPED: &str = "x-dormouse-dropped-headers";
+const ORIGIN: &str = "x-dormouse-origin";
+
+/// Where a message goes when it is due.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Target {
+    pub exchange: String,
+    pub routing_key: String,
+    /// Further routing keys from the publisher's `CC`. Bytes: AMQP does not promise UTF-8.
+    pub cc: Vec<LongString>,
+}
+
+/// Properties that would act inside the cascade, kept for the target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SetAside {
+    /// Counts from delivery; inside it would expire the message in the wrong queue.
+    pub expiration: Option<ShortString>,
+    /// Would reorder a level queue on RabbitMQ 4.x and break its FIFO expiry.
+    pub priority: Option<u8>,
+    /// Inside, every message is persistent.
+    pub delivery_mode: Option<u8>,
+    /// RabbitMQ checks it against the publishing connection's user, which is now the worker.
+    pub user_id: Option<ShortString>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stamp {
+    /// Stable from intake to target.
+    pub id: String,
+    /// When the publisher asked for it.
+    pub due: UnixMs,
+    /// When the next attempt is, once one has failed.
+    pub retry_at: Option<UnixMs>,
+    /// The delivery about to be made, counted from 1.
+    pub attempt: u32,
+    pub target: Target,
+    pub set_aside: SetAside,
+    /// The last failure, once there was one.
+    pub failure: Option<Failure>,
+}
+
+/// A message in a queue of ours without a stamp that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("header {0} is missing or of the wrong type")]
+pub struct StampFault(pub &'static str);
+
+impl Stamp {
+    /// When it has to leave the cascade: its due time, or that of the next attempt.
+    pub fn wake_at(&self) -> UnixMs {
+        self.retry_at.unwrap_or(self.due)
+    }
+
+    /// Reads what [`Stamp::write`] wrote.
+    pub fn read(headers: &Headers) -> Result<Self, StampFault> {
+        let integer = |name: &'static str| headers.get(name).and_then(as_integer).ok_or(StampFault(name));
+        let string = |name: &'static str| headers.get(name).and_then(as_text).ok_or(StampFault(name));
+        let Some(Value::FieldTable(origin)) = headers.get(ORIGIN) else { return Err(StampFault(ORIGIN)) };
+        let origin = origin.inner();
+        let origin_text = |name: &str| origin.get(name).and_then(as_text);
+        let origin_byte = |name: &str| origin.get(name).and_then(as_integer).and_then(|number| u8::try_from(number).ok());
+        let short = |name: &str| origin_text(name).and_then(|text| ShortString::try_new(text).ok());
+        let unix_ms = |name| integer(name).map(|ms| UnixMs(u64::try_from(ms).unwrap_or(0)));
+        Ok(Self {
+            id: string(ID)?.to_owned(),
+            due: unix_ms(DUE_MS)?,
+            retry_at: if headers.contains_key(RETRY_AT_MS) { Some(unix_ms(RETRY_AT_MS)?) } else { None },
+            attempt: u32::try_from(integer(ATTEMPT)?).map_err(|_| StampFault(ATTEMPT))?,
+            target: Target {
+                exchange: origin_text("exchange").ok_or(StampFault("x-dormouse-origin.exchange"))?.to_owned(),
+                routing_key: origin_text("routing-key").ok_or(StampFault("x-dormouse-origin.routing-key"))?.to_owned(),
+                cc: long_strings(origin.get("cc")),
+            },
+            set_aside: SetAside {
+                expiration: short("expiration"),
+                priority: origin_byte("priority"),
+                delivery_mode: origin_byte("delivery-mode"),
+                user_id: short("user-id"),
+            },
+            failure: match headers.get(REASON) {
+                None => None,
+                Some(_) => Some(Failure {
+                    reason: Reason::parse(string(REASON)?).ok_or(StampFault(REASON))?,
+                    detail: string(DETAIL)?.to_owned(),
+                    first: unix_ms(FIRST_FAILURE_MS)?,
+                    last: unix_ms(LAST_FAILURE_MS)?,
+                }),
+            },
+        })
+    }
+
+    /// Adds the stamp to `headers`, for a queue of ours.
+    pub fn write(&self, headers: &mut Headers) {
+        let mut put = |name: &str, value: Value| {
+            headers.insert(name.into(), value);
+        };
+        put(ID, text(&self.id));
+        put(DUE_MS, Value::LongLongInt(self.due.0 as i64));
+        put(ATTEMPT, Value::LongInt(self.attempt as i32));
+        if let Some(retry_at) = self.retry_at {
+            put(RETRY_AT_MS, Value::LongLongInt(retry_at.0 as i64));
+        }
+        put(ORIGIN, self.origin());
+        if let Some(failure) = &self.failure {
+            put(REASON, text(failure.reason.as_str()));
+            put(DETAIL, text(&failure.detail));
+            put(FIRST_FAILURE_MS, Value::LongLongInt(failure.first.0 as i64));
+            put(LAST_FAILURE_MS, Value::LongLongInt(failure.last.0 as i64));
+        }
+    }
+
+    fn origin(&self) -> Value {
+        let mut origin = FieldTable::default();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                origin.insert(name.into(), value);
+            }
+        };
+        let short = |value: &Option<ShortString>| value.as_ref().map(|value| text(value.as_str()));
+        put("exchange", Some(text(&self.target.exchange)));
+        put("routing-key", Some(text(&self.target.routing_key)));
+        put("cc", (!self.target.cc.is_empty()).then(|| array(self.target.cc.iter().cloned())));
+        put("expiration", short(&self.set_aside.expiration));
+        put("priority", self.set_aside.priority.map(Value::ShortShortUInt));
+        put("delivery-mode", self.set_aside.delivery_mode.map(Value::ShortShortUInt));
+        put("user-id", short(&self.set_aside.user_id));
+        Value::FieldTable(origin)
+    }
+}
+
+/// The strings of an array field; anything else in it is passed over.
+pub fn long_strings(value: Option<&Value>) -> Vec<LongString> {
+    let Some(Value::FieldArray(items)) = value else { return Vec::new() };
+    let items = items.as_slice().iter();
+    items.filter_map(|item| if let Value::LongString(text) = item { Some(text.clone()) } else { None }).collect()
+}
+
+/// An array field of strings, as `CC` wants it.
+pub fn array(items: impl Iterator<Item = LongString>) -> Value {
+    Value::FieldArray(FieldArray::from(items.map(Value::LongString).collect::<Vec<_>>()))
+}

@@ -1,0 +1,259 @@
+//! Delivery: holds what is due within a unit, publishes it to its target at its millisecond, and
+//! acks it when the target has confirmed. What fails goes back through the cascade, then to the DLQ.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use super::inward::{Errand, Inward, To};
+use super::lanes::{Delivery as Settled, Lanes, Parcel};
+use super::{Hold, Shared};
+use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
+use crate::schedule::sleeper::unstamped;
+use crate::schedule::{Reason, Sleeper, UnixMs};
+use crate::topology::wait_ttl;
+
+pub struct Delivery {
+    shared: Arc<Shared>,
+    consumer: Consumer,
+    hold: Hold<Held>,
+    held_bytes: u64,
+    /// Deliveries not acked: held, being published, or on the way back into the cascade.
+    unacked: usize,
+    lanes: Lanes,
+    inward: Inward,
+    last_look: Look,
+}
+
+struct Held {
+    sleeper: Sleeper,
+    tag: u64,
+}
+
+/// One look at both clocks, to notice steps of the wall clock.
+#[derive(Clone, Copy)]
+struct Look {
+    wall: UnixMs,
+    monotonic: Instant,
+}
+
+/// The wall clock is looked at this often, whatever the timers say.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A difference between the clocks that counts as a step and not as noise.
+const STEP: Duration = Duration::from_millis(250);
+
+/// Prefetch for the due queues of other topology versions, which only run dry.
+const OLD_VERSION_PREFETCH: u16 = 1_000;
+
+impl Delivery {
+    /// Consumes the due queues of all `versions` that stand on the broker.
+    pub async fn open(
+        shared: Arc<Shared>,
+        consuming: &Connection,
+        publishing: &Arc<Connection>,
+        versions: &[u32],
+    ) -> Result<Self, AmqpError> {
+        let inward = Inward::new(shared.clone(), publishing.publisher().await?);
+        let lanes = Lanes::open(shared.clone(), publishing.clone()).await?;
+        let mut consumer = Consumer::open(consuming).await?;
+        let max_messages = shared.config.hold.max_messages;
+        consumer.consume(&shared.names.due(), max_messages).await?;
+        for version in versions.iter().filter(|version| **version != shared.names.version()) {
+            let prefetch = max_messages.min(OLD_VERSION_PREFETCH);
+            consumer.consume(&shared.names.in_version(*version).due(), prefetch).await?;
+        }
+        let last_look = Look { wall: shared.clock.now(), monotonic: Instant::now() };
+        let hold = Hold::default();
+        Ok(Self { shared, consumer, hold, held_bytes: 0, unacked: 0, lanes, inward, last_look })
+    }
+
+    /// Runs until `stop`, then until what is in flight is settled. What is still held is dropped:
+    /// the broker requeues it for the next worker.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
+        let mut stopping = false;
+        while !(stopping && self.lanes.outstanding() + self.inward.outstanding() == 0) {
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                settled = self.lanes.settled() => {
+                    self.lanes.mend().await?;
+                    self.settle(settled, stopping);
+                }
+                done = self.inward.settled() => {
+                    for errand in done? {
+                        self.done(errand);
+                    }
+                }
+                () = tokio::time::sleep_until(wake.into()), if !stopping => {}
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.consumer.cancel().await?;
+                }
+                delivered = self.consumer.next(), if !stopping => self.take(delivered?),
+            }
+            self.look();
+            if !stopping {
+                self.release();
+                self.relieve();
+            }
+            self.consumer.flush().await?;
+            self.measure();
+        }
+        Ok(())
+    }
+
+    /// When to release the next one, and within a second in any case.
+    fn next_wake(&self) -> Instant {
+        let now = self.shared.clock.now();
+        let room = self.lanes.has_room();
+        let left = self.hold.next_due().filter(|_| room).map(|due| due.since(now));
+        Instant::now() + left.unwrap_or(LOOK).min(LOOK)
+    }
+
+    fn take(&mut self, Delivered { tag, message, .. }: Delivered) {
+        self.unacked += 1;
+        let now = self.shared.clock.now();
+        let sleeper = match Sleeper::read(message) {
+            Ok(sleeper) => sleeper,
+            Err((fault, message)) => {
+                let sleeper = unstamped(message, &fault, Uuid::now_v7().to_string(), now);
+                return self.send(Errand { sleeper, tag, to: To::Dlq });
+            }
+        };
+        let plan = self.shared.layout.plan(sleeper.stamp.wake_at().since(now));
+        // one unit more than planned is a slow clock; two are a changed layout, or a forced wake
+        if plan.units >= 2 {
+            self.shared.metrics.replanned.increment(1);
+            return self.send(Errand { sleeper, tag, to: To::Levels });
+        }
+        self.held_bytes += sleeper.body_bytes() as u64;
+        self.hold.insert(sleeper.stamp.wake_at(), Held { sleeper, tag });
+    }
+
+    /// Publishes what is due, as far as the window allows.
+    fn release(&mut self) {
+        while self.lanes.has_room() {
+            let now = self.shared.clock.now();
+            let Some(Held { sleeper, tag }) = self.hold.pop_due(now) else { return };
+            self.held_bytes -= sleeper.body_bytes() as u64;
+            if let Err(refusal) = self.shared.authority.check(&sleeper.stamp.target) {
+                self.fail(sleeper, tag, Reason::TargetNotAllowed, refusal.to_string());
+                continue;
+            }
+            let wake_at = sleeper.stamp.wake_at();
+            if now < wake_at {
+                self.shared.metrics.early.increment(1);
+            }
+            self.shared.metrics.lateness.record(now.since(wake_at).as_secs_f64());
+            self.lanes.send(Parcel { sleeper, tag, sent: Instant::now(), alone: false });
+        }
+    }
+
+    /// A full hold puts back what is due last, so that what is due sooner can be seen. It comes back
+    /// after the wait queue's TTL; what is due before that stays.
+    fn relieve(&mut self) {
+        let config = &self.shared.config.hold;
+        let limit = usize::from(config.max_messages);
+        let wait = wait_ttl(self.shared.layout.unit()) + self.shared.layout.margin();
+        let after = self.shared.clock.now().plus(wait);
+        // a part at a time: enough to keep the broker sending, few enough to keep the soonest
+        let part = (limit / 4).max(1);
+        let over_bytes = |held: u64| held > self.shared.config.hold.max_bytes;
+        let mut room = part.saturating_sub(self.inward.outstanding());
+        while room > 0 && (self.unacked >= limit || over_bytes(self.held_bytes)) {
+            let Some(Held { sleeper, tag }) = self.hold.pop_last(after) else { return };
+            self.held_bytes -= sleeper.body_bytes() as u64;
+            self.shared.metrics.put_back.increment(1);
+            self.inward.send(Errand { sleeper, tag, to: To::Wait });
+            room -= 1;
+        }
+    }
+
+    fn settle(&mut self, settled: Vec<Settled>, stopping: bool) {
+        for delivery in settled {
+            match delivery {
+                Settled::Confirmed(parcel) => {
+                    self.shared.metrics.delivered.increment(1);
+                    self.shared.metrics.confirm.record(parcel.sent.elapsed().as_secs_f64());
+                    self.ack(parcel.tag);
+                }
+                // when stopping, a parcel that was never published is left to the broker
+                Settled::Failed(parcel, Reason::TimedOut, _) if stopping => drop(parcel),
+                Settled::Failed(parcel, reason, detail) => self.fail(parcel.sleeper, parcel.tag, reason, detail),
+            }
+        }
+    }
+
+    /// Another attempt after a pause, or the DLQ.
+    fn fail(&mut self, mut sleeper: Sleeper, tag: u64, reason: Reason, detail: String) {
+        let metrics = &self.shared.metrics;
+        metrics.attempt_failed(reason);
+        if reason == Reason::Unroutable {
+            metrics.returned.increment(1);
+        }
+        let now = self.shared.clock.now();
+        let attempt = sleeper.stamp.attempt;
+        let pause = self.shared.backoff.pause(attempt, reason, fastrand::f64());
+        let id = &sleeper.stamp.id;
+        let target = &sleeper.stamp.target;
+        let (exchange, routing_key) = (&target.exchange, &target.routing_key);
+        match pause {
+            Some(pause) => debug!(id, %reason, attempt, ?pause, exchange, routing_key, detail, "delivery failed"),
+            None => info!(id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ"),
+        }
+        sleeper.fail(reason, detail, now);
+        let to = match pause {
+            Some(pause) => {
+                sleeper.retry_at(now.plus(pause));
+                To::Levels
+            }
+            None => To::Dlq,
+        };
+        self.send(Errand { sleeper, tag, to });
+    }
+
+    fn send(&mut self, errand: Errand) {
+        self.inward.send(errand);
+    }
+
+    fn done(&mut self, errand: Errand) {
+        if let (To::Dlq, Some(failure)) = (errand.to, &errand.sleeper.stamp.failure) {
+            self.shared.metrics.dead_lettered(failure.reason);
+        }
+        self.ack(errand.tag);
+    }
+
+    fn ack(&mut self, tag: u64) {
+        self.unacked -= 1;
+        self.consumer.settle(tag);
+    }
+
+    /// Compares the clocks, at least every second: due times are wall-clock times, and a step makes
+    /// what is held due sooner or later than the timers thought.
+    fn look(&mut self) {
+        let look = Look { wall: self.shared.clock.now(), monotonic: Instant::now() };
+        let passed = look.monotonic - self.last_look.monotonic;
+        if passed < LOOK {
+            return;
+        }
+        let expected = self.last_look.wall.plus(passed);
+        let step_ms = look.wall.0 as i64 - expected.0 as i64;
+        if step_ms.unsigned_abs() > STEP.as_millis() as u64 {
+            self.shared.metrics.clock_steps.increment(1);
+            warn!(step_ms, "the wall clock was stepped; due times follow it");
+        }
+        self.last_look = look;
+        self.lanes.expire(look.monotonic.checked_sub(self.shared.config.delivery.confirm_timeout).unwrap_or(look.monotonic));
+    }
+
+    fn measure(&self) {
+        let metrics = &self.shared.metrics;
+        metrics.held_messages.set(self.hold.len() as f64);
+        metrics.held_bytes.set(self.held_bytes as f64);
+        metrics.unconfirmed.set(self.lanes.outstanding() as f64);
+    }
+}

@@ -1,0 +1,163 @@
+//! Intake: reads what was published to the delay exchanges, fixes when it is due, and puts it into
+//! the cascade. A delivery is acked when the cascade has confirmed what replaces it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::Shared;
+use super::inward::{Errand, Inward, To};
+use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
+use crate::config::DelayExchange;
+use crate::message::{Headers, Value, as_integer};
+use crate::schedule::delay::{self, DelayFault};
+use crate::schedule::sleeper::{TARGET_EXCHANGE, unstamped};
+use crate::schedule::{Reason, Sleeper, UnixMs, stamp};
+
+/// Where a consumed queue's messages come from.
+enum Source {
+    /// A client, through this delay exchange.
+    Delay(DelayExchange),
+    /// The same, but it expired in this intake queue first.
+    Expired(DelayExchange, String),
+    /// The cascade, which found no queue for it.
+    Parking,
+}
+
+pub struct Intake {
+    shared: Arc<Shared>,
+    sources: Vec<Source>,
+    consumer: Consumer,
+    inward: Inward,
+}
+
+/// Parked messages taken at a time: they are rare, and each waits a second before its next try.
+const PARKING_PREFETCH: u16 = 100;
+
+/// RabbitMQ's own stamp of when it received a message: <https://www.rabbitmq.com/docs/message-interceptors>.
+const TIMESTAMP_IN_MS: &str = "timestamp_in_ms";
+
+impl Intake {
+    pub async fn open(shared: Arc<Shared>, consuming: &Connection, publishing: &Connection) -> Result<Self, AmqpError> {
+        let inward = Inward::new(shared.clone(), publishing.publisher().await?);
+        let mut consumer = Consumer::open(consuming).await?;
+        let mut sources = Vec::new();
+        let prefetch = shared.config.intake.prefetch;
+        for delay in &shared.config.delay_exchanges {
+            let queue = shared.names.intake(delay);
+            consumer.consume(&queue, prefetch).await?;
+            sources.push(Source::Delay(delay.clone()));
+            consumer.consume(&shared.names.expired(delay), prefetch).await?;
+            sources.push(Source::Expired(delay.clone(), queue));
+        }
+        consumer.consume(&shared.names.parking(), PARKING_PREFETCH).await?;
+        sources.push(Source::Parking);
+        Ok(Self { shared, sources, consumer, inward })
+    }
+
+    /// Runs until `stop`, then until what is in flight is confirmed.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
+        let mut stopping = false;
+        while !(stopping && self.inward.outstanding() == 0) {
+            tokio::select! {
+                biased;
+                done = self.inward.settled() => {
+                    for errand in done? {
+                        self.count(&errand);
+                        self.consumer.settle(errand.tag);
+                    }
+                    self.consumer.flush().await?;
+                }
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    self.consumer.cancel().await?;
+                }
+                delivered = self.consumer.next(), if !stopping => self.take(delivered?),
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&self, errand: &Errand) {
+        match (errand.to, &errand.sleeper.stamp.failure) {
+            (To::Dlq, Some(failure)) => self.shared.metrics.dead_lettered(failure.reason),
+            (To::Levels | To::Wait | To::Dlq, _) => self.shared.metrics.scheduled.increment(1),
+        }
+    }
+
+    fn take(&mut self, Delivered { tag, queue, message, .. }: Delivered) {
+        let now = self.shared.clock.now();
+        let id = Uuid::now_v7().to_string();
+        let sleeper = match &self.sources[queue] {
+            Source::Delay(delay) => Sleeper::accept(message, &delay.target_exchange, id, now, None),
+            Source::Expired(delay, intake) => Sleeper::accept(message, &delay.target_exchange, id, now, Some(intake)),
+            Source::Parking => return self.unpark(tag, message),
+        };
+        let (sleeper, to) = self.schedule(sleeper, now);
+        self.inward.send(Errand { sleeper, tag, to });
+    }
+
+    /// Sets when a message is due, or why it never will be.
+    fn schedule(&self, mut sleeper: Sleeper, now: UnixMs) -> (Sleeper, To) {
+        let max = self.shared.config.topology.max_delay;
+        let refused = match delay::read(sleeper.headers(), self.counted_from(sleeper.headers(), now), now, max) {
+            Ok(due) => {
+                sleeper.schedule(due);
+                self.refuse(&sleeper)
+            }
+            Err(fault @ DelayFault::Malformed { .. }) => Some((Reason::MalformedDelay, fault.to_string())),
+            Err(fault @ DelayFault::TooLong { .. }) => Some((Reason::DelayTooLong, fault.to_string())),
+        };
+        let Some((reason, detail)) = refused else { return (sleeper, To::Levels) };
+        let target = &sleeper.stamp.target;
+        info!(%reason, detail, exchange = target.exchange, routing_key = target.routing_key, "a message goes to the DLQ");
+        sleeper.fail(reason, detail, now);
+        (sleeper, To::Dlq)
+    }
+
+    fn refuse(&self, sleeper: &Sleeper) -> Option<(Reason, String)> {
+        let exchange = &sleeper.stamp.target.exchange;
+        if sleeper.headers().contains_key(TARGET_EXCHANGE) && !self.shared.config.targets.header_exchanges.contains(exchange) {
+            let detail = format!("header {TARGET_EXCHANGE} names {exchange:?}, which is not in targets.header_exchanges");
+            return Some((Reason::TargetNotAllowed, detail));
+        }
+        if !sleeper.fits_frame(self.shared.frame_max_bytes) {
+            let detail = format!("the headers leave no room for Dormouse's in a frame of {} bytes", self.shared.frame_max_bytes);
+            return Some((Reason::HeadersTooLarge, detail));
+        }
+        None
+    }
+
+    /// When a relative delay begins: now, or when RabbitMQ received the message, if the operator says
+    /// that the broker sets that header itself. A value out of bounds is somebody's stale copy.
+    fn counted_from(&self, headers: &Headers, now: UnixMs) -> UnixMs {
+        const AHEAD: Duration = Duration::from_secs(1);
+        let received = headers.get(TIMESTAMP_IN_MS).filter(|_| self.shared.config.schedule.trust_broker_timestamp);
+        let received = received.and_then(received_ms).map(UnixMs);
+        let oldest = now.minus(self.shared.config.topology.max_delay);
+        received.filter(|received| (oldest..=now.plus(AHEAD)).contains(received)).unwrap_or(now)
+    }
+
+    /// A parked message found no queue in the cascade: the topology is declared again and the message
+    /// planned again, after a pause, so that a hole that stays does not spin.
+    fn unpark(&mut self, tag: u64, message: crate::message::Message) {
+        self.shared.metrics.parked.increment(1);
+        self.shared.heal.notify_one();
+        let was_dead = message.properties.headers.contains_key(stamp::EXCHANGE);
+        let now = self.shared.clock.now();
+        let (sleeper, to) = match Sleeper::read(message) {
+            Ok(sleeper) if was_dead => (sleeper, To::Dlq),
+            Ok(sleeper) => (sleeper, To::Levels),
+            Err((fault, message)) => (unstamped(message, &fault, Uuid::now_v7().to_string(), now), To::Dlq),
+        };
+        warn!(id = sleeper.stamp.id, "a message was parked: an exchange of ours lacks a binding or a queue");
+        self.inward.send_later(Errand { sleeper, tag, to });
+    }
+}
+
+fn received_ms(value: &Value) -> Option<u64> {
+    as_integer(value).and_then(|ms| u64::try_from(ms).ok())
+}

@@ -1,0 +1,116 @@
+//! Publishes into queues of ours, which always exist and never refuse for good: so it does not give
+//! up, and the delivery it replaces is acked only after the confirm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::warn;
+
+use super::Shared;
+use crate::amqp::{AmqpError, Outcome, Publisher};
+use crate::schedule::Sleeper;
+
+/// A message to put into a queue of ours, in place of delivery `tag`.
+#[derive(Debug)]
+pub struct Errand {
+    pub sleeper: Sleeper,
+    pub tag: u64,
+    pub to: To,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    /// The level queues, or straight to due: whatever is left of its delay asks for.
+    Levels,
+    /// The wait queue, out of a full hold.
+    Wait,
+    Dlq,
+}
+
+/// Pause before a refused publish is made again. A refusal means an alarm, a missing majority or a
+/// policy of the operator's; none of them heals faster.
+const PAUSE: Duration = Duration::from_secs(1);
+
+pub struct Inward {
+    shared: Arc<Shared>,
+    publisher: Publisher<Errand>,
+    /// Refused ones, in order of when to publish them again.
+    paused: std::collections::VecDeque<(Instant, Errand)>,
+}
+
+impl Inward {
+    pub fn new(shared: Arc<Shared>, publisher: Publisher<Errand>) -> Self {
+        Self { shared, publisher, paused: <_>::default() }
+    }
+
+    /// Plans by what is left of the delay now, and publishes.
+    pub fn send(&mut self, errand: Errand) {
+        let Shared { layout, names, clock, frame_max_bytes, .. } = &*self.shared;
+        let message = match errand.to {
+            To::Levels => {
+                let plan = layout.plan(errand.sleeper.stamp.wake_at().since(clock.now()));
+                self.shared.metrics.hops.record(plan.hops);
+                let keys = layout.path(plan).map(|(_, key)| key);
+                errand.sleeper.asleep(&names.entry(layout, plan.entry), keys)
+            }
+            To::Wait => errand.sleeper.asleep(&names.wait(), std::iter::empty()),
+            To::Dlq => errand.sleeper.dead(&names.dlq(), *frame_max_bytes),
+        };
+        self.publisher.publish(message, errand);
+    }
+
+    /// Sends it after a pause.
+    pub fn send_later(&mut self, errand: Errand) {
+        self.paused.push_back((Instant::now() + PAUSE, errand));
+    }
+
+    /// The errands that are done: confirmed by a queue of ours. Cancel safe.
+    ///
+    /// Errors: the channel is gone, and with it this session.
+    pub async fn settled(&mut self) -> Result<Vec<Errand>, AmqpError> {
+        loop {
+            let again = self.paused.front().map(|(at, _)| *at);
+            let settled = tokio::select! {
+                settled = self.publisher.settled() => settled,
+                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    if let Some((_, errand)) = self.paused.pop_front() {
+                        self.send(errand);
+                    }
+                    continue;
+                }
+            };
+            let done = self.sort(settled)?;
+            if !done.is_empty() {
+                return Ok(done);
+            }
+        }
+    }
+
+    fn sort(&mut self, settled: Vec<(Errand, Outcome)>) -> Result<Vec<Errand>, AmqpError> {
+        let mut done = Vec::with_capacity(settled.len());
+        for (errand, outcome) in settled {
+            match outcome {
+                Outcome::Confirmed => done.push(errand),
+                Outcome::Nacked => self.refused(errand, "a queue of ours rejected it"),
+                Outcome::Returned { .. } => {
+                    self.shared.heal.notify_one();
+                    self.refused(errand, "no queue of ours is bound for it");
+                }
+                Outcome::Unknown(closed) => return Err(AmqpError::Closed { code: closed.code, text: closed.text }),
+            }
+        }
+        Ok(done)
+    }
+
+    fn refused(&mut self, errand: Errand, problem: &str) {
+        warn!(id = errand.sleeper.stamp.id, to = ?errand.to, "{problem}: publishing again in {PAUSE:?}");
+        self.shared.metrics.internal_refused.increment(1);
+        self.send_later(errand);
+    }
+
+    /// Publishes without a confirm yet.
+    pub fn outstanding(&self) -> usize {
+        self.publisher.len()
+    }
+}

@@ -1,0 +1,234 @@
+//! Publishes to targets: one shared channel for exchanges that are known to take messages, and a few
+//! probe channels with one message each for those that are not known yet.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use super::Shared;
+use super::targets::{Route, Targets};
+use crate::amqp::{AmqpError, Connection, Outcome, Publisher};
+use crate::schedule::{Reason, Sleeper};
+
+/// A message that is due, on its way to its target.
+#[derive(Debug)]
+pub struct Parcel {
+    pub sleeper: Sleeper,
+    /// The due queue's delivery.
+    pub tag: u64,
+    pub sent: Instant,
+    /// It was outstanding when the shared channel closed over a message, perhaps this one: it goes
+    /// alone from now on.
+    pub alone: bool,
+}
+
+/// What became of a parcel.
+#[derive(Debug)]
+pub enum Delivery {
+    Confirmed(Parcel),
+    Failed(Parcel, Reason, String),
+}
+
+/// Probes under way at once.
+const PROBES: usize = 4;
+
+pub struct Lanes {
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    main: Publisher<Parcel>,
+    probes: Vec<Probe>,
+    targets: Targets<Parcel>,
+    alone: VecDeque<Parcel>,
+    settled: Vec<Delivery>,
+}
+
+struct Probe {
+    publisher: Publisher<Parcel>,
+    /// The exchange under test; none for a parcel that goes alone.
+    exchange: Option<String>,
+}
+
+impl Lanes {
+    pub async fn open(shared: Arc<Shared>, connection: Arc<Connection>) -> Result<Self, AmqpError> {
+        let mut probes = Vec::with_capacity(PROBES);
+        for _ in 0..PROBES {
+            probes.push(Probe { publisher: connection.publisher().await?, exchange: None });
+        }
+        Ok(Self {
+            main: connection.publisher().await?,
+            targets: Targets::new(shared.config.delivery.avoid_failed_exchange),
+            alone: VecDeque::new(),
+            settled: Vec::new(),
+            shared,
+            connection,
+            probes,
+        })
+    }
+
+    /// Whether another parcel may be sent.
+    pub fn has_room(&self) -> bool {
+        self.main.len() < usize::from(self.shared.config.delivery.window)
+    }
+
+    /// Publishes without a confirm yet.
+    pub fn outstanding(&self) -> usize {
+        self.main.len() + self.probes.iter().map(|probe| probe.publisher.len()).sum::<usize>()
+    }
+
+    pub fn send(&mut self, parcel: Parcel) {
+        if parcel.alone {
+            self.alone.push_back(parcel);
+        } else {
+            self.route(parcel);
+        }
+        self.start_probes();
+    }
+
+    fn route(&mut self, parcel: Parcel) {
+        let exchange = parcel.sleeper.stamp.target.exchange.clone();
+        match self.targets.route(&exchange, parcel, Instant::now()) {
+            Route::Shared(parcel) => self.main.publish(parcel.sleeper.at_target(), parcel),
+            Route::Queued => {}
+            Route::Failed(parcel, reason, detail) => self.settled.push(Delivery::Failed(parcel, reason, detail)),
+        }
+    }
+
+    fn start_probes(&mut self) {
+        for probe in &mut self.probes {
+            if !probe.publisher.is_empty() || !probe.publisher.is_open() {
+                continue;
+            }
+            let (exchange, parcel) = match self.alone.pop_front() {
+                Some(parcel) => (None, parcel),
+                None => match self.targets.next_probe() {
+                    Some((exchange, parcel)) => (Some(exchange), parcel),
+                    None => return,
+                },
+            };
+            probe.exchange = exchange;
+            probe.publisher.publish(parcel.sleeper.at_target(), parcel);
+        }
+    }
+
+    /// The parcels that are settled. Cancel safe. The caller then calls [`Lanes::mend`].
+    pub async fn settled(&mut self) -> Vec<Delivery> {
+        poll_fn(|context| self.poll_settled(context)).await
+    }
+
+    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<Vec<Delivery>> {
+        if let Poll::Ready(settled) = self.main.poll_settled(context) {
+            for (parcel, outcome) in settled {
+                self.settle_shared(parcel, outcome);
+            }
+        }
+        for index in 0..self.probes.len() {
+            if let Poll::Ready(settled) = self.probes[index].publisher.poll_settled(context) {
+                let exchange = self.probes[index].exchange.take();
+                for (parcel, outcome) in settled {
+                    self.settle_probe(exchange.as_deref(), parcel, outcome);
+                }
+            }
+        }
+        let closed = !self.main.is_open() || self.probes.iter().any(|probe| !probe.publisher.is_open());
+        if self.settled.is_empty() && !closed { Poll::Pending } else { Poll::Ready(std::mem::take(&mut self.settled)) }
+    }
+
+    fn settle_shared(&mut self, mut parcel: Parcel, outcome: Outcome) {
+        let failed = match outcome {
+            Outcome::Confirmed => return self.settled.push(Delivery::Confirmed(parcel)),
+            Outcome::Returned { code, text } => (Reason::Unroutable, unroutable(code, &text)),
+            Outcome::Nacked => (Reason::Nacked, NACKED.to_owned()),
+            // not known whether it arrived: it goes again, which may duplicate it
+            Outcome::Unknown(closed) => {
+                self.targets.doubt_all();
+                // over an exchange, its probe will tell; else over one of the messages
+                parcel.alone = !matches!(closed.code, 403 | 404);
+                return if parcel.alone { self.alone.push_back(parcel) } else { self.route(parcel) };
+            }
+        };
+        self.settled.push(Delivery::Failed(parcel, failed.0, failed.1));
+    }
+
+    fn settle_probe(&mut self, exchange: Option<&str>, parcel: Parcel, outcome: Outcome) {
+        let survived = !matches!(outcome, Outcome::Unknown(_));
+        if let Some(exchange) = exchange
+            && survived
+        {
+            for waiting in self.targets.trust(exchange) {
+                self.main.publish(waiting.sleeper.at_target(), waiting);
+            }
+        }
+        let failed = match outcome {
+            Outcome::Confirmed => return self.settled.push(Delivery::Confirmed(parcel)),
+            Outcome::Returned { code, text } => (Reason::Unroutable, unroutable(code, &text)),
+            Outcome::Nacked => (Reason::Nacked, NACKED.to_owned()),
+            Outcome::Unknown(closed) => {
+                let detail = format!("RabbitMQ closed the channel: {} {}", closed.code, closed.text);
+                let reason = match closed.code {
+                    404 => Reason::ExchangeNotFound,
+                    403 => Reason::AccessRefused,
+                    _ => Reason::Rejected,
+                };
+                if let Some(exchange) = exchange {
+                    self.close_exchange(exchange, reason, &detail);
+                }
+                (reason, detail)
+            }
+        };
+        self.settled.push(Delivery::Failed(parcel, failed.0, failed.1));
+    }
+
+    fn close_exchange(&mut self, exchange: &str, reason: Reason, detail: &str) {
+        if reason == Reason::Rejected {
+            return self.targets.probe_again(exchange);
+        }
+        for waiting in self.targets.avoid(exchange, reason, detail, Instant::now()) {
+            self.settled.push(Delivery::Failed(waiting, reason, detail.to_owned()));
+        }
+    }
+
+    /// Opens anew the channels that were closed, and goes on with whatever waits for a probe.
+    ///
+    /// Errors: the connection is gone too.
+    pub async fn mend(&mut self) -> Result<(), AmqpError> {
+        // a closed channel keeps its place until all of its publishes are settled
+        if !self.main.is_open() && self.main.is_empty() {
+            self.main = self.connection.publisher().await?;
+        }
+        for probe in &mut self.probes {
+            if !probe.publisher.is_open() && probe.publisher.is_empty() {
+                probe.publisher = self.connection.publisher().await?;
+            }
+        }
+        self.start_probes();
+        Ok(())
+    }
+
+    /// Fails what has been without a confirm since before `before`. While an alarm blocks the
+    /// connection nothing can be confirmed, so nothing is overdue.
+    pub fn expire(&mut self, before: Instant) {
+        if self.connection.is_blocked() {
+            return;
+        }
+        for parcel in self.main.overdue(before) {
+            self.settled.push(Delivery::Failed(parcel, Reason::TimedOut, TIMED_OUT.to_owned()));
+        }
+        for index in 0..self.probes.len() {
+            for parcel in self.probes[index].publisher.overdue(before) {
+                if let Some(exchange) = self.probes[index].exchange.take() {
+                    self.targets.probe_again(&exchange);
+                }
+                self.settled.push(Delivery::Failed(parcel, Reason::TimedOut, TIMED_OUT.to_owned()));
+            }
+        }
+    }
+}
+
+const NACKED: &str = "RabbitMQ rejected it (basic.nack): a target queue is full with reject-publish, or unavailable";
+const TIMED_OUT: &str = "RabbitMQ did not confirm it in time; it may have arrived all the same";
+
+fn unroutable(code: u16, text: &str) -> String {
+    format!("RabbitMQ returned it: {code} {text}, no queue is bound for its routing key")
+}

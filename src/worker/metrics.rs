@@ -1,0 +1,109 @@
+//! The worker's metrics, by name. Counters end in `_total`, durations are seconds.
+
+use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+use crate::schedule::Reason;
+
+/// Upper bounds for the histograms of durations.
+pub const LATENESS_BUCKETS_SECONDS: [f64; 14] =
+    [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+const DEAD_LETTERED: &str = "dormouse_dead_lettered_total";
+const ATTEMPTS_FAILED: &str = "dormouse_attempts_failed_total";
+
+/// Handles, looked up once.
+pub struct Metrics {
+    pub scheduled: Counter,
+    pub delivered: Counter,
+    pub early: Counter,
+    pub lateness: Histogram,
+    pub confirm: Histogram,
+    pub hops: Histogram,
+    pub held_messages: Gauge,
+    pub held_bytes: Gauge,
+    pub put_back: Counter,
+    pub returned: Counter,
+    pub replanned: Counter,
+    pub parked: Counter,
+    pub internal_refused: Counter,
+    pub unconfirmed: Gauge,
+    pub intake_backlog: Gauge,
+    pub intake_oldest_age: Gauge,
+    pub connected: Gauge,
+    pub blocked: Gauge,
+    pub reconnects: Counter,
+    pub clock_steps: Counter,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        Self {
+            scheduled: counter!("dormouse_scheduled_total"),
+            delivered: counter!("dormouse_delivered_total"),
+            early: counter!("dormouse_early_total"),
+            lateness: histogram!("dormouse_lateness_seconds"),
+            confirm: histogram!("dormouse_target_confirm_seconds"),
+            hops: histogram!("dormouse_hops"),
+            held_messages: gauge!("dormouse_held_messages"),
+            held_bytes: gauge!("dormouse_held_bytes"),
+            put_back: counter!("dormouse_put_back_total"),
+            returned: counter!("dormouse_returned_total"),
+            replanned: counter!("dormouse_replanned_total"),
+            parked: counter!("dormouse_parked_total"),
+            internal_refused: counter!("dormouse_internal_refused_total"),
+            unconfirmed: gauge!("dormouse_unconfirmed_publishes"),
+            intake_backlog: gauge!("dormouse_intake_backlog_messages"),
+            intake_oldest_age: gauge!("dormouse_intake_oldest_age_seconds"),
+            connected: gauge!("dormouse_connected"),
+            blocked: gauge!("dormouse_blocked"),
+            reconnects: counter!("dormouse_reconnects_total"),
+            clock_steps: counter!("dormouse_clock_steps_total"),
+        }
+    }
+
+    pub fn dead_lettered(&self, reason: Reason) {
+        counter!(DEAD_LETTERED, "reason" => reason.as_str()).increment(1);
+    }
+
+    pub fn attempt_failed(&self, reason: Reason) {
+        counter!(ATTEMPTS_FAILED, "reason" => reason.as_str()).increment(1);
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Registers the help texts, and the counters that should be seen as 0 from the start.
+pub fn describe() {
+    describe_counter!("dormouse_scheduled_total", "Messages planned and put into the cascade");
+    describe_counter!("dormouse_delivered_total", "Messages confirmed by their target");
+    describe_counter!("dormouse_early_total", "Messages published before their due time; must stay 0");
+    describe_histogram!("dormouse_lateness_seconds", "From the due time to the publish to the target");
+    describe_histogram!("dormouse_target_confirm_seconds", "From the publish to a target to its confirm");
+    describe_histogram!("dormouse_hops", "Level queues planned for a message");
+    describe_gauge!("dormouse_held_messages", "Messages in the hold, unacknowledged");
+    describe_gauge!("dormouse_held_bytes", "Bytes of bodies in the hold");
+    describe_counter!("dormouse_put_back_total", "Messages a full hold put back through the wait queue");
+    describe_counter!("dormouse_returned_total", "Publishes to targets that RabbitMQ returned as unroutable");
+    describe_counter!("dormouse_replanned_total", "Messages that woke much too early and were planned again");
+    describe_counter!("dormouse_parked_total", "Messages taken from the parking queue; the topology has a hole");
+    describe_counter!("dormouse_internal_refused_total", "Publishes into queues of ours that were refused and made again");
+    describe_gauge!("dormouse_unconfirmed_publishes", "Publishes to targets without a confirm yet");
+    describe_gauge!("dormouse_intake_backlog_messages", "Messages ready in the intake queues");
+    describe_gauge!("dormouse_intake_oldest_age_seconds", "At most so old is the oldest message in the intake queues");
+    describe_gauge!("dormouse_connected", "1 while connected to RabbitMQ");
+    describe_gauge!("dormouse_blocked", "1 while an alarm of RabbitMQ blocks publishes");
+    describe_counter!("dormouse_reconnects_total", "Connections lost and built anew");
+    describe_counter!("dormouse_clock_steps_total", "Steps of the wall clock noticed");
+    describe_counter!(DEAD_LETTERED, "Messages put into the DLQ, by reason");
+    describe_counter!(ATTEMPTS_FAILED, "Deliveries that failed, by reason");
+    for reason in Reason::ALL {
+        counter!(DEAD_LETTERED, "reason" => reason.as_str()).increment(0);
+    }
+    // a counter nobody has touched would not be exported
+    let Metrics { early, delivered, scheduled, returned, .. } = Metrics::new();
+    [early, delivered, scheduled, returned].iter().for_each(|counter| counter.increment(0));
+}

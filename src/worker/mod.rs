@@ -1,0 +1,65 @@
+//! Run: the three parts of a worker and what they share.
+//!
+//! ```text
+//! intake queues ─▶ intake ─▶ level queues ─▶ due queue ─▶ delivery (hold) ─▶ targets
+//!                                                └────────── inward ◀──┘ attempts, DLQ, wait queue
+//! ```
+//!
+//! A worker keeps no state: whatever it holds is unacknowledged, so the broker requeues it when the
+//! worker dies. Run one, or twenty.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::config::Config;
+use crate::schedule::{Authority, Backoff, Layout};
+use crate::topology::{self, Names};
+
+mod clock;
+mod delivery;
+mod health;
+mod hold;
+mod intake;
+mod inward;
+mod lanes;
+mod metrics;
+mod service;
+mod targets;
+
+pub use clock::Clock;
+pub use health::Health;
+pub use hold::Hold;
+pub use metrics::{LATENESS_BUCKETS_SECONDS, Metrics, describe};
+pub use service::{WorkerError, run};
+pub use targets::{Route, Targets};
+
+/// What the parts of one session share.
+struct Shared {
+    config: Arc<Config>,
+    names: Names,
+    layout: Layout,
+    authority: Authority,
+    backoff: Backoff,
+    clock: Clock,
+    metrics: Metrics,
+    frame_max_bytes: usize,
+    /// Asks for the topology to be declared again: something of ours is missing.
+    heal: Notify,
+}
+
+impl Shared {
+    fn new(config: Arc<Config>, clock: Clock, frame_max_bytes: usize) -> Result<Self, regex::Error> {
+        Ok(Self {
+            names: Names::of(&config),
+            layout: topology::layout(&config),
+            authority: Authority::new(&config)?,
+            backoff: Backoff::new(&config.attempts),
+            metrics: Metrics::new(),
+            heal: Notify::new(),
+            config,
+            clock,
+            frame_max_bytes,
+        })
+    }
+}

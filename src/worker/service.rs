@@ -1,0 +1,191 @@
+//! A worker's life: connect, declare, run its parts, and build everything anew when a connection is
+//! lost. Nothing of a lost session is carried over; the broker requeues what it held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::delivery::Delivery;
+use super::intake::Intake;
+use super::{Clock, Health, Shared};
+use crate::amqp::declare::{DeclareError, declare};
+use crate::amqp::passive::queue_depth;
+use crate::amqp::{AmqpError, Connection};
+use crate::config::Config;
+use crate::topology::Topology;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
+    #[error(transparent)]
+    Declare(#[from] DeclareError),
+    #[error("targets.queues: {0}")]
+    Pattern(#[from] regex::Error),
+    #[error("a part of the worker ended unexpectedly: {0}")]
+    Part(#[from] tokio::task::JoinError),
+    #[error("cannot serve HTTP on {address}: {problem}")]
+    Http { address: String, problem: String },
+}
+
+impl WorkerError {
+    /// Whether another try can help. Arguments that differ need an operator.
+    fn is_worth_another_try(&self) -> bool {
+        match self {
+            WorkerError::Declare(DeclareError::Different { .. }) | WorkerError::Pattern(_) | WorkerError::Http { .. } => false,
+            WorkerError::Declare(DeclareError::Refused { .. } | DeclareError::Failed { .. })
+            | WorkerError::Amqp(_)
+            | WorkerError::Part(_) => true,
+        }
+    }
+}
+
+/// How often backlog and alarms are looked at.
+const MONITOR: Duration = Duration::from_secs(1);
+
+/// Runs a worker until `stop`, through any number of lost connections.
+///
+/// Errors: only what no reconnect can heal.
+pub async fn run(config: Config, clock: Clock, health: Health, stop: CancellationToken) -> Result<(), WorkerError> {
+    let config = Arc::new(config);
+    let pauses = || {
+        let first = Duration::from_millis(100).min(config.broker.reconnect_max);
+        ExponentialBuilder::new().with_jitter().with_min_delay(first).with_max_delay(config.broker.reconnect_max).without_max_times().build()
+    };
+    let mut pause = pauses();
+    while !stop.is_cancelled() {
+        let ended = tokio::select! {
+            ended = session(config.clone(), clock.clone(), &health, &stop) => ended,
+            () = stopped_for(&stop, config.stop.grace) => {
+                warn!(grace = ?config.stop.grace, "not everything was confirmed in time; the broker requeues the rest");
+                Ok(())
+            }
+        };
+        // ready while connected, so a session that was has earned a fresh backoff
+        if health.ready().is_ok() {
+            pause = pauses();
+        }
+        health.set_connected(false);
+        metrics::gauge!("dormouse_connected").set(0.0);
+        match ended {
+            Ok(()) => break,
+            Err(error) if error.is_worth_another_try() => {
+                let wait = pause.next().unwrap_or(config.broker.reconnect_max);
+                warn!(%error, ?wait, "not connected; trying again");
+                metrics::counter!("dormouse_reconnects_total").increment(1);
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            Err(error) => {
+                error!(%error, "cannot run");
+                return Err(error);
+            }
+        }
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn stopped_for(stop: &CancellationToken, grace: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(grace).await;
+}
+
+/// One pair of connections, from connect to close.
+async fn session(config: Arc<Config>, clock: Clock, health: &Health, stop: &CancellationToken) -> Result<(), WorkerError> {
+    // separate, because an alarm blocks publishing connections and must not block acks
+    let consuming = Connection::open(&config.broker, "dormouse consume").await?;
+    let publishing = Arc::new(Connection::open(&config.broker, "dormouse publish").await?);
+    if config.topology.declare {
+        declare(&consuming, &Topology::of(&config)).await?;
+    }
+    let shared = Arc::new(Shared::new(config.clone(), clock, publishing.frame_max_bytes())?);
+    let versions = installed_versions(&consuming, &shared).await?;
+    let mut parts = JoinSet::new();
+    let intake = Intake::open(shared.clone(), &consuming, &publishing).await?;
+    let delivery = Delivery::open(shared.clone(), &consuming, &publishing, &versions).await?;
+    parts.spawn(intake.run(stop.clone()));
+    parts.spawn(delivery.run(stop.clone()));
+    info!(address = consuming.address(), ?versions, "running");
+    health.set_connected(true);
+    shared.metrics.connected.set(1.0);
+
+    let watch = watch(&shared, &consuming, &publishing, health);
+    let ended = tokio::select! {
+        ended = all(&mut parts) => ended,
+        error = watch => Err(error),
+        error = consuming.lost() => Err(error.into()),
+        error = publishing.lost() => Err(error.into()),
+        () = stopping(stop, health) => unreachable!("it only waits"),
+    };
+    parts.shutdown().await;
+    consuming.close().await;
+    publishing.close().await;
+    ended
+}
+
+/// Turns readiness off at once, long before the last confirm.
+async fn stopping(stop: &CancellationToken, health: &Health) {
+    stop.cancelled().await;
+    health.set_stopping();
+    info!("stopping: no new deliveries; waiting for what is in flight");
+    std::future::pending().await
+}
+
+async fn all(parts: &mut JoinSet<Result<(), AmqpError>>) -> Result<(), WorkerError> {
+    while let Some(ended) = parts.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+/// Other versions whose due queue still stands: old sleepers wake there.
+async fn installed_versions(connection: &Connection, shared: &Shared) -> Result<Vec<u32>, AmqpError> {
+    let mut installed = Vec::new();
+    for version in 1..=shared.names.version() {
+        if queue_depth(connection, &shared.names.in_version(version).due()).await?.is_some() {
+            installed.push(version);
+        }
+    }
+    Ok(installed)
+}
+
+/// Keeps an eye on backlog and alarms, and declares the topology again when a part asks for it.
+async fn watch(shared: &Shared, consuming: &Connection, publishing: &Connection, health: &Health) -> WorkerError {
+    let mut drained = tokio::time::Instant::now();
+    loop {
+        let heal = tokio::select! {
+            () = shared.heal.notified() => true,
+            () = tokio::time::sleep(MONITOR) => false,
+        };
+        if heal && shared.config.topology.declare {
+            if let Err(error) = declare(consuming, &Topology::of(&shared.config)).await {
+                warn!(%error, "a part of the topology is missing and cannot be declared");
+            }
+            // once a second at most, however many messages ask for it
+            tokio::time::sleep(MONITOR).await;
+        }
+        health.set_blocked(publishing.is_blocked());
+        shared.metrics.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
+        let mut backlog = 0;
+        for delay in &shared.config.delay_exchanges {
+            for queue in [shared.names.intake(delay), shared.names.expired(delay)] {
+                match queue_depth(consuming, &queue).await {
+                    Ok(depth) => backlog += depth.unwrap_or(0),
+                    Err(error) => return error.into(),
+                }
+            }
+        }
+        if backlog == 0 {
+            drained = tokio::time::Instant::now();
+        }
+        shared.metrics.intake_backlog.set(f64::from(backlog));
+        shared.metrics.intake_oldest_age.set(drained.elapsed().as_secs_f64());
+    }
+}
