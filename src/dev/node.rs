@@ -249,15 +249,14 @@ impl Node {
 
     /// The version, once this very node (not someone who took its port) says that it listens for AMQP, and does.
     async fn answering_version(&self) -> Option<String> {
+        // First, because the broker listens for AMQP last: a question asked before that blocks for five seconds.
+        api::amqp_greets(self.ports.amqp).await.ok()?;
         let answer = api::request(self.ports.management, "GET", "/api/overview").await.ok()?;
         let overview: serde_json::Value = serde_json::from_str(&answer.body).ok()?;
         let listens =
             overview["listeners"].as_array()?.iter().any(|listener| listener["protocol"] == "amqp");
-        if overview["node"] != self.name.as_str() || !listens {
-            return None;
-        }
-        api::amqp_greets(self.ports.amqp).await.ok()?;
-        overview["rabbitmq_version"].as_str().map(str::to_owned)
+        let is_this_node = overview["node"] == self.name.as_str();
+        overview["rabbitmq_version"].as_str().filter(|_| is_this_node && listens).map(str::to_owned)
     }
 
     async fn management(&self, method: &str, path: &str) -> Result<String, NodeError> {

@@ -8,8 +8,6 @@ pub struct Overview {
     /// Version of the node that answered; others may run another one during an upgrade.
     pub rabbitmq_version: String,
     pub cluster_name: String,
-    /// The node that answered.
-    pub node: String,
     /// All nodes of the cluster, running or not. `None` if the user lacks the tag `monitoring`.
     #[serde(skip)]
     pub node_names: Option<Vec<String>>,
