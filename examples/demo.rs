@@ -16,7 +16,8 @@ use dormouse::worker::{Clock, Health};
 use tokio_util::sync::CancellationToken;
 
 /// Delays in ms. The last stretch of each is exact, however many levels the rest takes.
-const DELAYS_MS: [u64; 11] = [300, 700, 1_000, 1_900, 2_500, 4_200, 6_000, 7_777, 9_300, 12_000, 15_000];
+const DELAYS_MS: [u64; 11] =
+    [300, 700, 1_000, 1_900, 2_500, 4_200, 6_000, 7_777, 9_300, 12_000, 15_000];
 /// These are asked for as a moment, not as a delay.
 const MOMENTS_MS: [u64; 3] = [1_500, 5_000, 10_500];
 const QUEUE: &str = "demo.mailbox";
@@ -38,7 +39,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
-    let overrides = [("attempts.max", "3"), ("attempts.initial_backoff", "500ms"), ("http.listen", "")];
+    let overrides =
+        [("attempts.max", "3"), ("attempts.initial_backoff", "500ms"), ("http.listen", "")];
     let config = Config::load(Sources {
         environment: std::env::vars().collect(),
         overrides: overrides.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
@@ -49,7 +51,12 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
     let clock = Clock::default();
 
     let health = Health::default();
-    let worker = tokio::spawn(dormouse::worker::run(config.clone(), clock.clone(), health.clone(), stop.clone()));
+    let worker = tokio::spawn(dormouse::worker::run(
+        config.clone(),
+        clock.clone(),
+        health.clone(),
+        stop.clone(),
+    ));
     while health.ready().is_err() {
         anyhow::ensure!(!worker.is_finished(), "the worker ended");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -69,7 +76,8 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
 
     let mut publisher = connection.publisher::<()>().await?;
     let mut asked = HashMap::new();
-    let messages = DELAYS_MS.map(|ms| (ms, "delay")).into_iter().chain(MOMENTS_MS.map(|ms| (ms, "moment")));
+    let messages =
+        DELAYS_MS.map(|ms| (ms, "delay")).into_iter().chain(MOMENTS_MS.map(|ms| (ms, "moment")));
     for (number, (delay_ms, how)) in messages.enumerate() {
         let published = clock.now();
         let (name, value) = match how {
@@ -88,7 +96,9 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
             confirmed += 1;
         }
     }
-    println!("{confirmed} messages published with one header each, and confirmed. One goes to a missing queue.\n");
+    println!(
+        "{confirmed} messages published with one header each, and confirmed. One goes to a missing queue.\n"
+    );
     println!("{:>10} {:<8} {:>4} {:>12} {:>13}", "asked", "as", "hops", "actual", "lateness");
 
     let mut lateness_ms = Vec::new();
@@ -109,7 +119,11 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
         let late_ms = actual_ms as i64 - *delay_ms as i64;
         let hops = layout.plan(Duration::from_millis(*delay_ms)).hops;
         clear_waiting();
-        println!("{:>8.1} s {how:<8} {hops:>4} {:>10.3} s {late_ms:>10} ms", *delay_ms as f64 / 1e3, actual_ms as f64 / 1e3);
+        println!(
+            "{:>8.1} s {how:<8} {hops:>4} {:>10.3} s {late_ms:>10} ms",
+            *delay_ms as f64 / 1e3,
+            actual_ms as f64 / 1e3
+        );
         lateness_ms.push(late_ms);
     }
     clear_waiting();
@@ -130,9 +144,18 @@ fn mailbox() -> topology::Topology {
 }
 
 fn message(to: &str, number: usize, header: &str, value: i64) -> Message {
-    let mut properties = Properties { delivery_mode: Some(2), message_id: Some(number.to_string().into()), ..Default::default() };
+    let mut properties = Properties {
+        delivery_mode: Some(2),
+        message_id: Some(number.to_string().into()),
+        ..Default::default()
+    };
     properties.headers.insert(header.into(), Value::LongLongInt(value));
-    Message { exchange: "dormouse.delay".into(), routing_key: to.into(), properties, body: number.to_string().into() }
+    Message {
+        exchange: "dormouse.delay".into(),
+        routing_key: to.into(),
+        properties,
+        body: number.to_string().into(),
+    }
 }
 
 fn waiting(left: usize) {
@@ -152,13 +175,18 @@ fn summary(lateness_ms: &mut [i64]) {
     lateness_ms.sort_unstable();
     let early = lateness_ms.iter().filter(|late| **late < 0).count();
     let (median, max) = (lateness_ms[lateness_ms.len() / 2], lateness_ms[lateness_ms.len() - 1]);
-    println!("\nLateness, from publish to consumer: median {median} ms, at most {max} ms; {early} early.");
+    println!(
+        "\nLateness, from publish to consumer: median {median} ms, at most {max} ms; {early} early."
+    );
 }
 
 fn in_the_dlq(dead: &Message) {
     let header = |name: &str| dead.properties.headers.get(name);
     let words = |name: &str| header(name).and_then(as_text).unwrap_or("?").to_owned();
     let attempts = header(stamp::ATTEMPT).and_then(dormouse::message::as_integer).unwrap_or(0);
-    println!("\nThe one for {:?} went to the DLQ after {attempts} attempts:", words(stamp::ROUTING_KEY));
+    println!(
+        "\nThe one for {:?} went to the DLQ after {attempts} attempts:",
+        words(stamp::ROUTING_KEY)
+    );
     println!("  {}: {}", words(stamp::REASON), words(stamp::DETAIL));
 }

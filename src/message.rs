@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-pub use lapin::types::{ByteArray, FieldArray, FieldTable, LongString, ShortString};
-
 /// One field of a header table, with its AMQP type.
-pub type Value = lapin::types::AMQPValue;
+pub use lapin::types::AMQPValue as Value;
+pub use lapin::types::{ByteArray, FieldArray, FieldTable, LongString, ShortString};
 
 /// The `headers` property, sorted by name.
 pub type Headers = BTreeMap<ShortString, Value>;
@@ -74,7 +73,10 @@ pub fn as_integer(value: &Value) -> Option<i64> {
 
 /// Bytes that a header table takes in a frame: the whole content header must fit one frame.
 pub fn encoded_bytes(headers: &Headers) -> usize {
-    4 + headers.iter().map(|(name, value)| 1 + name.as_str().len() + value_bytes(value)).sum::<usize>()
+    4 + headers
+        .iter()
+        .map(|(name, value)| 1 + name.as_str().len() + value_bytes(value))
+        .sum::<usize>()
 }
 
 /// One type octet and the value behind it.

@@ -152,7 +152,7 @@ fn the_rest_of_the_api_reads_the_same_from_every_version() {
     for (version, recording) in RECORDED {
         let overview: Overview = recorded(recording, "overview");
         assert_eq!(overview.rabbitmq_version, version);
-        assert_eq!(overview.node, "rabbit@localhost", "{version}");
+        assert_eq!(overview.cluster_name, "rabbit@vm", "{version}");
 
         let exchanges: Vec<ExchangeInfo> = recorded(recording, "exchanges");
         let [default, delay, nowhere] = &exchanges[..] else { panic!("{version}: {exchanges:?}") };
@@ -294,7 +294,7 @@ async fn a_round_trip_on_a_real_broker() {
     let ca_file = std::env::var_os("DORMOUSE_TEST_MANAGEMENT_CA_FILE");
     let management = Management::new(&uri, ca_file.as_deref().map(std::path::Path::new)).unwrap();
     let overview = management.overview().await.unwrap();
-    assert!(overview.node_names.as_ref().unwrap().contains(&overview.node), "{overview:?}");
+    assert!(!overview.node_names.as_ref().unwrap().is_empty(), "{overview:?}");
     println!("RabbitMQ {} at {}", overview.rabbitmq_version, overview.cluster_name);
 
     // names with everything that needs encoding

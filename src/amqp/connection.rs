@@ -34,7 +34,12 @@ impl Connection {
         Err(failed)
     }
 
-    async fn open_node(broker: &Broker, uri: &Uri, name: &str, tls: OwnedTLSConfig) -> Result<Self, AmqpError> {
+    async fn open_node(
+        broker: &Broker,
+        uri: &Uri,
+        name: &str,
+        tls: OwnedTLSConfig,
+    ) -> Result<Self, AmqpError> {
         let address = uri.to_string();
         let invalid = |problem| AmqpError::InvalidUri { address: address.clone(), problem };
         let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
@@ -116,7 +121,9 @@ async fn tls(broker: &Broker) -> Result<OwnedTLSConfig, AmqpError> {
         None => None,
     };
     let identity = match (&broker.cert_file, &broker.key_file) {
-        (Some(cert), Some(key)) => Some(OwnedIdentity::PKCS8 { pem: read(cert).await?, key: read(key).await? }),
+        (Some(cert), Some(key)) => {
+            Some(OwnedIdentity::PKCS8 { pem: read(cert).await?, key: read(key).await? })
+        }
         _ => None,
     };
     Ok(OwnedTLSConfig { identity, cert_chain })
@@ -133,10 +140,13 @@ async fn read(file: &Path) -> Result<Vec<u8>, AmqpError> {
 /// Names the node and says what to look at for the usual refusals.
 fn explain(error: AmqpError, address: &str) -> AmqpError {
     match error {
-        AmqpError::Closed { code: 403, text } => {
-            AmqpError::Closed { code: 403, text: format!("{text} (at {address}: check user name and password)") }
+        AmqpError::Closed { code: 403, text } => AmqpError::Closed {
+            code: 403,
+            text: format!("{text} (at {address}: check user name and password)"),
+        },
+        AmqpError::Closed { code, text } => {
+            AmqpError::Closed { code, text: format!("{text} (at {address})") }
         }
-        AmqpError::Closed { code, text } => AmqpError::Closed { code, text: format!("{text} (at {address})") },
         AmqpError::Lost(problem) => AmqpError::Unreachable(format!("{address}: {problem}")),
         other => other,
     }

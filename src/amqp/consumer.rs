@@ -37,8 +37,10 @@ impl Consumer {
         // per consumer, for those started after it: <https://www.rabbitmq.com/docs/consumer-prefetch>
         self.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let index = self.tags.len();
-        let consumer =
-            self.channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), <_>::default()).await?;
+        let consumer = self
+            .channel
+            .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), <_>::default())
+            .await?;
         self.tags.push(consumer.tag().to_string());
         let delivered = move |delivery: lapin::Result<lapin::message::Delivery>| {
             let delivery = delivery?;
@@ -62,7 +64,9 @@ impl Consumer {
     pub async fn next(&mut self) -> Result<Delivered, AmqpError> {
         match self.deliveries.next().await {
             Some(delivered) => delivered,
-            None => Err(AmqpError::Lost("the broker cancelled the consumer (was its queue deleted?)".into())),
+            None => Err(AmqpError::Lost(
+                "the broker cancelled the consumer (was its queue deleted?)".into(),
+            )),
         }
     }
 
@@ -77,7 +81,8 @@ impl Consumer {
             return Ok(());
         }
         let acks = self.acks.take().into_iter();
-        let sent = acks.map(|ack| self.channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple }));
+        let sent = acks
+            .map(|ack| self.channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple }));
         futures_util::future::try_join_all(sent).await?;
         Ok(())
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use lapin::ExchangeKind;
-use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{
+    ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
 use lapin::types::{FieldTable, LongString};
 
 use super::{AmqpError, Connection};
@@ -17,7 +19,9 @@ pub enum DeclareError {
          Raise topology.version to build the new layout beside the old one, then `dormouse topology drain`"
     )]
     Different { what: String, answer: String },
-    #[error("the broker's user may not declare {what} ({answer}). Grant configure, write and read on it, or declare with another user")]
+    #[error(
+        "the broker's user may not declare {what} ({answer}). Grant configure, write and read on it, or declare with another user"
+    )]
     Refused { what: String, answer: String },
     #[error("cannot declare {what}: {source}")]
     Failed { what: String, source: AmqpError },
@@ -34,7 +38,11 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
     side_by_side(connection, &topology.bindings, bind).await
 }
 
-async fn side_by_side<'a, Item, Step, Work>(connection: &Connection, items: &'a [Item], step: Step) -> Result<(), DeclareError>
+async fn side_by_side<'a, Item, Step, Work>(
+    connection: &Connection,
+    items: &'a [Item],
+    step: Step,
+) -> Result<(), DeclareError>
 where
     Step: Fn(Arc<lapin::Channel>, &'a Item) -> Work + Copy,
     Work: Future<Output = Result<(), DeclareError>>,
@@ -42,7 +50,9 @@ where
     let share = items.len().div_ceil(CHANNELS).max(1);
     try_join_all(items.chunks(share).map(|chunk| async move {
         let opened = connection.channel().await;
-        let channel = Arc::new(opened.map_err(|source| DeclareError::Failed { what: "a channel".into(), source })?);
+        let channel = Arc::new(
+            opened.map_err(|source| DeclareError::Failed { what: "a channel".into(), source })?,
+        );
         for item in chunk {
             step(channel.clone(), item).await?;
         }
@@ -61,13 +71,16 @@ async fn exchange(channel: Arc<lapin::Channel>, exchange: &Exchange) -> Result<(
         Kind::Topic => ExchangeKind::Topic,
     };
     let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-    let declared = channel.exchange_declare(exchange.name.as_str().into(), kind, options, table(&exchange.arguments)).await;
+    let declared = channel
+        .exchange_declare(exchange.name.as_str().into(), kind, options, table(&exchange.arguments))
+        .await;
     declared.map_err(|error| explain(format!("exchange {:?}", exchange.name), error))
 }
 
 async fn queue(channel: Arc<lapin::Channel>, queue: &Queue) -> Result<(), DeclareError> {
     let options = QueueDeclareOptions { durable: true, ..Default::default() };
-    let declared = channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await;
+    let declared =
+        channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await;
     declared.map(drop).map_err(|error| explain(format!("queue {:?}", queue.name), error))
 }
 
@@ -77,12 +90,24 @@ async fn bind(channel: Arc<lapin::Channel>, binding: &Binding) -> Result<(), Dec
     let (what, bound) = match destination {
         Destination::Queue(queue) => {
             let options = QueueBindOptions::default();
-            let bound = channel.queue_bind(queue.as_str().into(), source.as_str().into(), key, options, <_>::default());
+            let bound = channel.queue_bind(
+                queue.as_str().into(),
+                source.as_str().into(),
+                key,
+                options,
+                <_>::default(),
+            );
             (queue, bound.await)
         }
         Destination::Exchange(exchange) => {
             let options = ExchangeBindOptions::default();
-            let bound = channel.exchange_bind(exchange.as_str().into(), source.as_str().into(), key, options, <_>::default());
+            let bound = channel.exchange_bind(
+                exchange.as_str().into(),
+                source.as_str().into(),
+                key,
+                options,
+                <_>::default(),
+            );
             (exchange, bound.await)
         }
     };

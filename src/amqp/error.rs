@@ -45,7 +45,9 @@ impl From<lapin::Error> for AmqpError {
 impl From<&lapin::Error> for Closed {
     fn from(error: &lapin::Error) -> Self {
         match error.kind() {
-            ErrorKind::ProtocolError(amqp) => Closed { code: amqp.get_id(), text: amqp.get_message().to_string() },
+            ErrorKind::ProtocolError(amqp) => {
+                Closed { code: amqp.get_id(), text: amqp.get_message().to_string() }
+            }
             _ => Closed { code: 0, text: error.to_string() },
         }
     }

@@ -2,6 +2,7 @@
 //! [`crate::message`] and [`crate::topology`].
 
 pub mod acks;
+pub mod browse;
 pub mod connection;
 pub mod consumer;
 pub mod declare;
@@ -12,6 +13,7 @@ pub mod publisher;
 pub mod window;
 
 pub use acks::Acks;
+pub use browse::{Browse, Seen};
 pub use connection::Connection;
 pub use consumer::{Consumer, Delivered};
 pub use error::AmqpError;

@@ -8,7 +8,11 @@ pub fn from_client(properties: &BasicProperties) -> Properties {
     Properties {
         content_type: properties.content_type().clone(),
         content_encoding: properties.content_encoding().clone(),
-        headers: properties.headers().as_ref().map(|table| table.inner().clone()).unwrap_or_default(),
+        headers: properties
+            .headers()
+            .as_ref()
+            .map(|table| table.inner().clone())
+            .unwrap_or_default(),
         delivery_mode: *properties.delivery_mode(),
         priority: *properties.priority(),
         correlation_id: properties.correlation_id().clone(),

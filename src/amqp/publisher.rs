@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
-use lapin::options::BasicPublishOptions;
 use lapin::Confirmation;
+use lapin::options::BasicPublishOptions;
 
 use super::properties::to_client;
 use super::window::{Closed, Confirm, Outcome, Return, Sequence, Window};
@@ -79,7 +79,8 @@ impl<T> Publisher<T> {
         let sequence = self.next;
         self.next += 1;
         let Message { exchange, routing_key, properties, body } = message;
-        let id = identity(&properties.headers).or(properties.message_id.as_ref().map(|id| id.as_str()));
+        let id =
+            identity(&properties.headers).or(properties.message_id.as_ref().map(|id| id.as_str()));
         let id = id.unwrap_or_default().to_owned();
         let channel = self.channel.clone();
         let properties = to_client(properties);
@@ -87,13 +88,16 @@ impl<T> Publisher<T> {
             let confirm = {
                 let body = body; // not needed once it is written
                 let options = BasicPublishOptions { mandatory: true, immediate: false };
-                channel.basic_publish(exchange.into(), routing_key.into(), options, &body, properties).await?
+                channel
+                    .basic_publish(exchange.into(), routing_key.into(), options, &body, properties)
+                    .await?
             };
             confirm.await
         });
         self.window.published(sequence);
         self.ids.insert((id.clone(), sequence));
-        self.pending.insert(sequence, Pending { ticket: Some(ticket), id, since: Instant::now(), confirm });
+        self.pending
+            .insert(sequence, Pending { ticket: Some(ticket), id, since: Instant::now(), confirm });
         // polled at once, because the first poll hands the frames to lapin: publishes keep their order
         self.poll_confirm(sequence);
         if !self.ready.is_empty() {
@@ -111,7 +115,9 @@ impl<T> Publisher<T> {
         self.arrivals.task.register(context.waker());
         // until empty, so that all that lapin handled before a confirm seen here is seen here too
         loop {
-            let woken = std::mem::take(&mut *self.arrivals.woken.lock().expect("no panic while noting a wake"));
+            let woken = std::mem::take(
+                &mut *self.arrivals.woken.lock().expect("no panic while noting a wake"),
+            );
             if woken.is_empty() {
                 break;
             }
@@ -121,19 +127,29 @@ impl<T> Publisher<T> {
             return Poll::Pending;
         }
         let settled = self.window.resolved(std::mem::take(&mut self.ready));
-        let settled: Vec<_> = settled.into_iter().filter_map(|(sequence, outcome)| self.take(sequence, outcome)).collect();
+        let settled: Vec<_> = settled
+            .into_iter()
+            .filter_map(|(sequence, outcome)| self.take(sequence, outcome))
+            .collect();
         if settled.is_empty() { Poll::Pending } else { Poll::Ready(settled) }
     }
 
     fn poll_confirm(&mut self, sequence: Sequence) {
         let Some(pending) = self.pending.get_mut(&sequence) else { return };
         let waker = Waker::from(Arc::new(Slot { sequence, arrivals: self.arrivals.clone() }));
-        let Poll::Ready(result) = pending.confirm.as_mut().poll(&mut Context::from_waker(&waker)) else { return };
+        let Poll::Ready(result) = pending.confirm.as_mut().poll(&mut Context::from_waker(&waker))
+        else {
+            return;
+        };
         // polled no more, but its ticket stays until the window has settled it
         pending.confirm = Box::pin(std::future::pending());
         let confirm = match result {
-            Ok(Confirmation::Ack(returned)) => Confirm::Ack(returned.map(|message| self.returned(&message))),
-            Ok(Confirmation::Nack(returned)) => Confirm::Nack(returned.map(|message| self.returned(&message))),
+            Ok(Confirmation::Ack(returned)) => {
+                Confirm::Ack(returned.map(|message| self.returned(&message)))
+            }
+            Ok(Confirmation::Nack(returned)) => {
+                Confirm::Nack(returned.map(|message| self.returned(&message)))
+            }
             Ok(Confirmation::NotRequested) => unreachable!("the channel is in confirm mode"),
             Err(error) => Confirm::Failed(Closed::from(&error)),
         };
@@ -143,7 +159,12 @@ impl<T> Publisher<T> {
     /// Finds the publish of a return: the oldest outstanding one with its id, as returns keep order.
     fn returned(&mut self, message: &lapin::message::BasicReturnMessage) -> Return {
         let headers = message.delivery.properties.headers().as_ref().map(|table| table.inner());
-        let id = headers.and_then(identity).or(message.delivery.properties.message_id().as_ref().map(|id| id.as_str()));
+        let id = headers.and_then(identity).or(message
+            .delivery
+            .properties
+            .message_id()
+            .as_ref()
+            .map(|id| id.as_str()));
         let from = (id.unwrap_or_default().to_owned(), 0);
         let found = self.ids.range(from.clone()..).next().filter(|(id, _)| *id == from.0).cloned();
         if let Some(found) = &found {

@@ -127,13 +127,20 @@ impl Window {
         settled
     }
 
-    fn settle_undecided(&mut self, none_waiting: bool, newest_return: Option<Sequence>, settled: &mut Vec<(Sequence, Outcome)>) {
+    fn settle_undecided(
+        &mut self,
+        none_waiting: bool,
+        newest_return: Option<Sequence>,
+        settled: &mut Vec<(Sequence, Outcome)>,
+    ) {
         let decided: Vec<_> = self
             .undecided
             .iter()
             .copied()
             .filter(|sequence| {
-                none_waiting || newest_return.is_some_and(|newest| newest > *sequence) || self.returned.contains_key(sequence)
+                none_waiting
+                    || newest_return.is_some_and(|newest| newest > *sequence)
+                    || self.returned.contains_key(sequence)
             })
             .collect();
         for sequence in decided {

@@ -11,6 +11,7 @@ mod dev;
 mod exit;
 mod publish;
 mod run;
+mod table;
 
 pub use exit::{Exit, Failure};
 

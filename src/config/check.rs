@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::fault::Fault;
-use super::keys::{Field, KEYS, Key};
+use super::keys::{Field, Key};
+use super::table::KEYS;
 use super::{Config, Uri, keys, read, show, words};
 
 /// A broken rule and the keys it was judged by.
@@ -16,8 +17,6 @@ pub(super) struct Broken {
     pub of_an_item: bool,
 }
 
-/// RabbitMQ holds names as short strings.
-const NAME_BYTES: usize = 255;
 /// Leaves room for what we append, such as `.v1.level.3.12d3h`, in a name of 255 bytes.
 const NAMESPACE_BYTES: usize = 60;
 /// Each level queue costs the broker memory and a process, on every node of a quorum queue.
@@ -57,23 +56,22 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     rules.targets();
     rules.attempts();
     rules.log();
-    let place = |broken: &Broken| KEYS.iter().position(|key| key.name == broken.fault.key);
-    rules.broken.sort_by_key(place);
+    rules.broken.sort_by_key(|broken| keys::position(&broken.fault.key));
     rules.broken
 }
 
-struct Rules<'a> {
-    config: &'a Config,
+pub(super) struct Rules<'a> {
+    pub(super) config: &'a Config,
     broken: Vec<Broken>,
 }
 
 impl Rules<'_> {
-    fn fail(&mut self, involves: &'static [&'static str], problem: impl Into<String>) {
+    pub(super) fn fail(&mut self, involves: &'static [&'static str], problem: impl Into<String>) {
         let value = keys::find(involves[0]).map(|key| read::cut(&show::value(key, self.config)));
         self.push(involves, value, problem.into(), false);
     }
 
-    fn fail_item(
+    pub(super) fn fail_item(
         &mut self,
         involves: &'static [&'static str],
         item: &str,
@@ -99,7 +97,12 @@ impl Rules<'_> {
         let mut config = self.config.clone();
         for key in KEYS {
             let allowed = match &key.field {
-                Field::Duration(at, limits) => limits.allow(*at(&mut config)),
+                Field::Duration(at, limits) => {
+                    if let Some(problem) = limits.problem(key, *at(&mut config)) {
+                        self.fail(std::slice::from_ref(&key.name), problem);
+                    }
+                    true
+                }
                 Field::Whole { get, min, max, .. } => (min..=max).contains(&&get(&config)),
                 Field::Ratio(at, min, max) => (min..=max).contains(&&*at(&mut config)),
                 Field::Uris(at) => !at(&mut config).is_empty(),
@@ -133,7 +136,7 @@ impl Rules<'_> {
             let hosts: Vec<String> =
                 hosts.iter().map(|host| read::cut(&show::quoted(host))).collect();
             let problem = format!("all nodes must name one virtual host, not {}", hosts.join(", "));
-            self.fail(&["broker.uri"], problem);
+            self.push(&["broker.uri"], None, problem, true);
         }
         if let Some(problem) =
             broker.management_uri.as_ref().and_then(|uri| uri.problem(["http", "https"]))
@@ -203,58 +206,6 @@ impl Rules<'_> {
         }
     }
 
-    fn delay_exchanges(&mut self) {
-        const KEY: &[&str] = &["delay_exchange", "topology.namespace"];
-        let exchanges = &self.config.delay_exchanges;
-        let namespace = &self.config.topology.namespace;
-        if exchanges.is_empty() {
-            self.fail(KEY, format!("must have at least one, {namespace}.delay"));
-        }
-        let mut seen = BTreeSet::new();
-        for exchange in exchanges {
-            let name = &exchange.name;
-            if name.is_empty() {
-                self.fail_item(KEY, name, "a delay exchange needs a name");
-            } else if !seen.insert(name) {
-                self.fail_item(KEY, name, "is configured twice");
-            } else if let Some(problem) = name_problem(name) {
-                self.fail_item(KEY, name, problem);
-            } else if self.is_ours(name) && *name != format!("{namespace}.delay") {
-                let problem =
-                    format!("may not start with {namespace}., only {namespace}.delay may");
-                self.fail_item(KEY, name, problem);
-            }
-            if exchange.target_exchange == *name {
-                self.fail_item(KEY, name, "targets itself");
-            } else if let Some(problem) = self.target_problem(&exchange.target_exchange) {
-                let target = read::cut(&show::quoted(&exchange.target_exchange));
-                self.fail_item(KEY, name, format!("target {target} {problem}"));
-            }
-        }
-    }
-
-    fn targets(&mut self) {
-        for exchange in &self.config.targets.header_exchanges {
-            if let Some(problem) = self.target_problem(exchange) {
-                self.fail_item(
-                    &["targets.header_exchanges", "topology.namespace", "delay_exchange"],
-                    exchange,
-                    problem,
-                );
-            }
-        }
-        for pattern in &self.config.targets.queues {
-            if let Err(error) = regex::Regex::new(pattern) {
-                let reason = last_line(&error.to_string());
-                self.fail_item(
-                    &["targets.queues"],
-                    pattern,
-                    format!("is not a regular expression: {reason}"),
-                );
-            }
-        }
-    }
-
     fn attempts(&mut self) {
         let attempts = &self.config.attempts;
         if attempts.initial_backoff > attempts.max_backoff {
@@ -277,8 +228,9 @@ impl Rules<'_> {
         let filter = &self.config.log.filter;
         if let Some(typo) = filter.split(',').map(str::trim).find(|part| is_no_level(part)) {
             let typo = read::cut(&show::quoted(typo));
-            let problem =
-                format!("{typo} is no level; levels are error, warn, info, debug, trace, off");
+            let problem = format!(
+                "{typo} is no level; write error, warn, info, debug, trace, off or name=level"
+            );
             self.fail(&["log.filter"], problem);
         } else if let Err(error) = tracing_subscriber::EnvFilter::try_new(filter) {
             self.fail(
@@ -287,40 +239,10 @@ impl Rules<'_> {
             );
         }
     }
-
-    fn is_ours(&self, name: &str) -> bool {
-        name.strip_prefix(&self.config.topology.namespace).is_some_and(|rest| rest.starts_with('.'))
-    }
-
-    /// Why no message may be sent to this exchange.
-    fn target_problem(&self, name: &str) -> Option<String> {
-        if let Some(problem) = name_problem(name) {
-            Some(problem.into())
-        } else if self.is_ours(name) {
-            Some(format!("is a name of ours, {}.…", self.config.topology.namespace))
-        } else if self.config.delay_exchanges.iter().any(|exchange| exchange.name == name) {
-            Some("is a delay exchange; a message would go round in circles".into())
-        } else {
-            None
-        }
-    }
 }
 
 fn must(key: &Key) -> String {
     format!("must be {}", key.right())
-}
-
-/// <https://www.rabbitmq.com/docs/exchanges#names>
-fn name_problem(name: &str) -> Option<&'static str> {
-    if name.len() > NAME_BYTES {
-        Some("is longer than 255 bytes")
-    } else if name.starts_with("amq.") {
-        Some("starts with amq., which RabbitMQ keeps for itself")
-    } else if name.chars().any(char::is_control) {
-        Some("has a control character")
-    } else {
-        None
-    }
 }
 
 /// Opened, not only looked at: permissions count.
@@ -336,11 +258,11 @@ fn unreadable(path: &Path) -> Option<String> {
 /// that "inof" would log nothing.
 fn is_no_level(part: &str) -> bool {
     let is_level = part.parse::<tracing::level_filters::LevelFilter>().is_ok();
-    !is_level && !part.contains(['=', '[', ']', '{', '}', '"'])
+    part.is_empty() || !is_level && !part.contains(['=', '[', ']', '{', '}', '"'])
 }
 
 /// The last line says what is wrong; those before draw a picture.
-fn last_line(message: &str) -> String {
+pub(super) fn last_line(message: &str) -> String {
     let line = message.lines().last().unwrap_or_default();
     line.trim_start_matches("error: ").into()
 }

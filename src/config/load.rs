@@ -9,8 +9,9 @@ use ::config::{ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
 use super::check::{self, Broken};
 use super::fault::{ConfigFaults, Fault, closest};
-use super::keys::{self, Field, KEYS, Key};
+use super::keys::{self, Field, Key};
 use super::read::{self, cut};
+use super::table::KEYS;
 use super::{Config, DelayExchange};
 
 /// Where a configuration comes from, weakest first. Nothing else is read: no default path, no
@@ -76,6 +77,8 @@ impl Config {
             }
             fault
         }));
+        // what belongs to no key comes first
+        faults.sort_by_key(|fault| keys::position(&fault.key));
         if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
     }
 

@@ -8,20 +8,23 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod check;
+mod exchanges;
 mod fault;
 mod keys;
 mod load;
 mod read;
 mod secret;
 mod show;
+mod table;
 pub mod words;
 
 pub use check::level_queue_count;
 pub use fault::{ConfigFaults, Fault};
-pub use keys::{KEYS, Key};
+pub use keys::Key;
 pub use load::Sources;
 pub use secret::Uri;
 pub use show::key_table;
+pub use table::KEYS;
 
 /// Everything an operator can set. Durations carry their unit in the type.
 #[derive(Debug, Clone, PartialEq)]

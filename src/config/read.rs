@@ -1,5 +1,7 @@
 //! In: a key and the value given for it. Out: the value in [`Config`], or what is wrong with it.
 
+use std::time::Duration;
+
 use ::config::{Value, ValueKind};
 
 use super::keys::{Durations, Field, Key};
@@ -19,7 +21,7 @@ impl Wrong {
 }
 
 /// The longest value shown in full.
-const SHOWN: usize = 40;
+const SHOWN: usize = 50;
 
 /// Puts the value where the key says, or leaves the configuration as it was.
 pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), Vec<Wrong>> {
@@ -49,8 +51,8 @@ pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), 
                 }
                 _ => return Err(must()),
             };
-            if !limits.allow(duration) {
-                return Err(must());
+            if let Some(problem) = limits.problem(key, duration) {
+                return Err(Wrong::whole(problem));
             }
             *at(config) = duration;
         }
@@ -98,8 +100,14 @@ pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), 
 }
 
 impl Durations {
-    pub(super) fn allow(&self, duration: std::time::Duration) -> bool {
-        (self.min..=self.max).contains(&duration) && duration.as_nanos() % self.step.as_nanos() == 0
+    pub(super) fn problem(&self, key: &Key, duration: Duration) -> Option<String> {
+        if !(self.min..=self.max).contains(&duration) {
+            Some(format!("must be {}", key.right()))
+        } else if !duration.as_nanos().is_multiple_of(self.step.as_nanos()) {
+            Some(format!("must be a multiple of {}", words::duration(self.step)))
+        } else {
+            None
+        }
     }
 }
 
@@ -156,12 +164,14 @@ fn split_commas(text: &str) -> Vec<String> {
     text.split(',').map(|item| item.trim().to_owned()).collect()
 }
 
-/// A comma separates only where another `scheme://` follows: passwords have commas too.
+/// A comma separates only where another AMQP URI follows: passwords have commas too.
 fn split_uris(text: &str) -> Vec<String> {
     let mut uris: Vec<String> = Vec::new();
     for piece in text.split(',') {
         match uris.last_mut() {
-            Some(uri) if !piece.contains("://") => {
+            Some(uri)
+                if !["amqp://", "amqps://"].iter().any(|s| piece.trim_start().starts_with(s)) =>
+            {
                 uri.push(',');
                 uri.push_str(piece);
             }

@@ -91,7 +91,7 @@ impl Uri {
             Some(_) | None => (address, None),
         };
         if port.is_some_and(|port| port.parse::<u16>().is_err()) {
-            return Err("has a port that is not a number from 0 to 65535");
+            return Err("has a port that is no number up to 65535, or lacks its @host");
         }
         let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let named = |host: &str| {
@@ -141,7 +141,9 @@ impl fmt::Display for Uri {
         let Some((scheme, rest)) = self.0.split_once("://") else {
             return f.write_str("(not a URI)");
         };
-        if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
+        if scheme.is_empty()
+            || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+        {
             return f.write_str("(not a URI)");
         }
         // The last @ of all: a password typed without percent-encoding may hold @ / ? and # itself.

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::keys::{Field, KEYS, Key};
+use super::keys::{Field, Key};
+use super::table::KEYS;
 use super::{Config, words};
 
 impl Config {
@@ -94,8 +95,9 @@ pub(super) fn quoted(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => quoted.extend(['\\', c]),
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04X}", c as u32);
+            // also what would turn the line around or be invisible
+            c if c != '\'' && c.escape_debug().count() > 1 => {
+                let _ = write!(quoted, "\\U{:08X}", c as u32);
             }
             c => quoted.push(c),
         }

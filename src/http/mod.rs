@@ -20,14 +20,24 @@ pub async fn serve(listen: Option<SocketAddr>, health: Health) -> Result<AbortHa
     let failed = |address: String| move |problem: String| WorkerError::Http { address, problem };
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENESS_BUCKETS_SECONDS)
-        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full("dormouse_hops".into()), &[0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 40.0]))
+        .and_then(|builder| {
+            builder.set_buckets_for_metric(
+                Matcher::Full("dormouse_hops".into()),
+                &[0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 40.0],
+            )
+        })
         .map_err(|error| failed("metrics".into())(error.to_string()))?;
-    let metrics = recorder.install_recorder().map_err(|error| failed("metrics".into())(error.to_string()))?;
+    let metrics =
+        recorder.install_recorder().map_err(|error| failed("metrics".into())(error.to_string()))?;
     describe();
     let upkeep = metrics.clone();
     let routes = routes(metrics, health);
     let listener = match listen {
-        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| failed(address.to_string())(error.to_string()))?),
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .map_err(|error| failed(address.to_string())(error.to_string()))?,
+        ),
         None => None,
     };
     let task = tokio::task::spawn(async move {

@@ -69,7 +69,8 @@ pub struct QueueInfo {
     pub node: Option<String>,
     /// `running`, `idle`, `flow`, `down`, `minority`, …
     pub state: Option<String>,
-    /// Bodies of all messages of the queue, the dead-letter backlog included.
+    /// Bodies of all messages of the queue, the dead-letter backlog included; 4.3 counts a few bytes
+    /// more for each.
     pub message_bytes: Option<u64>,
     /// Memory of the queue's process on its node.
     #[serde(rename = "memory")]

@@ -122,7 +122,9 @@ impl Backoff {
         }
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let max_s = self.attempts.max_backoff.as_secs_f64();
-        let pause_s = (self.attempts.initial_backoff.as_secs_f64() * self.attempts.multiplier.powi(exponent)).min(max_s);
+        let pause_s = (self.attempts.initial_backoff.as_secs_f64()
+            * self.attempts.multiplier.powi(exponent))
+        .min(max_s);
         let spread = 1.0 + self.attempts.jitter * (chance.clamp(0.0, 1.0) - 0.5);
         Some(Duration::from_secs_f64((pause_s * spread).min(max_s)))
     }

@@ -19,7 +19,9 @@ pub struct Authority {
 /// Why a destination is refused: a sentence that names it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    #[error("exchange {0:?} is not open to delayed messages: add it to targets.header_exchanges or as a delay exchange's target")]
+    #[error(
+        "exchange {0:?} is not open to delayed messages: add it to targets.header_exchanges or as a delay exchange's target"
+    )]
     ExchangeNotOpened(String),
     #[error("{kind} {name:?} is Dormouse's own and no target")]
     Own { kind: &'static str, name: String },
@@ -35,7 +37,11 @@ impl Authority {
         let targets = config.delay_exchanges.iter().map(|delay| delay.target_exchange.clone());
         Ok(Self {
             own_prefix: format!("{}.", config.topology.namespace),
-            delay_exchanges: config.delay_exchanges.iter().map(|delay| delay.name.clone()).collect(),
+            delay_exchanges: config
+                .delay_exchanges
+                .iter()
+                .map(|delay| delay.name.clone())
+                .collect(),
             exchanges: targets.chain(config.targets.header_exchanges.iter().cloned()).collect(),
             queues: RegexSet::new(&config.targets.queues)?,
         })
@@ -64,7 +70,8 @@ impl Authority {
 
     fn check_name(&self, kind: &'static str, name: &str) -> Result<(), Refusal> {
         let name_owned = || name.to_owned();
-        if name.starts_with(&self.own_prefix) || self.delay_exchanges.iter().any(|own| own == name) {
+        if name.starts_with(&self.own_prefix) || self.delay_exchanges.iter().any(|own| own == name)
+        {
             return Err(Refusal::Own { kind, name: name_owned() });
         }
         if name.starts_with("amq.") {

@@ -40,7 +40,12 @@ pub enum DelayFault {
 }
 
 /// Reads the delay a message asks for. A relative one counts from `from`; none is longer than `max`.
-pub fn read(headers: &Headers, from: UnixMs, now: UnixMs, max: Duration) -> Result<Due, DelayFault> {
+pub fn read(
+    headers: &Headers,
+    from: UnixMs,
+    now: UnixMs,
+    max: Duration,
+) -> Result<Due, DelayFault> {
     let field = |name: &'static str| match headers.get(name) {
         None | Some(Value::Void) => None,
         Some(value) => Some((name, value)),
@@ -53,7 +58,9 @@ pub fn read(headers: &Headers, from: UnixMs, now: UnixMs, max: Duration) -> Resu
         };
         return at(header, due_ms, now, max, None);
     }
-    let Some((header, value)) = field(DELIVERY_DELAY).or_else(|| field(X_DELAY)) else { return Ok(Due::AtOnce) };
+    let Some((header, value)) = field(DELIVERY_DELAY).or_else(|| field(X_DELAY)) else {
+        return Ok(Due::AtOnce);
+    };
     let delay_ms = number(header, value)?;
     if delay_ms < MIN_DELAY.as_millis() as i128 {
         return Ok(Due::AtOnce);
@@ -77,7 +84,11 @@ fn at(
         return Ok(Due::AtOnce);
     }
     if ahead_ms > max.as_millis() as i128 {
-        return Err(too_long(header, format!("{due_ms} ms since the epoch, {ahead_ms} ms ahead"), max));
+        return Err(too_long(
+            header,
+            format!("{due_ms} ms since the epoch, {ahead_ms} ms ahead"),
+            max,
+        ));
     }
     Ok(Due::At { due: UnixMs(due_ms as u64), x_delay_ms })
 }
@@ -96,14 +107,17 @@ fn number(header: &'static str, value: &Value) -> Result<i128, DelayFault> {
     match value {
         Value::Float(number) => cut(f64::from(*number)).ok_or_else(malformed),
         Value::Double(number) => cut(*number).ok_or_else(malformed),
-        Value::DecimalValue(decimal) => cut(f64::from(decimal.value) / 10f64.powi(decimal.scale.into())).ok_or_else(malformed),
+        Value::DecimalValue(decimal) => {
+            cut(f64::from(decimal.value) / 10f64.powi(decimal.scale.into())).ok_or_else(malformed)
+        }
         value => as_text(value).and_then(integer_text).ok_or_else(malformed),
     }
 }
 
 fn cut(number: f64) -> Option<i128> {
-    // `as` saturates: an absurdly large float stays "too long" instead of wrapping
-    number.is_finite().then(|| number.trunc() as i128)
+    // an absurdly large float stays absurdly large, and sums with it do not overflow
+    const FAR: f64 = 1e30;
+    number.is_finite().then(|| number.trunc().clamp(-FAR, FAR) as i128)
 }
 
 fn integer_text(text: &str) -> Option<i128> {

@@ -99,7 +99,8 @@ impl Layout {
     /// Plans what is left of a delay: the largest multiple of the unit that is a margin below it.
     pub fn plan(&self, remaining: Duration) -> Plan {
         let remaining_ms = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
-        let units = (remaining_ms.saturating_sub(self.margin_ms) / self.unit_ms).min(self.max_units());
+        let units =
+            (remaining_ms.saturating_sub(self.margin_ms) / self.unit_ms).min(self.max_units());
         let digits = || self.levels.iter().map(move |level| level.digit(units, self.unit_ms));
         let asleep_ms = units * self.unit_ms;
         Plan {
@@ -131,8 +132,10 @@ impl Level {
 
     /// TTL and key of each queue of this level, shortest first.
     pub fn queues(&self) -> impl Iterator<Item = (Duration, &str)> {
-        self.keys.iter().enumerate().skip(1).map(|(digit, key)| {
-            (Duration::from_millis(digit as u64 * self.step_ms), key.as_str())
-        })
+        self.keys
+            .iter()
+            .enumerate()
+            .skip(1)
+            .map(|(digit, key)| (Duration::from_millis(digit as u64 * self.step_ms), key.as_str()))
     }
 }

@@ -34,7 +34,13 @@ impl Sleeper {
     ///
     /// `expired_in` is the intake queue where it expired by its own `expiration`, if that is how it
     /// came: the value is then in the newest death entry.
-    pub fn accept(mut published: Message, target_exchange: &str, id: String, now: UnixMs, expired_in: Option<&str>) -> Self {
+    pub fn accept(
+        mut published: Message,
+        target_exchange: &str,
+        id: String,
+        now: UnixMs,
+        expired_in: Option<&str>,
+    ) -> Self {
         let properties = &mut published.properties;
         let expired = expired_in.and_then(|queue| original_expiration(&properties.headers, queue));
         let set_aside = SetAside {
@@ -43,13 +49,27 @@ impl Sleeper {
             delivery_mode: properties.delivery_mode.take(),
             user_id: properties.user_id.take(),
         };
-        let exchange = properties.headers.get(TARGET_EXCHANGE).and_then(as_text).unwrap_or(target_exchange).to_owned();
+        let exchange = properties
+            .headers
+            .get(TARGET_EXCHANGE)
+            .and_then(as_text)
+            .unwrap_or(target_exchange)
+            .to_owned();
         let cc = stamp::long_strings(properties.headers.get(CC));
         properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name));
         published.exchange.clear();
-        let target = Target { exchange, routing_key: std::mem::take(&mut published.routing_key), cc };
+        let target =
+            Target { exchange, routing_key: std::mem::take(&mut published.routing_key), cc };
         Self {
-            stamp: Stamp { id, due: now, retry_at: None, attempt: 1, target, set_aside, failure: None },
+            stamp: Stamp {
+                id,
+                due: now,
+                retry_at: None,
+                attempt: 1,
+                target,
+                set_aside,
+                failure: None,
+            },
             message: published,
         }
     }
@@ -182,7 +202,11 @@ impl Sleeper {
 /// A message of ours that lost its stamp: taken up as one that can only go to the DLQ.
 pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) -> Sleeper {
     let mut sleeper = Sleeper::accept(message, "", id, now, None);
-    sleeper.fail(Reason::MalformedStamp, format!("{fault}; somebody published into a queue of ours"), now);
+    sleeper.fail(
+        Reason::MalformedStamp,
+        format!("{fault}; somebody published into a queue of ours"),
+        now,
+    );
     sleeper
 }
 
@@ -218,9 +242,15 @@ fn room(frame_max_bytes: usize) -> usize {
 fn drop_largest(headers: &mut Headers, room_bytes: usize) -> Vec<String> {
     let mut dropped = Vec::new();
     while encoded_bytes(headers) > room_bytes {
-        let size = |(name, value): (&ShortString, &Value)| encoded_bytes(&Headers::from([(name.clone(), value.clone())]));
+        let size = |(name, value): (&ShortString, &Value)| {
+            encoded_bytes(&Headers::from([(name.clone(), value.clone())]))
+        };
         let of_client = headers.iter().filter(|(name, _)| !is_ours(name));
-        let Some(largest) = of_client.max_by_key(|field| size(*field)).map(|(name, _)| name.clone()) else { break };
+        let Some(largest) =
+            of_client.max_by_key(|field| size(*field)).map(|(name, _)| name.clone())
+        else {
+            break;
+        };
         headers.remove(&largest);
         dropped.push(largest.to_string());
     }

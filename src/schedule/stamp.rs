@@ -6,7 +6,9 @@
 
 use super::attempt::{Failure, Reason};
 use super::time::UnixMs;
-use crate::message::{FieldArray, FieldTable, Headers, LongString, ShortString, Value, as_integer, as_text, text};
+use crate::message::{
+    FieldArray, FieldTable, Headers, LongString, ShortString, Value, as_integer, as_text, text,
+};
 
 /// Every header of ours begins so.
 pub const PREFIX: &str = "x-dormouse-";
@@ -24,6 +26,8 @@ pub const ROUTING_KEY: &str = "x-dormouse-routing-key";
 /// Names of client headers that were left out of a DLQ copy for want of room in a frame.
 pub const DROPPED: &str = "x-dormouse-dropped-headers";
 const ORIGIN: &str = "x-dormouse-origin";
+/// AMQP 0-9-1 short strings.
+const MAX_KEY_BYTES: usize = 255;
 
 /// Where a message goes when it is due.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -76,22 +80,37 @@ impl Stamp {
 
     /// Reads what [`Stamp::write`] wrote.
     pub fn read(headers: &Headers) -> Result<Self, StampFault> {
-        let integer = |name: &'static str| headers.get(name).and_then(as_integer).ok_or(StampFault(name));
-        let string = |name: &'static str| headers.get(name).and_then(as_text).ok_or(StampFault(name));
-        let Some(Value::FieldTable(origin)) = headers.get(ORIGIN) else { return Err(StampFault(ORIGIN)) };
+        let integer =
+            |name: &'static str| headers.get(name).and_then(as_integer).ok_or(StampFault(name));
+        let string =
+            |name: &'static str| headers.get(name).and_then(as_text).ok_or(StampFault(name));
+        let Some(Value::FieldTable(origin)) = headers.get(ORIGIN) else {
+            return Err(StampFault(ORIGIN));
+        };
         let origin = origin.inner();
         let origin_text = |name: &str| origin.get(name).and_then(as_text);
-        let origin_byte = |name: &str| origin.get(name).and_then(as_integer).and_then(|number| u8::try_from(number).ok());
+        // names and keys that AMQP can carry, whoever stamped it
+        let name = |name: &str, fault| match origin_text(name) {
+            Some(text) if text.len() <= MAX_KEY_BYTES => Ok(text.to_owned()),
+            Some(_) | None => Err(StampFault(fault)),
+        };
+        let origin_byte = |name: &str| {
+            origin.get(name).and_then(as_integer).and_then(|number| u8::try_from(number).ok())
+        };
         let short = |name: &str| origin_text(name).and_then(|text| ShortString::try_new(text).ok());
         let unix_ms = |name| integer(name).map(|ms| UnixMs(u64::try_from(ms).unwrap_or(0)));
         Ok(Self {
             id: string(ID)?.to_owned(),
             due: unix_ms(DUE_MS)?,
-            retry_at: if headers.contains_key(RETRY_AT_MS) { Some(unix_ms(RETRY_AT_MS)?) } else { None },
+            retry_at: if headers.contains_key(RETRY_AT_MS) {
+                Some(unix_ms(RETRY_AT_MS)?)
+            } else {
+                None
+            },
             attempt: u32::try_from(integer(ATTEMPT)?).map_err(|_| StampFault(ATTEMPT))?,
             target: Target {
-                exchange: origin_text("exchange").ok_or(StampFault("x-dormouse-origin.exchange"))?.to_owned(),
-                routing_key: origin_text("routing-key").ok_or(StampFault("x-dormouse-origin.routing-key"))?.to_owned(),
+                exchange: name("exchange", "x-dormouse-origin.exchange")?,
+                routing_key: name("routing-key", "x-dormouse-origin.routing-key")?,
                 cc: long_strings(origin.get("cc")),
             },
             set_aside: SetAside {
@@ -155,7 +174,11 @@ impl Stamp {
 pub fn long_strings(value: Option<&Value>) -> Vec<LongString> {
     let Some(Value::FieldArray(items)) = value else { return Vec::new() };
     let items = items.as_slice().iter();
-    items.filter_map(|item| if let Value::LongString(text) = item { Some(text.clone()) } else { None }).collect()
+    items
+        .filter_map(
+            |item| if let Value::LongString(text) = item { Some(text.clone()) } else { None },
+        )
+        .collect()
 }
 
 /// An array field of strings, as `CC` wants it.

@@ -25,7 +25,8 @@ impl UnixMs {
 /// RFC 3339 in UTC, with milliseconds.
 impl fmt::Display for UnixMs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        let moment =
+            i64::try_from(self.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
         match moment {
             Some(moment) => write!(f, "{moment:.3}"),
             None => write!(f, "{} ms after 1970", self.0),

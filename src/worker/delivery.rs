@@ -183,7 +183,9 @@ impl Delivery {
                 }
                 // when stopping, a parcel that was never published is left to the broker
                 Settled::Failed(parcel, Reason::TimedOut, _) if stopping => drop(parcel),
-                Settled::Failed(parcel, reason, detail) => self.fail(parcel.sleeper, parcel.tag, reason, detail),
+                Settled::Failed(parcel, reason, detail) => {
+                    self.fail(parcel.sleeper, parcel.tag, reason, detail)
+                }
             }
         }
     }
@@ -202,8 +204,12 @@ impl Delivery {
         let target = &sleeper.stamp.target;
         let (exchange, routing_key) = (&target.exchange, &target.routing_key);
         match pause {
-            Some(pause) => debug!(id, %reason, attempt, ?pause, exchange, routing_key, detail, "delivery failed"),
-            None => info!(id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ"),
+            Some(pause) => {
+                debug!(id, %reason, attempt, ?pause, exchange, routing_key, detail, "delivery failed")
+            }
+            None => {
+                info!(id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ")
+            }
         }
         sleeper.fail(reason, detail, now);
         let to = match pause {
@@ -247,7 +253,11 @@ impl Delivery {
             warn!(step_ms, "the wall clock was stepped; due times follow it");
         }
         self.last_look = look;
-        self.lanes.expire(look.monotonic.checked_sub(self.shared.config.delivery.confirm_timeout).unwrap_or(look.monotonic));
+        self.lanes.expire(
+            look.monotonic
+                .checked_sub(self.shared.config.delivery.confirm_timeout)
+                .unwrap_or(look.monotonic),
+        );
     }
 
     fn measure(&self) {

@@ -41,7 +41,11 @@ const PARKING_PREFETCH: u16 = 100;
 const TIMESTAMP_IN_MS: &str = "timestamp_in_ms";
 
 impl Intake {
-    pub async fn open(shared: Arc<Shared>, consuming: &Connection, publishing: &Connection) -> Result<Self, AmqpError> {
+    pub async fn open(
+        shared: Arc<Shared>,
+        consuming: &Connection,
+        publishing: &Connection,
+    ) -> Result<Self, AmqpError> {
         let inward = Inward::new(shared.clone(), publishing.publisher().await?);
         let mut consumer = Consumer::open(consuming).await?;
         let mut sources = Vec::new();
@@ -93,7 +97,9 @@ impl Intake {
         let id = Uuid::now_v7().to_string();
         let sleeper = match &self.sources[queue] {
             Source::Delay(delay) => Sleeper::accept(message, &delay.target_exchange, id, now, None),
-            Source::Expired(delay, intake) => Sleeper::accept(message, &delay.target_exchange, id, now, Some(intake)),
+            Source::Expired(delay, intake) => {
+                Sleeper::accept(message, &delay.target_exchange, id, now, Some(intake))
+            }
             Source::Parking => return self.unpark(tag, message),
         };
         let (sleeper, to) = self.schedule(sleeper, now);
@@ -103,13 +109,22 @@ impl Intake {
     /// Sets when a message is due, or why it never will be.
     fn schedule(&self, mut sleeper: Sleeper, now: UnixMs) -> (Sleeper, To) {
         let max = self.shared.config.topology.max_delay;
-        let refused = match delay::read(sleeper.headers(), self.counted_from(sleeper.headers(), now), now, max) {
+        let refused = match delay::read(
+            sleeper.headers(),
+            self.counted_from(sleeper.headers(), now),
+            now,
+            max,
+        ) {
             Ok(due) => {
                 sleeper.schedule(due);
                 self.refuse(&sleeper)
             }
-            Err(fault @ DelayFault::Malformed { .. }) => Some((Reason::MalformedDelay, fault.to_string())),
-            Err(fault @ DelayFault::TooLong { .. }) => Some((Reason::DelayTooLong, fault.to_string())),
+            Err(fault @ DelayFault::Malformed { .. }) => {
+                Some((Reason::MalformedDelay, fault.to_string()))
+            }
+            Err(fault @ DelayFault::TooLong { .. }) => {
+                Some((Reason::DelayTooLong, fault.to_string()))
+            }
         };
         let Some((reason, detail)) = refused else { return (sleeper, To::Levels) };
         let target = &sleeper.stamp.target;
@@ -120,12 +135,19 @@ impl Intake {
 
     fn refuse(&self, sleeper: &Sleeper) -> Option<(Reason, String)> {
         let exchange = &sleeper.stamp.target.exchange;
-        if sleeper.headers().contains_key(TARGET_EXCHANGE) && !self.shared.config.targets.header_exchanges.contains(exchange) {
-            let detail = format!("header {TARGET_EXCHANGE} names {exchange:?}, which is not in targets.header_exchanges");
+        if sleeper.headers().contains_key(TARGET_EXCHANGE)
+            && !self.shared.config.targets.header_exchanges.contains(exchange)
+        {
+            let detail = format!(
+                "header {TARGET_EXCHANGE} names {exchange:?}, which is not in targets.header_exchanges"
+            );
             return Some((Reason::TargetNotAllowed, detail));
         }
         if !sleeper.fits_frame(self.shared.frame_max_bytes) {
-            let detail = format!("the headers leave no room for Dormouse's in a frame of {} bytes", self.shared.frame_max_bytes);
+            let detail = format!(
+                "the headers leave no room for Dormouse's in a frame of {} bytes",
+                self.shared.frame_max_bytes
+            );
             return Some((Reason::HeadersTooLarge, detail));
         }
         None
@@ -135,7 +157,9 @@ impl Intake {
     /// that the broker sets that header itself. A value out of bounds is somebody's stale copy.
     fn counted_from(&self, headers: &Headers, now: UnixMs) -> UnixMs {
         const AHEAD: Duration = Duration::from_secs(1);
-        let received = headers.get(TIMESTAMP_IN_MS).filter(|_| self.shared.config.schedule.trust_broker_timestamp);
+        let received = headers
+            .get(TIMESTAMP_IN_MS)
+            .filter(|_| self.shared.config.schedule.trust_broker_timestamp);
         let received = received.and_then(received_ms).map(UnixMs);
         let oldest = now.minus(self.shared.config.topology.max_delay);
         received.filter(|received| (oldest..=now.plus(AHEAD)).contains(received)).unwrap_or(now)
@@ -151,9 +175,14 @@ impl Intake {
         let (sleeper, to) = match Sleeper::read(message) {
             Ok(sleeper) if was_dead => (sleeper, To::Dlq),
             Ok(sleeper) => (sleeper, To::Levels),
-            Err((fault, message)) => (unstamped(message, &fault, Uuid::now_v7().to_string(), now), To::Dlq),
+            Err((fault, message)) => {
+                (unstamped(message, &fault, Uuid::now_v7().to_string(), now), To::Dlq)
+            }
         };
-        warn!(id = sleeper.stamp.id, "a message was parked: an exchange of ours lacks a binding or a queue");
+        warn!(
+            id = sleeper.stamp.id,
+            "a message was parked: an exchange of ours lacks a binding or a queue"
+        );
         self.inward.send_later(Errand { sleeper, tag, to });
     }
 }

@@ -97,7 +97,9 @@ impl Inward {
                     self.shared.heal.notify_one();
                     self.refused(errand, "no queue of ours is bound for it");
                 }
-                Outcome::Unknown(closed) => return Err(AmqpError::Closed { code: closed.code, text: closed.text }),
+                Outcome::Unknown(closed) => {
+                    return Err(AmqpError::Closed { code: closed.code, text: closed.text });
+                }
             }
         }
         Ok(done)

@@ -91,7 +91,9 @@ impl Lanes {
         match self.targets.route(&exchange, parcel, Instant::now()) {
             Route::Shared(parcel) => self.main.publish(parcel.sleeper.at_target(), parcel),
             Route::Queued => {}
-            Route::Failed(parcel, reason, detail) => self.settled.push(Delivery::Failed(parcel, reason, detail)),
+            Route::Failed(parcel, reason, detail) => {
+                self.settled.push(Delivery::Failed(parcel, reason, detail))
+            }
         }
     }
 
@@ -131,8 +133,13 @@ impl Lanes {
                 }
             }
         }
-        let closed = !self.main.is_open() || self.probes.iter().any(|probe| !probe.publisher.is_open());
-        if self.settled.is_empty() && !closed { Poll::Pending } else { Poll::Ready(std::mem::take(&mut self.settled)) }
+        let closed =
+            !self.main.is_open() || self.probes.iter().any(|probe| !probe.publisher.is_open());
+        if self.settled.is_empty() && !closed {
+            Poll::Pending
+        } else {
+            Poll::Ready(std::mem::take(&mut self.settled))
+        }
     }
 
     fn settle_shared(&mut self, mut parcel: Parcel, outcome: Outcome) {
@@ -145,7 +152,11 @@ impl Lanes {
                 self.targets.doubt_all();
                 // over an exchange, its probe will tell; else over one of the messages
                 parcel.alone = !matches!(closed.code, 403 | 404);
-                return if parcel.alone { self.alone.push_back(parcel) } else { self.route(parcel) };
+                return if parcel.alone {
+                    self.alone.push_back(parcel)
+                } else {
+                    self.route(parcel)
+                };
             }
         };
         self.settled.push(Delivery::Failed(parcel, failed.0, failed.1));
@@ -165,7 +176,8 @@ impl Lanes {
             Outcome::Returned { code, text } => (Reason::Unroutable, unroutable(code, &text)),
             Outcome::Nacked => (Reason::Nacked, NACKED.to_owned()),
             Outcome::Unknown(closed) => {
-                let detail = format!("RabbitMQ closed the channel: {} {}", closed.code, closed.text);
+                let detail =
+                    format!("RabbitMQ closed the channel: {} {}", closed.code, closed.text);
                 let reason = match closed.code {
                     404 => Reason::ExchangeNotFound,
                     403 => Reason::AccessRefused,
@@ -226,7 +238,8 @@ impl Lanes {
     }
 }
 
-const NACKED: &str = "RabbitMQ rejected it (basic.nack): a target queue is full with reject-publish, or unavailable";
+const NACKED: &str =
+    "RabbitMQ rejected it (basic.nack): a target queue is full with reject-publish, or unavailable";
 const TIMED_OUT: &str = "RabbitMQ did not confirm it in time; it may have arrived all the same";
 
 fn unroutable(code: u16, text: &str) -> String {

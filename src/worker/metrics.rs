@@ -1,6 +1,9 @@
 //! The worker's metrics, by name. Counters end in `_total`, durations are seconds.
 
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 
 use crate::schedule::Reason;
 
@@ -80,20 +83,47 @@ impl Default for Metrics {
 pub fn describe() {
     describe_counter!("dormouse_scheduled_total", "Messages planned and put into the cascade");
     describe_counter!("dormouse_delivered_total", "Messages confirmed by their target");
-    describe_counter!("dormouse_early_total", "Messages published before their due time; must stay 0");
-    describe_histogram!("dormouse_lateness_seconds", "From the due time to the publish to the target");
-    describe_histogram!("dormouse_target_confirm_seconds", "From the publish to a target to its confirm");
+    describe_counter!(
+        "dormouse_early_total",
+        "Messages published before their due time; must stay 0"
+    );
+    describe_histogram!(
+        "dormouse_lateness_seconds",
+        "From the due time to the publish to the target"
+    );
+    describe_histogram!(
+        "dormouse_target_confirm_seconds",
+        "From the publish to a target to its confirm"
+    );
     describe_histogram!("dormouse_hops", "Level queues planned for a message");
     describe_gauge!("dormouse_held_messages", "Messages in the hold, unacknowledged");
     describe_gauge!("dormouse_held_bytes", "Bytes of bodies in the hold");
-    describe_counter!("dormouse_put_back_total", "Messages a full hold put back through the wait queue");
-    describe_counter!("dormouse_returned_total", "Publishes to targets that RabbitMQ returned as unroutable");
-    describe_counter!("dormouse_replanned_total", "Messages that woke much too early and were planned again");
-    describe_counter!("dormouse_parked_total", "Messages taken from the parking queue; the topology has a hole");
-    describe_counter!("dormouse_internal_refused_total", "Publishes into queues of ours that were refused and made again");
+    describe_counter!(
+        "dormouse_put_back_total",
+        "Messages a full hold put back through the wait queue"
+    );
+    describe_counter!(
+        "dormouse_returned_total",
+        "Publishes to targets that RabbitMQ returned as unroutable"
+    );
+    describe_counter!(
+        "dormouse_replanned_total",
+        "Messages that woke much too early and were planned again"
+    );
+    describe_counter!(
+        "dormouse_parked_total",
+        "Messages taken from the parking queue; the topology has a hole"
+    );
+    describe_counter!(
+        "dormouse_internal_refused_total",
+        "Publishes into queues of ours that were refused and made again"
+    );
     describe_gauge!("dormouse_unconfirmed_publishes", "Publishes to targets without a confirm yet");
     describe_gauge!("dormouse_intake_backlog_messages", "Messages ready in the intake queues");
-    describe_gauge!("dormouse_intake_oldest_age_seconds", "At most so old is the oldest message in the intake queues");
+    describe_gauge!(
+        "dormouse_intake_oldest_age_seconds",
+        "At most so old is the oldest message in the intake queues"
+    );
     describe_gauge!("dormouse_connected", "1 while connected to RabbitMQ");
     describe_gauge!("dormouse_blocked", "1 while an alarm of RabbitMQ blocks publishes");
     describe_counter!("dormouse_reconnects_total", "Connections lost and built anew");

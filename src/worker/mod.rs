@@ -49,7 +49,11 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(config: Arc<Config>, clock: Clock, frame_max_bytes: usize) -> Result<Self, regex::Error> {
+    fn new(
+        config: Arc<Config>,
+        clock: Clock,
+        frame_max_bytes: usize,
+    ) -> Result<Self, regex::Error> {
         Ok(Self {
             names: Names::of(&config),
             layout: topology::layout(&config),

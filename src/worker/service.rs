@@ -36,7 +36,9 @@ impl WorkerError {
     /// Whether another try can help. Arguments that differ need an operator.
     fn is_worth_another_try(&self) -> bool {
         match self {
-            WorkerError::Declare(DeclareError::Different { .. }) | WorkerError::Pattern(_) | WorkerError::Http { .. } => false,
+            WorkerError::Declare(DeclareError::Different { .. })
+            | WorkerError::Pattern(_)
+            | WorkerError::Http { .. } => false,
             WorkerError::Declare(DeclareError::Refused { .. } | DeclareError::Failed { .. })
             | WorkerError::Amqp(_)
             | WorkerError::Part(_) => true,
@@ -50,11 +52,21 @@ const MONITOR: Duration = Duration::from_secs(1);
 /// Runs a worker until `stop`, through any number of lost connections.
 ///
 /// Errors: only what no reconnect can heal.
-pub async fn run(config: Config, clock: Clock, health: Health, stop: CancellationToken) -> Result<(), WorkerError> {
+pub async fn run(
+    config: Config,
+    clock: Clock,
+    health: Health,
+    stop: CancellationToken,
+) -> Result<(), WorkerError> {
     let config = Arc::new(config);
     let pauses = || {
         let first = Duration::from_millis(100).min(config.broker.reconnect_max);
-        ExponentialBuilder::new().with_jitter().with_min_delay(first).with_max_delay(config.broker.reconnect_max).without_max_times().build()
+        ExponentialBuilder::new()
+            .with_jitter()
+            .with_min_delay(first)
+            .with_max_delay(config.broker.reconnect_max)
+            .without_max_times()
+            .build()
     };
     let mut pause = pauses();
     while !stop.is_cancelled() {
@@ -98,7 +110,12 @@ async fn stopped_for(stop: &CancellationToken, grace: Duration) {
 }
 
 /// One pair of connections, from connect to close.
-async fn session(config: Arc<Config>, clock: Clock, health: &Health, stop: &CancellationToken) -> Result<(), WorkerError> {
+async fn session(
+    config: Arc<Config>,
+    clock: Clock,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<(), WorkerError> {
     // separate, because an alarm blocks publishing connections and must not block acks
     let consuming = Connection::open(&config.broker, "dormouse consume").await?;
     let publishing = Arc::new(Connection::open(&config.broker, "dormouse publish").await?);
@@ -146,7 +163,10 @@ async fn all(parts: &mut JoinSet<Result<(), AmqpError>>) -> Result<(), WorkerErr
 }
 
 /// Other versions whose due queue still stands: old sleepers wake there.
-async fn installed_versions(connection: &Connection, shared: &Shared) -> Result<Vec<u32>, AmqpError> {
+async fn installed_versions(
+    connection: &Connection,
+    shared: &Shared,
+) -> Result<Vec<u32>, AmqpError> {
     let mut installed = Vec::new();
     for version in 1..=shared.names.version() {
         if queue_depth(connection, &shared.names.in_version(version).due()).await?.is_some() {
@@ -157,7 +177,12 @@ async fn installed_versions(connection: &Connection, shared: &Shared) -> Result<
 }
 
 /// Keeps an eye on backlog and alarms, and declares the topology again when a part asks for it.
-async fn watch(shared: &Shared, consuming: &Connection, publishing: &Connection, health: &Health) -> WorkerError {
+async fn watch(
+    shared: &Shared,
+    consuming: &Connection,
+    publishing: &Connection,
+    health: &Health,
+) -> WorkerError {
     let mut drained = tokio::time::Instant::now();
     loop {
         let heal = tokio::select! {

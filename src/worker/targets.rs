@@ -24,7 +24,11 @@ enum Standing<Item> {
     Trusted,
     /// A probe is under way or queued; these wait for its outcome.
     Waiting(VecDeque<Item>),
-    Avoided { until: Instant, reason: Reason, detail: String },
+    Avoided {
+        until: Instant,
+        reason: Reason,
+        detail: String,
+    },
 }
 
 /// What to do with a message now.
@@ -78,8 +82,17 @@ impl<Item> Targets<Item> {
     }
 
     /// A probe's channel was closed over the exchange: whoever waited fails with it.
-    pub fn avoid(&mut self, exchange: &str, reason: Reason, detail: &str, now: Instant) -> VecDeque<Item> {
-        self.replace(exchange, Standing::Avoided { until: now + self.avoid, reason, detail: detail.to_owned() })
+    pub fn avoid(
+        &mut self,
+        exchange: &str,
+        reason: Reason,
+        detail: &str,
+        now: Instant,
+    ) -> VecDeque<Item> {
+        self.replace(
+            exchange,
+            Standing::Avoided { until: now + self.avoid, reason, detail: detail.to_owned() },
+        )
     }
 
     fn replace(&mut self, exchange: &str, standing: Standing<Item>) -> VecDeque<Item> {
@@ -93,7 +106,9 @@ impl<Item> Targets<Item> {
     /// who waits is the next probe.
     pub fn probe_again(&mut self, exchange: &str) {
         match self.known.get(exchange) {
-            Some(Standing::Waiting(queue)) if !queue.is_empty() => self.to_probe.push_back(exchange.to_owned()),
+            Some(Standing::Waiting(queue)) if !queue.is_empty() => {
+                self.to_probe.push_back(exchange.to_owned())
+            }
             Some(Standing::Waiting(_)) => drop(self.known.remove(exchange)),
             Some(Standing::Trusted | Standing::Avoided { .. }) | None => {}
         }

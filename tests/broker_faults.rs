@@ -1,0 +1,240 @@
+//! On brokers of their own: restarts, kills, alarms, and a worker's death. Nothing is lost.
+
+mod support;
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use dormouse::amqp::{Connection, Consumer};
+use dormouse::config::{Config, Uri};
+use dormouse::dev::{Installation, Node, NodeOptions};
+use dormouse::schedule::stamp;
+use dormouse::topology::{Argument, Topology};
+use support::*;
+
+/// A broker that this test may break, of the version that `DORMOUSE_TEST_BROKER` names, else the
+/// installed one.
+struct Own {
+    node: Node,
+    config: Config,
+    directory: PathBuf,
+}
+
+impl Own {
+    async fn start(test: &str) -> Self {
+        let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(PathBuf::from);
+        let installation = Installation::find(root.as_deref()).unwrap();
+        let directory =
+            std::env::temp_dir().join(format!("dormouse-{test}-{}", uuid::Uuid::now_v7().simple()));
+        let node = Node::start(&installation, NodeOptions::new(&directory)).await.unwrap();
+        let broker = Broker::at(&node.amqp_uri(), &node.management_uri(), test).await;
+        let mut config = broker.config();
+        config.broker.reconnect_max = Duration::from_millis(500);
+        Self { node, config, directory }
+    }
+
+    async fn connect(&self) -> Connection {
+        Connection::open(&self.config.broker, "test").await.unwrap()
+    }
+
+    /// Takes from `queue` through whatever happens, until all bodies below `count` were seen.
+    async fn take_all(&self, queue: &str, count: usize) -> Vec<(u64, i64)> {
+        let connection = self.connect().await;
+        let mut consumer = Consumer::open(&connection).await.unwrap();
+        consumer.consume(queue, 500).await.unwrap();
+        let (mut seen, mut arrivals) = (HashSet::new(), Vec::new());
+        while seen.len() < count {
+            let next = tokio::time::timeout(DEADLINE, consumer.next()).await;
+            let delivered =
+                next.unwrap_or_else(|_| panic!("{} of {count} arrived", seen.len())).unwrap();
+            let at = dormouse::worker::Clock::default().now().0;
+            arrivals.push((at, number(&delivered.message, stamp::DUE_MS)));
+            seen.insert(body(&delivered.message));
+            consumer.settle(delivered.tag);
+            consumer.flush().await.unwrap();
+        }
+        arrivals
+    }
+
+    async fn end(mut self) {
+        self.node.stop().await.unwrap();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn quorum(name: &str) -> dormouse::topology::Queue {
+    queue(name, [("x-queue-type", Argument::Text("quorum".into()))].into_iter().collect())
+}
+
+async fn inbox(connection: &Connection) {
+    declare_all(
+        connection,
+        Topology { exchanges: vec![], queues: vec![quorum("inbox")], bindings: vec![] },
+    )
+    .await;
+}
+
+fn messages(
+    from: usize,
+    to: usize,
+    spread_ms: i64,
+) -> impl Iterator<Item = dormouse::message::Message> {
+    (from..to).map(move |number| {
+        delayed("inbox", 100 + (number as i64 * 37) % spread_ms, &number.to_string())
+    })
+}
+
+/// A broker that stops, clean or by `kill -9`, with messages in every stage: the worker comes back by
+/// itself and every confirmed message arrives, none early.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_restart_loses_nothing() {
+    let mut own = Own::start("restart").await;
+    let worker = Worker::start(&own.config).await;
+    let connection = own.connect().await;
+    inbox(&connection).await;
+    // a quorum queue younger than this loses data on kill -9 of a 4.3 node by itself (trap 22)
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for (round, kill) in [true, false].into_iter().enumerate() {
+        let connection = own.connect().await;
+        publish(&connection, messages(round * 500, (round + 1) * 500, 3_000)).await;
+        if kill {
+            own.node.kill();
+        } else {
+            own.node.stop().await.unwrap();
+        }
+        until("the worker notices", async || worker.health.ready().is_err()).await;
+        own.node.start_again().await.unwrap();
+        until("the worker is back", async || worker.health.ready().is_ok()).await;
+    }
+    for (at, due) in own.take_all("inbox", 1_000).await {
+        assert!(at as i64 >= due, "{} ms early", due - at as i64);
+    }
+    worker.stop().await;
+    own.end().await;
+}
+
+/// Workers die at random moments with messages in every stage; the next one finishes their work.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_workers_lose_nothing() {
+    let own = Own::start("killed").await;
+    let first = Worker::start(&own.config).await;
+    let connection = own.connect().await;
+    inbox(&connection).await;
+    publish(&connection, messages(0, 3_000, 3_000)).await;
+    first.kill().await;
+    for pause_ms in [30, 200, 450, 90, 700] {
+        let worker = Worker::start(&own.config).await;
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        worker.kill().await;
+    }
+    let last = Worker::start(&own.config).await;
+    for (at, due) in own.take_all("inbox", 3_000).await {
+        assert!(at as i64 >= due);
+    }
+    last.stop().await;
+    own.end().await;
+}
+
+/// Stopping under load: in order, within the grace, nothing lost, and nothing twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_stop_under_load_neither_loses_nor_duplicates() {
+    let own = Own::start("stop").await;
+    let connection = own.connect().await;
+    inbox(&connection).await;
+    let first = Worker::start(&own.config).await;
+    publish(&connection, messages(0, 3_000, 1_500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    first.stop().await;
+    let second = Worker::start(&own.config).await;
+    let arrivals = own.take_all("inbox", 3_000).await;
+    assert_eq!(arrivals.len(), 3_000, "each once");
+    second.stop().await;
+    own.end().await;
+}
+
+/// An alarm blocks publishes: readiness tells, nothing is lost, and it goes on when it clears.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_alarm_blocks_and_loses_nothing() {
+    let own = Own::start("alarm").await;
+    let worker = Worker::start(&own.config).await;
+    let connection = own.connect().await;
+    inbox(&connection).await;
+    publish(&connection, messages(0, 300, 2_500)).await;
+    own.node.ctl(&["set_vm_memory_high_watermark", "0.000001"]).await.unwrap();
+    until("readiness tells", async || worker.health.ready().is_err()).await;
+    own.node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
+    until("it is ready again", async || worker.health.ready().is_ok()).await;
+    for (at, due) in own.take_all("inbox", 300).await {
+        assert!(at as i64 >= due);
+    }
+    worker.stop().await;
+    own.end().await;
+}
+
+/// The wall clock is stepped under the worker: never early by the clock that remains.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_of_the_wall_clock_is_followed() {
+    let own = Own::start("clock").await;
+    let mut config = own.config.clone();
+    config.topology.unit = Duration::from_secs(10);
+    config.topology.max_delay = Duration::from_secs(600);
+    let worker = Worker::start(&config).await;
+    let connection = own.connect().await;
+    inbox(&connection).await;
+    publish(&connection, [delayed("inbox", 5_000, "0")]).await;
+    let due = dormouse::topology::Names::of(&config).due();
+    until("it is held", async || {
+        dormouse::amqp::passive::queue_depth(&connection, &due).await.unwrap() == Some(0)
+    })
+    .await;
+    // two seconds back: it has to wait two seconds more by the old clock
+    worker.clock.shift(-2_000);
+    let (at, message) = take(&connection, "inbox", 1).await.remove(0);
+    assert!(
+        at as i64 - 2_000 >= number(&message, stamp::DUE_MS),
+        "early by the clock that remains"
+    );
+    // within one unit, so that it is held and not asleep in a level queue
+    publish(&connection, [delayed("inbox", 9_500, "1")]).await;
+    let intake = dormouse::topology::Names::of(&config).intake(&config.delay_exchanges[0]);
+    until("it is held", async || {
+        let depth =
+            async |queue| dormouse::amqp::passive::queue_depth(&connection, queue).await.unwrap();
+        depth(&intake).await == Some(0) && depth(&due).await == Some(0)
+    })
+    .await;
+    worker.clock.shift(3_600_000);
+    let (_, message) = take(&connection, "inbox", 1).await.remove(0);
+    assert_eq!(body(&message), "1", "an hour ahead: due at once");
+    worker.stop().await;
+    own.end().await;
+}
+
+/// A broker that cannot be reached, or refuses: a clear sentence, without the password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_a_clear_sentence() {
+    let own = Own::start("refusal").await;
+    let mut config = own.config.clone();
+    let open = async |config: &Config| {
+        Connection::open(&config.broker, "test").await.err().expect("refused").to_string()
+    };
+    let address = own.node.amqp_uri();
+    config.broker.uri = vec![Uri::new(address.replace("guest:guest", "guest:s3cret"))];
+    let refused = open(&config).await;
+    assert!(
+        refused.contains("ACCESS_REFUSED") && refused.contains("check user name and password"),
+        "{refused}"
+    );
+    assert!(!refused.contains("s3cret"), "{refused}");
+    config.broker.uri = vec![Uri::new(format!("{address}/no-such-vhost"))];
+    let missing = open(&config).await;
+    assert!(missing.contains("no-such-vhost"), "{missing}");
+    config.broker.uri = vec![Uri::new("amqp://guest:s3cret@127.0.0.1:1/")];
+    let unreachable = open(&config).await;
+    assert!(
+        unreachable.contains("127.0.0.1:1") && !unreachable.contains("s3cret"),
+        "{unreachable}"
+    );
+    own.end().await;
+}

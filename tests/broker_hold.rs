@@ -1,0 +1,53 @@
+//! On a real broker: the hold is bounded, and a full one does not keep what is due sooner from being
+//! seen.
+
+mod support;
+
+use std::time::Duration;
+
+use dormouse::message::{Headers, Value};
+use dormouse::schedule::stamp;
+use dormouse::worker::Clock;
+use support::*;
+
+/// Room for 100; 10,000 are due within one unit, the soonest published last.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_hold_lets_what_is_due_sooner_pass() {
+    const MESSAGES: usize = 10_000;
+    let broker = Broker::fresh("hold").await;
+    let mut config = broker.config();
+    config.topology.unit = Duration::from_secs(20);
+    config.topology.max_delay = Duration::from_secs(200);
+    config.hold.max_messages = 100;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let worker = Worker::start(&config).await;
+    let start = Clock::default().now().0 as i64;
+    // due between 8 and 18 s from now: within one unit, and after all of them have been published
+    let due_ms = |number: usize| start + 18_000 - number as i64;
+    let messages = (0..MESSAGES).map(|number| {
+        let headers =
+            Headers::from([("x-opt-delivery-time".into(), Value::LongLongInt(due_ms(number)))]);
+        with_headers("inbox", headers, "")
+    });
+    publish(&connection, messages).await;
+    let taken = take(&connection, "inbox", MESSAGES).await;
+    let mut lateness_ms: Vec<i64> =
+        taken.iter().map(|(at, message)| *at as i64 - number(message, stamp::DUE_MS)).collect();
+    lateness_ms.sort_unstable();
+    println!(
+        "lateness ms: median {}, max {}",
+        lateness_ms[MESSAGES / 2],
+        lateness_ms[MESSAGES - 1]
+    );
+    assert!(lateness_ms[0] >= 0, "never early");
+    // a hold that stands on what is due last would keep the soonest until that has left: 10 s
+    let soonest = taken
+        .iter()
+        .find(|(_, message)| number(message, stamp::DUE_MS) == due_ms(MESSAGES - 1))
+        .unwrap();
+    let last_due = due_ms(0);
+    assert!((soonest.0 as i64) < last_due, "the soonest did not wait for the last");
+    worker.stop().await;
+    broker.drop_it().await;
+}

@@ -1,0 +1,489 @@
+//! On a real broker: what sank others. Each test names the trap it survives.
+
+mod support;
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use dormouse::amqp::{Consumer, Publisher};
+use dormouse::config::DelayExchange;
+use dormouse::management::Policy;
+use dormouse::message::{FieldArray, FieldTable, Headers, Value, text};
+use dormouse::schedule::stamp;
+use dormouse::topology::{Names, Topology, layout};
+use dormouse::worker::Clock;
+use support::*;
+
+/// A destination that was deleted must not hold up anybody else: its publishes close a channel
+/// (404), and only a probe channel.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_target_exchange_among_healthy_ones_delays_nobody() {
+    let broker = Broker::fresh("missing-exchange").await;
+    let mut config = broker.config();
+    for name in ["good", "gone"] {
+        let delay = DelayExchange { name: format!("{name}.delay"), target_exchange: name.into() };
+        config.delay_exchanges.push(delay);
+    }
+    let connection = broker.connect().await;
+    exchange_with_queue(&connection, "good", "good.inbox").await;
+    let worker = Worker::start(&config).await;
+    let messages = (0..600).map(|number| {
+        let bad = number % 6 == 0;
+        let mut message = delayed("key", 200, &number.to_string());
+        message.exchange = if bad { "gone.delay".into() } else { "good.delay".into() };
+        message
+    });
+    publish(&connection, messages).await;
+
+    let good = take(&connection, "good.inbox", 500).await;
+    let bodies: HashSet<_> = good.iter().map(|(_, message)| body(message)).collect();
+    assert_eq!(bodies.len(), 500, "each once");
+    assert!(
+        good.iter().all(|(_, message)| number(message, stamp::ATTEMPT) == 1),
+        "none of the good ones failed"
+    );
+    let dead = take_dead(&connection, &config, 100).await;
+    for message in &dead {
+        assert_eq!(words(message, stamp::REASON), "exchange-not-found");
+        assert_eq!(number(message, stamp::ATTEMPT), 3);
+        assert_eq!(words(message, stamp::EXCHANGE), "gone");
+        assert!(number(message, stamp::LAST_FAILURE_MS) > number(message, stamp::FIRST_FAILURE_MS));
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// An exchange that disappears while it is trusted closes the shared channel with everything
+/// outstanding on it; an exchange that comes back is used again. Nothing is lost either way.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_goes_and_comes_back_loses_nothing() {
+    let broker = Broker::fresh("comes-back").await;
+    let mut config = broker.config();
+    config.attempts.max = 50;
+    config.attempts.max_backoff = Duration::from_millis(300);
+    for name in ["good", "flaky"] {
+        config
+            .delay_exchanges
+            .push(DelayExchange { name: format!("{name}.delay"), target_exchange: name.into() });
+    }
+    let connection = broker.connect().await;
+    exchange_with_queue(&connection, "good", "good.inbox").await;
+    exchange_with_queue(&connection, "flaky", "flaky.inbox").await;
+    let worker = Worker::start(&config).await;
+    let to = |name: &str, from: usize| {
+        let exchange = format!("{name}.delay");
+        (from..from + 300).map(move |number| {
+            let mut message = delayed("key", 100, &number.to_string());
+            message.exchange = exchange.clone();
+            message
+        })
+    };
+    publish(&connection, to("flaky", 0).chain(to("good", 0))).await;
+    broker.management.delete_exchange(&broker.vhost, "flaky").await.unwrap();
+    publish(&connection, to("flaky", 300).chain(to("good", 300))).await;
+    take_all_of(&connection, "good.inbox", 600).await;
+    exchange_with_queue(&connection, "flaky", "flaky.inbox").await;
+    take_all_of(&connection, "flaky.inbox", 600).await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Takes until every number below `count` has been seen; duplicates are allowed, loss is not.
+async fn take_all_of(connection: &dormouse::amqp::Connection, queue: &str, count: usize) {
+    let mut consumer = Consumer::open(connection).await.unwrap();
+    consumer.consume(queue, 1_000).await.unwrap();
+    let mut seen = HashSet::new();
+    while seen.len() < count {
+        let next = tokio::time::timeout(DEADLINE, consumer.next()).await;
+        let delivered =
+            next.unwrap_or_else(|_| panic!("{} of {count} in {queue}", seen.len())).unwrap();
+        seen.insert(body(&delivered.message));
+        consumer.settle(delivered.tag);
+        consumer.flush().await.unwrap();
+    }
+}
+
+/// Trap 6: a return may come attached to another publish's confirm. No unroutable message may look
+/// delivered, and no routable one lost, with the window full.
+#[tokio::test(flavor = "multi_thread")]
+async fn unroutable_among_routable_with_a_full_window_are_told_apart() {
+    let broker = Broker::fresh("returns").await;
+    let mut config = broker.config();
+    config.attempts.max = 1;
+    config.delivery.window = 1_000;
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    declare_all(
+        &connection,
+        Topology { exchanges: vec![], queues: vec![quorum("inbox")], bindings: vec![] },
+    )
+    .await;
+    let now = Clock::default().now().0;
+    let messages = (0..6_000).map(|number: i64| {
+        let to = if number % 37 == 0 { "nowhere" } else { "inbox" };
+        // all due at the same moment, so that they leave in one go
+        let headers =
+            Headers::from([("x-opt-delivery-time".into(), Value::LongLongInt(now as i64 + 4_000))]);
+        with_headers(to, headers, &number.to_string())
+    });
+    publish(&connection, messages).await;
+
+    let unroutable: HashSet<_> =
+        (0..6_000).filter(|number| number % 37 == 0).map(|number| number.to_string()).collect();
+    let arrived = take(&connection, "inbox", 6_000 - unroutable.len()).await;
+    let arrived: HashSet<_> = arrived.iter().map(|(_, message)| body(message)).collect();
+    assert_eq!(arrived.len(), 6_000 - unroutable.len());
+    assert!(arrived.is_disjoint(&unroutable));
+    let dead = take_dead(&connection, &config, unroutable.len()).await;
+    let dead: HashSet<_> = dead.iter().map(body).collect();
+    assert_eq!(dead, unroutable);
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+fn quorum(name: &str) -> dormouse::topology::Queue {
+    let kind = dormouse::topology::Argument::Text("quorum".into());
+    queue(name, [("x-queue-type", kind)].into_iter().collect())
+}
+
+/// The same for the publisher alone, where the mix-up can be provoked: every outcome is the right one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_publisher_settles_each_of_1000_outstanding_publishes_rightly() {
+    let broker = Broker::fresh("window").await;
+    let connection = broker.connect().await;
+    declare_all(
+        &connection,
+        Topology { exchanges: vec![], queues: vec![quorum("inbox")], bindings: vec![] },
+    )
+    .await;
+    let mut publisher: Publisher<u64> = connection.publisher().await.unwrap();
+    let mut outcomes = BTreeMap::new();
+    let mut sent = 0;
+    while outcomes.len() < 20_000 {
+        while sent < 20_000 && publisher.len() < 1_000 {
+            let mut message = delayed(if sent % 37 == 0 { "nowhere" } else { "inbox" }, 0, "");
+            message.exchange = String::new();
+            message.properties.message_id = Some(sent.to_string().into());
+            publisher.publish(message, sent);
+            sent += 1;
+        }
+        outcomes.extend(publisher.settled().await);
+    }
+    for (number, outcome) in outcomes {
+        let returned = matches!(outcome, dormouse::amqp::Outcome::Returned { code: 312, .. });
+        let confirmed = outcome == dormouse::amqp::Outcome::Confirmed;
+        assert_eq!((returned, confirmed), (number % 37 == 0, number % 37 != 0), "publish {number}");
+    }
+    broker.drop_it().await;
+}
+
+/// Trap 8: republishing somebody else's `user-id` closes the channel.
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_user_id_moves_to_a_header() {
+    let broker = Broker::fresh("user-id").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let user = format!("alice-{}", broker.vhost);
+    broker.management.put_user(&user, "secret", &[]).await.unwrap();
+    broker
+        .management
+        .put_permissions(&broker.vhost, &user, "^$", "^dormouse\\.delay$", "^$")
+        .await
+        .unwrap();
+    let mut as_alice = config.broker.clone();
+    as_alice.uri = vec![dormouse::config::Uri::new(broker.uri_as(&user, "secret"))];
+    let alice = dormouse::amqp::Connection::open(&as_alice, "alice").await.unwrap();
+    let mut message = delayed("inbox", 150, "from alice");
+    message.properties.user_id = Some(user.as_str().into());
+    publish(&alice, [message]).await;
+
+    let (_, arrived) = take(&connection, "inbox", 1).await.remove(0);
+    assert_eq!(arrived.properties.user_id, None);
+    assert_eq!(words(&arrived, stamp::USER_ID), user);
+    worker.stop().await;
+    broker.management.delete_user(&user).await.unwrap();
+    broker.drop_it().await;
+}
+
+/// Trap 9: a client's `expiration` counts from delivery, not while the message sleeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_expiration_counts_from_delivery() {
+    let broker = Broker::fresh("expiration").await;
+    let worker = Worker::start(&broker.config()).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let mut message = delayed("inbox", 1_500, "short-lived");
+    message.properties.expiration = Some("400".into());
+    publish(&connection, [message]).await;
+    let (_, arrived) = take(&connection, "inbox", 1).await.remove(0);
+    assert_eq!(arrived.properties.expiration.as_ref().map(|text| text.as_str()), Some("400"));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// The same while no worker runs: it expires in the intake queue, into one that is read too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_expiration_does_not_lose_it_while_no_worker_runs() {
+    let broker = Broker::fresh("expired").await;
+    let config = broker.config();
+    let connection = broker.connect().await;
+    declare_all(&connection, Topology::of(&config)).await;
+    queues(&connection, &["inbox"]).await;
+    let mut message = delayed("inbox", 300, "waited");
+    message.properties.expiration = Some("50".into());
+    message.properties.headers.insert("CC".into(), stamp::array(["copy".into()].into_iter()));
+    queues(&connection, &["copy"]).await;
+    publish(&connection, [message]).await;
+    let names = Names::of(&config);
+    let expired = names.expired(&config.delay_exchanges[0]);
+    until("it expired into the second intake queue", async || {
+        dormouse::amqp::passive::queue_depth(&connection, &expired).await.unwrap() == Some(1)
+    })
+    .await;
+
+    let worker = Worker::start(&config).await;
+    // 50 ms are short once it is delivered, so both consumers are there before
+    let (inbox, copy) = tokio::join!(take(&connection, "inbox", 1), take(&connection, "copy", 1));
+    for (_, arrived) in inbox.into_iter().chain(copy) {
+        assert_eq!(body(&arrived), "waited");
+        assert_eq!(arrived.properties.expiration.as_ref().map(|text| text.as_str()), Some("50"));
+        assert!(header(&arrived, "x-death").is_none());
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Trap 4: RabbitMQ up to 3.12 believes an `x-death` sent by a client, and then keeps or drops the
+/// message when it expires. 32 of them would freeze a level.
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_death_headers_neither_lose_nor_freeze_anything() {
+    let broker = Broker::fresh("x-death").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let all = Topology::of(&config);
+    let deaths: Vec<_> = all
+        .queues
+        .iter()
+        .flat_map(|queue| {
+            ["expired", "rejected", "maxlen"].map(|reason| death(&queue.name, reason))
+        })
+        .collect();
+    let forged = (0..100).map(|number| {
+        let mut message = delayed("inbox", 400, &format!("forged {number}"));
+        let headers = &mut message.properties.headers;
+        headers.insert("x-death".into(), Value::FieldArray(FieldArray::from(deaths.clone())));
+        headers.insert("x-first-death-queue".into(), text("dormouse.v1.due"));
+        headers.insert("x-first-death-reason".into(), text("expired"));
+        headers.insert("x-last-death-queue".into(), text("dormouse.v1.due"));
+        message
+    });
+    let honest = (0..100).map(|number| delayed("inbox", 400, &format!("honest {number}")));
+    publish(&connection, forged.chain(honest)).await;
+    let taken = take(&connection, "inbox", 200).await;
+    let bodies: HashSet<_> = taken.iter().map(|(_, message)| body(message)).collect();
+    assert_eq!(bodies.len(), 200);
+    for (_, message) in &taken {
+        let of_death =
+            message.properties.headers.keys().filter(|name| name.as_str().contains("death"));
+        assert_eq!(of_death.count(), 0, "death headers are stripped");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+fn death(queue: &str, reason: &str) -> Value {
+    let mut death = FieldTable::default();
+    death.insert("queue".into(), text(queue));
+    death.insert("reason".into(), text(reason));
+    death.insert("count".into(), Value::LongLongInt(1));
+    death.insert("exchange".into(), text("anything"));
+    death.insert("routing-keys".into(), Value::FieldArray(FieldArray::from(vec![text("inbox")])));
+    death.insert("time".into(), Value::Timestamp(1));
+    Value::FieldTable(death)
+}
+
+/// Trap 3: a blanket policy shortens the TTL of the level queues. Nothing is early: what wakes much
+/// too soon is planned again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ttl_policy_over_the_level_queues_makes_nothing_early() {
+    let broker = Broker::fresh("policy").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let policy = Policy {
+        name: "blanket".into(),
+        pattern: "^dormouse\\.v1\\.level".into(),
+        apply_to: "queues".into(),
+        priority: 1,
+        definition: [("message-ttl".to_owned(), serde_json::json!(150))].into_iter().collect(),
+    };
+    broker.management.put_policy(&broker.vhost, &policy).await.unwrap();
+    until("the policy is in force", async || {
+        let queues = broker.management.queues(&broker.vhost).await.unwrap();
+        queues
+            .iter()
+            .filter(|queue| queue.name.contains(".level."))
+            .all(|queue| queue.policy.as_deref() == Some("blanket"))
+    })
+    .await;
+    let delays_ms: Vec<i64> = (1..=20).map(|step| step * 137).collect();
+    publish(&connection, delays_ms.iter().map(|ms| delayed("inbox", *ms, &ms.to_string()))).await;
+    for (arrived, message) in take(&connection, "inbox", delays_ms.len()).await {
+        assert!(
+            arrived as i64 >= number(&message, stamp::DUE_MS),
+            "{} ms came early",
+            body(&message)
+        );
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Trap 17: each kill returns the message to its queue; a delivery limit would throw it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_survives_25_kills_of_its_worker() {
+    let broker = Broker::fresh("kills").await;
+    let mut config = broker.config();
+    // held long enough to be killed while held
+    config.topology.unit = Duration::from_secs(8);
+    let connection = broker.connect().await;
+    declare_all(&connection, Topology::of(&config)).await;
+    queues(&connection, &["inbox"]).await;
+    publish(&connection, [delayed("inbox", 6_000, "survivor")]).await;
+    let due = Names::of(&config).due();
+    for _ in 0..25 {
+        let worker = Worker::start(&config).await;
+        until("the worker holds it", async || {
+            let queues = broker.management.queues(&broker.vhost).await.unwrap();
+            let held = queues
+                .iter()
+                .find(|queue| queue.name == due)
+                .and_then(|queue| queue.messages_unacked);
+            let done =
+                queues.iter().find(|queue| queue.name == "inbox").and_then(|queue| queue.messages);
+            held == Some(1) || done == Some(1)
+        })
+        .await;
+        worker.kill().await;
+    }
+    let worker = Worker::start(&config).await;
+    let (_, arrived) = take(&connection, "inbox", 1).await.remove(0);
+    assert_eq!(body(&arrived), "survivor");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// The worker never lends its authority: nobody reaches our own exchanges and queues, `amq.*`, or a
+/// queue that the operator did not open.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_message_reaches_what_the_operator_did_not_open() {
+    let broker = Broker::fresh("authority").await;
+    let mut config = broker.config();
+    config.targets.queues = vec!["^inbox".into()];
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox", "private"]).await;
+    let names = Names::of(&config);
+    let refused =
+        ["private", "amq.gen-x", &names.due(), &names.dlq(), "dormouse.intake", "dormouse.delay"];
+    let mut messages: Vec<_> = refused.iter().map(|queue| delayed(queue, 100, queue)).collect();
+    let mut copied = delayed("inbox", 100, "by CC");
+    copied.properties.headers.insert("CC".into(), stamp::array(["private".into()].into_iter()));
+    messages.push(copied);
+    messages.push(delayed("inbox", 100, "allowed"));
+    publish(&connection, messages).await;
+    let (_, allowed) = take(&connection, "inbox", 1).await.remove(0);
+    assert_eq!(body(&allowed), "allowed");
+    let dead = take_dead(&connection, &config, refused.len() + 1).await;
+    for message in &dead {
+        assert_eq!(words(message, stamp::REASON), "target-not-allowed", "{}", body(message));
+        assert_eq!(number(message, stamp::ATTEMPT), 1, "no further attempt");
+    }
+    assert_eq!(
+        dormouse::amqp::passive::queue_depth(&connection, "private").await.unwrap(),
+        Some(0)
+    );
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A full target queue refuses, and takes the message once there is room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_target_is_tried_again_and_then_ends_in_the_dlq() {
+    let broker = Broker::fresh("full").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    declare_all(
+        &connection,
+        Topology { exchanges: vec![], queues: vec![full_queue("full")], bindings: vec![] },
+    )
+    .await;
+    publish(&connection, [delayed("full", 100, "too much")]).await;
+    let dead = take_dead(&connection, &config, 1).await;
+    assert_eq!(words(&dead[0], stamp::REASON), "nacked");
+    assert_eq!(number(&dead[0], stamp::ATTEMPT), 3);
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// No dead ends: what the cascade cannot route is parked, the topology mended, and it goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_level_queue_loses_nothing_that_comes_after() {
+    let broker = Broker::fresh("parking").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let names = Names::of(&config);
+    let layout = layout(&config);
+    for level in layout.levels() {
+        for digit in 1..level.keys.len() {
+            broker
+                .management
+                .delete_queue(&broker.vhost, &names.level_queue(level, digit))
+                .await
+                .unwrap();
+        }
+    }
+    broker.management.delete_queue(&broker.vhost, &names.due()).await.unwrap();
+    broker.management.delete_queue(&broker.vhost, &names.dlq()).await.unwrap();
+    let messages = (1..=20).map(|step| delayed("inbox", step * 211, &step.to_string()));
+    publish(&connection, messages.chain([delayed("dormouse.dlq", 100, "dead")])).await;
+    let taken = take(&connection, "inbox", 20).await;
+    for (arrived, message) in &taken {
+        assert!(*arrived as i64 >= number(message, stamp::DUE_MS));
+    }
+    let dead = take_dead(&connection, &config, 1).await;
+    assert_eq!(body(&dead[0]), "dead");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Headers that fill a frame leave no room for ours: to the DLQ, with the largest left out and named.
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_as_large_as_a_frame_go_to_the_dlq() {
+    let broker = Broker::fresh("headers").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let mut huge = delayed("inbox", 100, "body stays");
+    huge.properties.headers.insert("huge".into(), text(&"x".repeat(130_000)));
+    huge.properties.headers.insert("small".into(), text("kept"));
+    publish(&connection, [huge, delayed("inbox", 100, "next")]).await;
+    let (_, next) = take(&connection, "inbox", 1).await.remove(0);
+    assert_eq!(body(&next), "next");
+    let dead = take_dead(&connection, &config, 1).await;
+    assert_eq!(words(&dead[0], stamp::REASON), "headers-too-large");
+    assert_eq!(words(&dead[0], stamp::DROPPED), "huge");
+    assert_eq!(words(&dead[0], "small"), "kept");
+    assert_eq!(body(&dead[0]), "body stays");
+    worker.stop().await;
+    broker.drop_it().await;
+}

@@ -1,0 +1,429 @@
+//! Configuration: who wins, what survives a round trip, and what the reference says.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dormouse::config::{
+    Config, ConfigFaults, DelayExchange, KEYS, LogFormat, QueueType, Sources, Uri, key_table,
+    level_queue_count, words,
+};
+use proptest::prelude::*;
+
+fn file(name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("config-{name}.toml"));
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+fn from_toml(name: &str, toml: &str) -> Result<Config, ConfigFaults> {
+    Config::load(Sources { file: Some(file(name, toml)), ..Sources::default() })
+}
+
+fn from_variables(variables: &[(&str, &str)]) -> Result<Config, ConfigFaults> {
+    Config::load(Sources { environment: pairs(variables), ..Sources::default() })
+}
+
+fn exchange(name: &str, target: &str) -> DelayExchange {
+    DelayExchange { name: name.into(), target_exchange: target.into() }
+}
+
+#[test]
+fn without_sources_the_defaults_stand_and_break_no_rule() {
+    let config = Config::load(Sources::default()).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.check(), []);
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
+    let toml = "[topology]\nversion = 2\nradix = 3\nmax_delay = \"3d\"\n";
+    let config = Config::load(Sources {
+        file: Some(file("layers", toml)),
+        environment: pairs(&[
+            ("DORMOUSE_TOPOLOGY_VERSION", "4"),
+            ("DORMOUSE_TOPOLOGY_MAX_DELAY", "5d"),
+        ]),
+        overrides: pairs(&[("topology.version", "6")]),
+    })
+    .unwrap();
+    assert_eq!(config.topology.version, 6);
+    assert_eq!(config.topology.max_delay, Duration::from_secs(5 * 24 * 3600));
+    assert_eq!(config.topology.radix, 3);
+    assert_eq!(config.topology.unit, Config::default().topology.unit);
+}
+
+#[test]
+fn a_list_replaces_a_list() {
+    let sources = |environment| Sources {
+        file: Some(file("lists", "[targets]\nqueues = ['^a', '^b,c']\nheader_exchanges = ['x']\n")),
+        environment,
+        ..Sources::default()
+    };
+    let config = Config::load(sources(Vec::new())).unwrap();
+    assert_eq!(config.targets.queues, ["^a", "^b,c"]);
+    let config = Config::load(sources(pairs(&[
+        ("DORMOUSE_TARGETS_QUEUES", "^d, ^e"),
+        ("DORMOUSE_TARGETS_HEADER_EXCHANGES", ""),
+    ])))
+    .unwrap();
+    assert_eq!(config.targets.queues, ["^d", "^e"]);
+    assert!(config.targets.header_exchanges.is_empty());
+}
+
+#[test]
+fn broker_uri_is_a_list_or_one_string_and_passwords_have_commas() {
+    let nodes = ["amqp://u:a,b@one/shop", "amqp://u:a,b@two/shop"].map(Uri::new);
+    let toml = "[broker]\nuri = ['amqp://u:a,b@one/shop', 'amqp://u:a,b@two/shop']\n";
+    assert_eq!(from_toml("uris", toml).unwrap().broker.uri, nodes);
+    for variable in ["DORMOUSE_URI", "DORMOUSE_BROKER_URI"] {
+        let value = "amqp://u:a,b@one/shop, amqp://u:a,b@two/shop";
+        assert_eq!(from_variables(&[(variable, value)]).unwrap().broker.uri, nodes);
+    }
+}
+
+#[test]
+fn variables_of_scripts_and_strangers_are_ignored() {
+    let config = from_variables(&[
+        ("DORMOUSE_CONFIG", "elsewhere.toml"),
+        ("DORMOUSE_TEST_URI", "x"),
+        ("DORMOUSE_BROKERS", "x"),
+        ("DORMOUSE_BROKERS_DIR", "x"),
+        ("PATH", "/bin"),
+    ]);
+    assert_eq!(config.unwrap(), Config::default());
+}
+
+#[test]
+fn the_default_delay_exchange_is_always_there_and_first() {
+    let config = from_variables(&[("DORMOUSE_DELAY_EXCHANGES", "a.delay=a,b.delay=")])
+        .unwrap()
+        .delay_exchanges;
+    let expected =
+        [exchange("dormouse.delay", ""), exchange("a.delay", "a"), exchange("b.delay", "")];
+    assert_eq!(config, expected);
+
+    let own = from_variables(&[("DORMOUSE_TOPOLOGY_NAMESPACE", "acme")]).unwrap().delay_exchanges;
+    assert_eq!(own, [exchange("acme.delay", "")]);
+
+    let toml = "[[delay_exchange]]\nname = 'a.delay'\ntarget_exchange = 'a'\n\
+                [[delay_exchange]]\nname = 'dormouse.delay'\ntarget_exchange = 'work'\n";
+    let retargeted = from_toml("retargeted", toml).unwrap().delay_exchanges;
+    assert_eq!(retargeted, [exchange("dormouse.delay", "work"), exchange("a.delay", "a")]);
+}
+
+#[test]
+fn empty_means_none() {
+    let config = from_variables(&[
+        ("DORMOUSE_HTTP_LISTEN", ""),
+        ("DORMOUSE_MANAGEMENT_URI", ""),
+        ("DORMOUSE_BROKER_CA_FILE", ""),
+    ])
+    .unwrap();
+    assert_eq!((config.http.listen, config.broker.management_uri), (None, None));
+    assert_eq!(config.broker.ca_file, None);
+}
+
+#[test]
+fn the_sample_file_loads() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("topology/dormouse.toml");
+    let config = Config::load(Sources { file: Some(path), ..Sources::default() }).unwrap();
+    assert_eq!(config.delay_exchanges.len(), 3);
+}
+
+#[test]
+fn the_reference_of_all_keys_is_not_stale() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let start = text.find("<!-- keys: begin").expect("the mark where the table begins");
+    let start = start + text[start..].find('\n').unwrap() + 1;
+    let end = text.find("<!-- keys: end").expect("the mark where the table ends");
+    let fresh = format!("{}\n{}\n{}", &text[..start], key_table(), &text[end..]);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, fresh).unwrap();
+    } else {
+        assert!(text == fresh, "docs/configuration.md is stale: run with UPDATE_GOLDEN=1");
+    }
+}
+
+#[test]
+fn every_key_has_a_variable_of_its_own() {
+    let mut variables: Vec<String> = KEYS.iter().map(|key| key.variable()).collect();
+    variables.sort();
+    variables.dedup();
+    assert_eq!(variables.len(), KEYS.len());
+    assert!(variables.contains(&"DORMOUSE_TOPOLOGY_MAX_DELAY".to_string()));
+}
+
+#[test]
+fn the_level_queues_are_counted() {
+    let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+    let second = Duration::from_secs(1);
+    // 31,536,000 = 0x1E13380: six full levels of 15 queues, and the digit 1
+    assert_eq!(level_queue_count(second, 16, days(365)), 91);
+    assert_eq!(level_queue_count(second, 2, days(365)), 25);
+    assert_eq!(level_queue_count(second, 16, second), 1);
+    assert_eq!(level_queue_count(second, 16, Duration::from_secs(15)), 15);
+    assert_eq!(level_queue_count(second, 16, Duration::from_secs(16)), 16);
+    assert_eq!(level_queue_count(Duration::from_millis(1), 256, days(3650)), 4 * 255 + 0x49);
+}
+
+#[test]
+fn durations_are_read_in_every_unit() {
+    let read = |text| words::parse_duration(text).map(|duration| duration.as_millis());
+    assert_eq!(read("250ms"), Ok(250));
+    assert_eq!(read("2h30m"), Ok(9_000_000));
+    assert_eq!(read("1.5h"), Ok(5_400_000));
+    assert_eq!(read(" 1 day 2 hours "), Ok(93_600_000));
+    assert_eq!(read("2w"), Ok(14 * 86_400_000));
+    assert_eq!(read("365d"), read("1y"));
+    assert_eq!(read("10y"), Ok(315_360_000_000));
+    for refused in ["", "5", "1e3", "-5s", "5s ago", "1mo", "soon", "5 parsecs", "inf", "NaN"] {
+        assert!(read(refused).is_err(), "{refused}");
+    }
+}
+
+#[test]
+fn durations_are_printed_short() {
+    let print = |ms| words::duration(Duration::from_millis(ms));
+    assert_eq!(print(0), "0s");
+    assert_eq!(print(250), "250ms");
+    assert_eq!(print(64 * 60_000), "1h4m");
+    assert_eq!(print(74 * 3_600_000), "3d2h");
+    assert_eq!(print(93_784_005), "1d2h3m4s5ms");
+    assert_eq!(words::duration(Duration::from_nanos(1_002_003)), "1ms2us3ns");
+}
+
+#[test]
+fn no_credential_is_shown() {
+    for (uri, shown) in [
+        ("amqp://guest:secret@host:5672/%2f", "amqp://guest:***@host:5672/%2f"),
+        ("amqp://guest:se/cr?et@host/shop", "amqp://guest:***@host/shop"),
+        ("amqp://guest:se#cr@et@host/shop", "amqp://guest:***@host/shop"),
+        ("amqp://guest@host", "amqp://guest:***@host"),
+        ("amqp://host:5672/shop", "amqp://host:5672/shop"),
+        ("amqp://guest:secret", "amqp://guest:***"),
+        ("amqp://guest:se/cret", "amqp://guest:***"),
+        ("amqp://me@corp:secret", "amqp://me:***@corp:***"),
+        ("amqp://[::1]:5672/shop", "amqp://[::1]:5672/shop"),
+        ("amqp://u:secret@[::1]/shop", "amqp://u:***@[::1]/shop"),
+        ("amqps://host/?heartbeat=5&password=secret", "amqps://host/?heartbeat=5&password=***"),
+        ("amqps://host?secret", "amqps://host?***"),
+        ("https://host/#secret", "https://host/"),
+        ("guest:secret@host", "(not a URI)"),
+        ("guest:secret@x://host", "(not a URI)"),
+    ] {
+        assert_eq!(Uri::new(uri).to_string(), shown);
+        assert_eq!(format!("{:?}", Uri::new(uri)), shown);
+        let config = from_variables(&[("DORMOUSE_URI", uri)]);
+        let said = config.map_or_else(|faults| faults.to_string(), |config| config.to_toml());
+        assert!(!said.contains("secret") && !said.contains("cret"), "{said}");
+    }
+}
+
+#[test]
+fn a_broken_line_of_toml_is_not_quoted() {
+    let faults = from_toml("broken", "[broker]\nuri = \"amqp://u:secret@host\n").unwrap_err();
+    assert!(!faults.to_string().contains("secret"), "{faults}");
+}
+
+#[test]
+fn a_pattern_may_ignore_case() {
+    assert!(from_variables(&[("DORMOUSE_TARGETS_QUEUES", r"^(?i)shop\.\d+$")]).is_ok());
+}
+
+#[test]
+fn the_virtual_host_is_decoded() {
+    let virtual_host = |uri| Uri::new(uri).virtual_host();
+    assert_eq!(virtual_host("amqp://host").as_deref(), Some("/"));
+    assert_eq!(virtual_host("amqp://host/%2f").as_deref(), Some("/"));
+    assert_eq!(virtual_host("amqp://host/shop%20two?heartbeat=5").as_deref(), Some("shop two"));
+    assert_eq!(virtual_host("amqp://host/").as_deref(), Some(""));
+    assert_eq!(virtual_host("amqp://"), None);
+}
+
+fn durations() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        (0_u64..=315_360_000_000).prop_map(Duration::from_millis),
+        (0_u64..100_000).prop_map(Duration::from_millis),
+        (0_u64..7_000_000 * 86_400, 0_u32..1_000_000_000).prop_map(|(s, ns)| Duration::new(s, ns)),
+    ]
+}
+
+/// Configurations without a secret that break no rule, all fields different from the defaults.
+fn configs() -> impl Strategy<Value = Config> {
+    let ms = |range: std::ops::RangeInclusive<u64>| range.prop_map(Duration::from_millis);
+    let broker = (
+        prop::option::of(Just(Uri::new("https://host:15671"))),
+        any::<bool>(),
+        ms(1..=600_000),
+        1_u64..=600,
+        ms(1..=600_000),
+    );
+    let topology = (
+        "n[a-zA-Z0-9_-]{0,20}",
+        1..u32::MAX,
+        ms(1_000..=60_000),
+        2_u32..=64,
+        ms(100_000_000..=315_360_000_000),
+        any::<bool>(),
+        any::<bool>(),
+    );
+    let exchanges = (
+        prop::collection::btree_map("x\\.[ -~äö\"\\\\]{1,20}", "y\\.\\PC{0,20}", 0..3),
+        prop::collection::vec("z\\.\\PC{0,20}", 0..3),
+        prop::collection::vec("(\\\\[.dw]|[a-z\"^$]){0,6}", 0..3),
+    );
+    let limits = (1..u16::MAX, 1..u16::MAX, 1_048_576..i64::MAX as u64, 1..u16::MAX);
+    let pauses = (ms(0..=10_000), ms(1..=600_000), ms(0..=600_000), ms(0..=600_000));
+    let attempts = (1..u32::MAX, ms(0..=1_000), 1.0_f64..1e30, ms(1_000..=100_000), 0.0_f64..=1.0);
+    let rest = (prop::option::of(any::<(std::net::IpAddr, u16)>()), any::<bool>(), any::<bool>());
+    (broker, topology, exchanges, limits, pauses, attempts, rest).prop_map(
+        |(broker, topology, exchanges, limits, pauses, attempts, rest)| {
+            let pem = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+            let mut config = Config::default();
+            config.broker.uri = vec![Uri::new("amqps://one/shop"), Uri::new("amqps://two/shop")];
+            config.broker.management_uri = broker.0;
+            if broker.1 {
+                config.broker.ca_file = pem();
+                config.broker.cert_file = pem();
+                config.broker.key_file = pem();
+            }
+            config.broker.connect_timeout = broker.2;
+            config.broker.heartbeat = Duration::from_secs(broker.3);
+            config.broker.reconnect_max = broker.4;
+            config.topology.namespace = topology.0.clone();
+            config.topology.version = topology.1;
+            config.topology.unit = topology.2;
+            config.topology.radix = topology.3;
+            config.topology.max_delay = topology.4;
+            config.topology.queue_type =
+                if topology.5 { QueueType::Classic } else { QueueType::Quorum };
+            config.topology.declare = topology.6;
+            config.delay_exchanges = vec![exchange(&format!("{}.delay", topology.0), "")];
+            let further =
+                exchanges.0.into_iter().map(|(name, target)| exchange(name.trim(), target.trim()));
+            config.delay_exchanges.extend(further);
+            config.targets.header_exchanges =
+                exchanges.1.iter().map(|name| name.trim().to_owned()).collect();
+            config.targets.queues = exchanges.2;
+            (config.intake.prefetch, config.hold.max_messages) = (limits.0, limits.1);
+            (config.hold.max_bytes, config.delivery.window) = (limits.2, limits.3);
+            (config.hold.margin, config.delivery.confirm_timeout) = (pauses.0, pauses.1);
+            (config.delivery.avoid_failed_exchange, config.stop.grace) = (pauses.2, pauses.3);
+            (config.attempts.max, config.attempts.initial_backoff) = (attempts.0, attempts.1);
+            (config.attempts.multiplier, config.attempts.max_backoff) = (attempts.2, attempts.3);
+            config.attempts.jitter = attempts.4;
+            config.http.listen = rest.0.map(Into::into);
+            config.log.filter = "warn,dormouse=debug".into();
+            config.log.format = if rest.1 { LogFormat::Json } else { LogFormat::Text };
+            config.schedule.trust_broker_timestamp = rest.2;
+            config
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_printed_duration_reads_as_the_same(duration in durations()) {
+        let text = words::duration(duration);
+        prop_assert!(!text.contains(' '));
+        prop_assert_eq!(words::parse_duration(&text), Ok(duration));
+    }
+
+    #[test]
+    fn any_text_is_a_duration_or_an_error(text in "\\PC{0,30}|[0-9dhms .,-]{0,20}") {
+        let _ = words::parse_duration(&text);
+    }
+
+    #[test]
+    fn any_bytes_in_a_file_load_or_are_faults(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let loaded = Config::load(Sources { file: Some(file("bytes", bytes)), ..Sources::default() });
+        prop_assert!(loaded.is_ok() || !loaded.unwrap_err().faults().is_empty());
+    }
+
+    #[test]
+    fn any_values_under_real_and_false_keys_load_or_are_faults(
+        lines in prop::collection::vec(toml_lines(), 0..8),
+    ) {
+        let text = lines.join("\n");
+        match from_toml("lines", &text) {
+            Ok(config) => prop_assert_eq!(config.check(), []),
+            Err(faults) => prop_assert!(one_line_each(&faults), "{faults}"),
+        }
+    }
+
+    #[test]
+    fn any_text_in_a_variable_or_flag_loads_or_is_a_fault(
+        index in 0..KEYS.len(),
+        value in "\\PC{0,30}|[-0-9a-z=,.:/@?# \n]{0,30}",
+        flag in any::<bool>(),
+    ) {
+        let pair = |name: String| vec![(name, value.clone())];
+        let key = &KEYS[index];
+        let sources = if flag {
+            Sources { overrides: pair(key.name.into()), ..Sources::default() }
+        } else {
+            Sources { environment: pair(key.variable()), ..Sources::default() }
+        };
+        match Config::load(sources) {
+            Ok(config) => prop_assert_eq!(config.check(), []),
+            Err(faults) => prop_assert!(one_line_each(&faults), "{faults}"),
+        }
+    }
+
+    #[test]
+    fn any_name_of_a_variable_or_flag_loads_or_is_a_fault(name in "\\PC{0,30}|[a-z._]{0,30}") {
+        let variable = (format!("DORMOUSE_{}", name.to_uppercase()), "1".to_string());
+        let environment = vec![variable];
+        let _ = Config::load(Sources { environment, ..Sources::default() });
+        let overrides = vec![(name, "1".to_string())];
+        let _ = Config::load(Sources { overrides, ..Sources::default() });
+    }
+
+    #[test]
+    fn a_shown_configuration_loads_as_the_same(config in configs()) {
+        prop_assert_eq!(config.check(), []);
+        prop_assert_eq!(from_toml("round", &config.to_toml()).unwrap(), config);
+    }
+
+    #[test]
+    fn no_password_of_a_uri_is_shown(
+        password in "[a-zA-Z0-9/?#@:,%&= -]{0,10}SECRET[a-zA-Z0-9/?#@:,%&= -]{0,10}",
+        host in "[a-z]{1,8}",
+    ) {
+        let uri = format!("amqp://user:{password}@{host}:5672/shop");
+        prop_assert!(!Uri::new(&uri).to_string().contains("SECRET"));
+        let said = match from_variables(&[("DORMOUSE_URI", &uri)]) {
+            Ok(config) => format!("{config:?} {}", config.to_toml()),
+            Err(faults) => format!("{faults} {faults:?}"),
+        };
+        prop_assert!(!said.contains("SECRET"), "{said}");
+    }
+}
+
+fn toml_lines() -> impl Strategy<Value = String> {
+    let name = prop_oneof![
+        (0..KEYS.len()).prop_map(|index| KEYS[index].name.to_owned()),
+        "[a-z_]{1,8}(\\.[a-z_]{1,8}){0,2}",
+    ];
+    let value = prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f64>().prop_map(|number| format!("{number:?}")),
+        "true|false|nan|-inf|\\[\\]|\\{\\}|\\{ a = 1 \\}|\\[\\[\\]\\]|'[ -&(-~]{0,20}'",
+        "2026-01-01|\\['[ -&(-~]{0,10}', 1\\]",
+    ];
+    prop_oneof![
+        (name.clone(), value).prop_map(|(name, value)| format!("{name} = {value}")),
+        name.clone().prop_map(|name| format!("[{name}]")),
+        name.prop_map(|name| format!("[[{name}]]")),
+    ]
+}
+
+fn one_line_each(faults: &ConfigFaults) -> bool {
+    !faults.faults().is_empty()
+        && faults.faults().iter().all(|fault| fault.to_string().lines().count() == 1)
+}

@@ -1,0 +1,208 @@
+//! Laws of the worker's pure parts: which publishes are settled, acks, the hold, targets.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use dormouse::amqp::Acks;
+use dormouse::amqp::window::{Closed, Confirm, Outcome, Return, Window};
+use dormouse::schedule::{Reason, UnixMs};
+use dormouse::worker::{Hold, Route, Targets};
+use proptest::prelude::*;
+
+/// The broker and lapin, as read in their sources: a return is sent before its publish's confirm, in
+/// the order of publishes; confirms come one by one or for all up to a tag; lapin hands the oldest
+/// waiting return to whichever confirm it handles next, in the order of a hash map.
+struct Client {
+    unroutable: BTreeSet<u64>,
+    waiting: VecDeque<u64>,
+    unsent_returns: VecDeque<u64>,
+    outstanding: BTreeSet<u64>,
+}
+
+impl Client {
+    fn new(count: u64, unroutable: BTreeSet<u64>) -> Self {
+        let outstanding = (1..=count).collect();
+        Self {
+            unsent_returns: unroutable.iter().copied().collect(),
+            unroutable,
+            waiting: VecDeque::new(),
+            outstanding,
+        }
+    }
+
+    /// The broker sends returns of all publishes up to `to`.
+    fn send_returns(&mut self, to: u64) {
+        while self.unsent_returns.front().is_some_and(|sequence| *sequence <= to) {
+            self.waiting.extend(self.unsent_returns.pop_front());
+        }
+    }
+
+    /// The broker confirms these; lapin handles them in the given order.
+    fn confirm(&mut self, sequences: &[u64]) -> Vec<(u64, Confirm)> {
+        if let Some(last) = sequences.iter().max() {
+            self.send_returns(*last);
+        }
+        let handled = sequences.iter().filter(|sequence| self.outstanding.remove(sequence));
+        let handled: Vec<u64> = handled.copied().collect();
+        let attach = |waiting: &mut VecDeque<u64>| {
+            waiting.pop_front().map(|sequence| Return {
+                sequence: Some(sequence),
+                code: 312,
+                text: "NO_ROUTE".into(),
+            })
+        };
+        handled
+            .into_iter()
+            .map(|sequence| (sequence, Confirm::Ack(attach(&mut self.waiting))))
+            .collect()
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_publish_is_settled_once_and_rightly(
+        count in 1u64..120,
+        unroutable in proptest::collection::btree_set(1u64..120, 0..60),
+        steps in proptest::collection::vec((any::<bool>(), 0u64..120, 0u64..120, any::<u64>(), any::<bool>()), 0..200),
+    ) {
+        let unroutable: BTreeSet<u64> = unroutable.into_iter().filter(|sequence| *sequence <= count).collect();
+        let mut client = Client::new(count, unroutable);
+        let mut window = Window::default();
+        (1..=count).for_each(|sequence| window.published(sequence));
+        let mut settled = HashMap::new();
+        let mut drain = Vec::new();
+        let last = (false, 0, count, 0, true);
+        for (single, one, up_to, shuffle, drained) in steps.into_iter().chain([last]) {
+            client.send_returns(one);
+            let mut handled: Vec<u64> = if single {
+                vec![one]
+            } else {
+                client.outstanding.iter().copied().filter(|sequence| *sequence <= up_to).collect()
+            };
+            // a hash map's order: anything
+            handled.sort_by_key(|sequence| sequence.wrapping_mul(shuffle | 1).rotate_left(17));
+            drain.extend(client.confirm(&handled));
+            if drained {
+                // one drain sees its confirms in any order
+                drain.sort_by_key(|(sequence, _)| sequence.wrapping_mul(shuffle | 3).rotate_left(29));
+                for (sequence, outcome) in window.resolved(std::mem::take(&mut drain)) {
+                    prop_assert!(settled.insert(sequence, outcome).is_none(), "settled once");
+                }
+            }
+        }
+        prop_assert_eq!(settled.len() as u64, count, "all of them once nothing is outstanding");
+        prop_assert!(window.is_empty());
+        for (sequence, outcome) in settled {
+            let returned = matches!(outcome, Outcome::Returned { code: 312, .. });
+            prop_assert_eq!(returned, client.unroutable.contains(&sequence), "publish {}", sequence);
+        }
+    }
+
+    #[test]
+    fn each_settled_delivery_is_acked_once_and_no_other(
+        order in Just((1u64..=60).collect::<Vec<_>>()).prop_shuffle(),
+        takes in proptest::collection::vec(any::<bool>(), 60),
+        settled in 0usize..=60,
+    ) {
+        let mut acks = Acks::default();
+        let mut unacked: BTreeSet<u64> = (1..=60).collect();
+        let mut done = BTreeSet::new();
+        for (tag, take) in order.into_iter().take(settled).zip(takes.into_iter().chain([true])) {
+            acks.settle(tag);
+            done.insert(tag);
+            if !take { continue }
+            for ack in acks.take() {
+                // RabbitMQ answers 406 to a tag that is not unacked
+                prop_assert!(unacked.contains(&ack.tag), "tag {} is acked already", ack.tag);
+                let covered: Vec<u64> = if ack.multiple { unacked.range(..=ack.tag).copied().collect() } else { vec![ack.tag] };
+                for tag in covered {
+                    prop_assert!(done.contains(&tag), "{} was not settled", tag);
+                    unacked.remove(&tag);
+                }
+            }
+            prop_assert!(done.iter().all(|tag| !unacked.contains(tag)), "all settled ones are acked");
+        }
+    }
+
+    #[test]
+    fn the_hold_releases_in_order_and_never_early(dues in proptest::collection::vec(0u64..1_000, 0..100), now in 0u64..1_000) {
+        let mut hold = Hold::default();
+        for (number, due) in dues.iter().enumerate() {
+            hold.insert(UnixMs(*due), (*due, number));
+        }
+        let mut released = Vec::new();
+        while let Some(item) = hold.pop_due(UnixMs(now)) {
+            released.push(item);
+        }
+        let mut expected: Vec<_> = dues.iter().copied().enumerate().filter(|(_, due)| *due <= now).map(|(number, due)| (due, number)).collect();
+        expected.sort_unstable();
+        prop_assert_eq!(released, expected, "soonest first, in order of arrival among equals");
+        prop_assert!(hold.next_due().is_none_or(|due| due.0 > now));
+        if let Some(last) = hold.pop_last(UnixMs(now)) {
+            prop_assert_eq!(Some(last.0), dues.iter().copied().max());
+        }
+        prop_assert_eq!(hold.pop_last(UnixMs(1_000)), None, "nothing that is due before comes back too late");
+    }
+}
+
+#[test]
+fn a_closed_channel_leaves_every_outcome_unknown() {
+    let mut window = Window::default();
+    window.published(1);
+    let closed = Closed { code: 404, text: "NOT_FOUND".into() };
+    assert_eq!(
+        window.resolved(vec![(1, Confirm::Failed(closed.clone()))]),
+        [(1, Outcome::Unknown(closed))]
+    );
+    assert!(window.is_empty());
+}
+
+#[test]
+fn the_first_message_to_an_exchange_probes_it_for_the_rest() {
+    let now = Instant::now();
+    let mut targets = Targets::new(Duration::from_secs(5));
+    assert_eq!(targets.route("orders", 1, now), Route::Queued);
+    assert_eq!(targets.route("orders", 2, now), Route::Queued);
+    assert_eq!(targets.route("gone", 3, now), Route::Queued);
+    assert_eq!(targets.next_probe(), Some(("orders".into(), 1)));
+    assert_eq!(targets.next_probe(), Some(("gone".into(), 3)), "one probe an exchange");
+    assert_eq!(targets.next_probe(), None);
+    assert_eq!(targets.trust("orders"), [2]);
+    assert_eq!(targets.route("orders", 4, now), Route::Shared(4));
+}
+
+#[test]
+fn a_failed_exchange_is_avoided_for_a_while_and_then_probed_again() {
+    let now = Instant::now();
+    let mut targets = Targets::new(Duration::from_secs(5));
+    assert_eq!(targets.route("gone", 1, now), Route::Queued);
+    assert_eq!(targets.route("gone", 2, now), Route::Queued);
+    assert_eq!(targets.next_probe(), Some(("gone".into(), 1)));
+    assert_eq!(
+        targets.avoid("gone", Reason::ExchangeNotFound, "404", now),
+        [2],
+        "they fail with it"
+    );
+    let failed = Route::Failed(3, Reason::ExchangeNotFound, "404".to_owned());
+    assert_eq!(targets.route("gone", 3, now + Duration::from_secs(4)), failed);
+    assert_eq!(targets.route("gone", 4, now + Duration::from_secs(6)), Route::Queued);
+    assert_eq!(targets.next_probe(), Some(("gone".into(), 4)));
+}
+
+#[test]
+fn a_message_that_was_the_trouble_itself_leaves_the_exchange_open_to_the_next() {
+    let now = Instant::now();
+    let mut targets = Targets::new(Duration::from_secs(5));
+    assert_eq!(targets.route("orders", 1, now), Route::Queued);
+    assert_eq!(targets.route("orders", 2, now), Route::Queued);
+    assert_eq!(targets.next_probe(), Some(("orders".into(), 1)));
+    targets.probe_again("orders");
+    assert_eq!(targets.next_probe(), Some(("orders".into(), 2)));
+    targets.probe_again("orders");
+    assert_eq!(targets.next_probe(), None, "nobody waits");
+    assert_eq!(targets.route("orders", 3, now), Route::Queued);
+    assert_eq!(targets.next_probe(), Some(("orders".into(), 3)));
+    targets.trust("orders");
+    targets.doubt_all();
+    assert_eq!(targets.route("orders", 5, now), Route::Queued, "after the shared channel closed");
+}
