@@ -86,7 +86,7 @@ debootstrap_into() {
     mirror=$(debian_mirror)
     on_exit 'rm -f "$build.log"'
     # debootstrap forbids services to start while it configures the packages, by itself.
-    if ! debootstrap --variant=minbase --include=rabbitmq-server "$suite" "$target" $mirror "$script" >"$log" 2>&1; then
+    if ! debootstrap --variant=minbase --include=rabbitmq-server "$suite" "$target" "$mirror" "$script" >"$log" 2>&1; then
         tail -n 15 "$log" "$target/debootstrap/debootstrap.log" >&2 2>/dev/null || true
         unmount_below "$target"
         fail "debootstrap of Debian $suite failed; the end of its log is above, and nothing was left behind."
@@ -94,17 +94,11 @@ debootstrap_into() {
     unmount_below "$target"
 }
 
-# The Debian mirror that this machine's apt uses, or debootstrap's own default.
+# The Debian mirror that this machine's apt uses; empty, and so debootstrap's own default, if there is none.
 debian_mirror() {
-    local mirror=
-    if [[ -r /etc/os-release ]] && grep -qx 'ID=debian' /etc/os-release && command -v apt-get >/dev/null; then
-        mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' 2>/dev/null |
-            grep -E '/debian/?$' | sort -u | head -n 1 || true)
-    fi
-    if [[ -z $mirror ]]; then
-        mirror=$(bash -c 'DEF_MIRROR=; . /usr/share/debootstrap/functions >/dev/null 2>&1; echo "$DEF_MIRROR"')
-    fi
-    echo "$mirror"
+    grep -qsx 'ID=debian' /etc/os-release || return 0
+    apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' 2>/dev/null |
+        grep -E '/debian/?$' | sort -u | head -n 1 || true
 }
 
 # debootstrap mounts /proc and /sys inside; a failure in the middle leaves them, and rm must not follow them.

@@ -1,14 +1,40 @@
 #!/usr/bin/env bash
-# Runs every test. A broker is started for those that need one, and ended with them.
+# Runs every test. Those on a real broker run on one that is started for them and ends with them: all of
+# them on the RabbitMQ of this machine, and those that speak of messages once more on 4.0 and 4.3.
+# Arguments go to the test runner: scripts/test.sh broker_hold
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+if cargo nextest --version >/dev/null 2>&1; then
+  run=(cargo nextest run --no-fail-fast)
+  messages=(-E 'binary(broker_delivery) | binary(broker_hostile) | binary(broker_hold) | binary(broker_unreadable)')
+else
+  run=(cargo test --tests --no-fail-fast)
+  messages=(--test broker_delivery --test broker_hostile --test broker_hold --test broker_unreadable)
+fi
+with_broker() {
+  local directory=$1; shift
+  target/debug/dormouse dev --no-worker --directory "$directory" "$@"
+}
 
 cargo build --all-targets
 cargo test --doc --quiet
 
-if cargo nextest --version >/dev/null 2>&1; then
-  runner=(cargo nextest run --no-fail-fast "$@")
-else
-  runner=(cargo test --tests --no-fail-fast "$@")
+if [ $# -eq 0 ]; then
+  # further versions live in folders of their own; without root they are skipped, and said to be
+  for version in 4.0 4.3; do
+    code=0
+    scripts/get-rabbitmq.sh "$version" || code=$?
+    if [ "$code" -eq 0 ]; then
+      root=${DORMOUSE_BROKERS:-.dormouse/brokers}/$version
+      echo "— the tests about messages, on RabbitMQ $version"
+      DORMOUSE_TEST_BROKER=$root with_broker ".dormouse/test-$version" --broker "$root" -- "${run[@]}" "${messages[@]}"
+    elif [ "$code" -eq 3 ]; then
+      echo "— RabbitMQ $version: skipped"
+    else
+      exit "$code"
+    fi
+  done
 fi
-target/debug/dormouse dev --no-worker --directory .dormouse/test -- "${runner[@]}"
+echo "— every test, on the RabbitMQ of this machine"
+with_broker .dormouse/test -- "${run[@]}" "$@"

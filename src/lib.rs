@@ -1,12 +1,54 @@
-//! Dormouse: delayed delivery for RabbitMQ.
+//! Delayed delivery for RabbitMQ: a message sleeps in the broker's own durable queues and wakes on
+//! time, on any stock RabbitMQ from 3.10 to 4.3, with no plugin.
+//!
+//! ```text
+//!  client ─x-delay▶ delay exchange ▶ intake queue ▶ INTAKE ─plan▶ level k ─TTL▶ … ─TTL▶ level 0 ─TTL▶ due queue
+//!                                                     └─────────── short delay: no level ──────────────┘│
+//!  target ◀── mandatory + confirm ── DELIVERY ◀── HOLD: the last stretch, in memory, to the ms ◀────────┘
+//!     └ failed ─▶ next attempt, through the levels with backoff ─▶ … ─▶ DLQ
+//! ```
+//!
+//! The modules in reading order; each uses what stands above it:
+//!
+//! | | in → out |
+//! |---|---|
+//! | [`config`] | file, environment, flags → one checked configuration |
+//! | [`message`] | what AMQP carries, as values |
+//! | [`schedule`] | headers → due time → plan → stamp; failure → attempt or DLQ. Pure |
+//! | [`topology`] | configuration → exchanges, queues, bindings as data; comparison. Pure |
+//! | [`amqp`] | declare, publish with confirms, consume with manual acks: all that speaks AMQP |
+//! | [`management`] | what the management API tells of a broker |
+//! | [`worker`] | intake, hold, delivery: a process that keeps no state |
+//! | [`http`] | metrics and health |
+//! | [`dev`] | a private RabbitMQ node for development and tests |
+//! | [`cli`] | the command line |
+//!
+//! Glossary, beside RabbitMQ's own words:
+//!
+//! - **delay**: how long from intake to due; **due time**: wall-clock ms since the epoch.
+//! - **level**: one digit of a delay. It has a direct exchange and a queue for each digit; a message
+//!   *expires into* the next level.
+//! - **plan**: the level queues that one message visits, and what is left for the hold.
+//! - **intake**: the part that reads delay exchanges' queues and plans.
+//! - **hold**: messages due within a unit, unacknowledged, in the worker's memory.
+//! - **delivery**: the publish to the **target**: an exchange, a routing key, and the `CC` keys.
+//! - **attempt**: a delivery tried, counted from 1. (*redelivered* is the broker's word, *reconnect*
+//!   the connection's.) The **DLQ** takes what failed for good.
+//! - **stamp**: our headers on a sleeping message; a **sleeper** is a message with its stamp.
 
 pub mod config;
 pub mod message;
+
 pub mod schedule;
 pub mod topology;
+
 pub mod amqp;
 pub mod management;
+
 pub mod worker;
+
 pub mod http;
+
 pub mod dev;
+
 pub mod cli;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dormouse::message::{Headers, Value};
 use dormouse::schedule::stamp;
+use dormouse::topology::Names;
 use dormouse::worker::Clock;
 use support::*;
 
@@ -48,6 +49,40 @@ async fn a_full_hold_lets_what_is_due_sooner_pass() {
         .unwrap();
     let last_due = due_ms(0);
     assert!((soonest.0 as i64) < last_due, "the soonest did not wait for the last");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// The hold is bounded in bytes too: 400 bodies of 100 kB are due at one moment, with room for 4 MiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_are_held_within_the_byte_limit_and_arrive() {
+    const MESSAGES: usize = 400;
+    let broker = Broker::fresh("bytes").await;
+    let mut config = broker.config();
+    config.topology.unit = Duration::from_secs(10);
+    config.topology.max_delay = Duration::from_secs(100);
+    config.hold.max_bytes = 4 << 20;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let worker = Worker::start(&config).await;
+    let due_ms = Clock::default().now().0 as i64 + 8_000;
+    let body = "x".repeat(100_000);
+    let messages = (0..MESSAGES).map(|number| {
+        let headers = Headers::from([("x-opt-delivery-time".into(), Value::LongLongInt(due_ms + number as i64))]);
+        with_headers("inbox", headers, &body)
+    });
+    publish(&connection, messages).await;
+    let names = Names::of(&config);
+    // the first prefetch of 256 comes before a weight is known; after that 4 MiB are 40 bodies
+    until("the worker has given back what is too much", async || {
+        let queues = broker.management.queues(&broker.vhost).await.unwrap();
+        let unacked = |name: &str| queues.iter().find(|queue| queue.name == name).and_then(|queue| queue.messages_unacked);
+        let (due, inbox) = (unacked(&names.due()).unwrap_or(u64::MAX), unacked("inbox").unwrap_or(0));
+        due <= 80 || inbox > 0
+    })
+    .await;
+    let taken = take(&connection, "inbox", MESSAGES).await;
+    assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, stamp::DUE_MS)));
     worker.stop().await;
     broker.drop_it().await;
 }

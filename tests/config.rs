@@ -231,11 +231,6 @@ fn a_broken_line_of_toml_is_not_quoted() {
 }
 
 #[test]
-fn a_pattern_may_ignore_case() {
-    assert!(from_variables(&[("DORMOUSE_TARGETS_QUEUES", r"^(?i)shop\.\d+$")]).is_ok());
-}
-
-#[test]
 fn the_virtual_host_is_decoded() {
     let virtual_host = |uri| Uri::new(uri).virtual_host();
     assert_eq!(virtual_host("amqp://host").as_deref(), Some("/"));

@@ -331,6 +331,14 @@ broken.toml: is not TOML: line 2, column 28: invalid basic string, expected `"`
 hold.margin = "1m" (DORMOUSE_HOLD_MARGIN): must be a duration, 0s to 10s
 "##,
     );
+    // what the file would have said is unknown, so this flag is not judged by the default URI
+    let flags = [("broker.cert_file", "/etc/passwd"), ("broker.key_file", "/etc/passwd")];
+    assert_text(
+        &faults("broken", broken, &[], &flags),
+        r##"
+broken.toml: is not TOML: line 2, column 28: invalid basic string, expected `"`
+"##,
+    );
     let twice = "[hold]\nmargin = '1s'\nmargin = '1s'\n";
     assert_text(
         &faults("twice", twice, &[], &[]),

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use dormouse::amqp::Acks;
+use dormouse::amqp::prefetch::Prefetch;
 use dormouse::amqp::window::{Closed, Confirm, Outcome, Return, Window};
 use dormouse::schedule::{Reason, UnixMs};
 use dormouse::worker::{Hold, Route, Targets};
@@ -142,6 +143,35 @@ proptest! {
             prop_assert_eq!(Some(last.0), dues.iter().copied().max());
         }
         prop_assert_eq!(hold.pop_last(UnixMs(1_000)), None, "nothing that is due before comes back too late");
+    }
+}
+
+proptest! {
+    /// RabbitMQ sends as much as the prefetch allows. What is unacknowledged is bounded by messages,
+    /// and by bytes but for what the first prefetch lets in before a weight is known.
+    #[test]
+    fn prefetch_follows_the_weight_of_the_messages(max in 1u16..5_000, body in 1u64..200_000) {
+        const MAX_BYTES: u64 = 16 << 20;
+        let mut prefetch = Prefetch::new(MAX_BYTES);
+        prefetch.raise_limit(max);
+        let mut unacked = 0u64;
+        for _ in 0..40 {
+            // a new consumer counts from zero, so what an older one left comes on top
+            for _ in 0..prefetch.now() {
+                prefetch.delivered(body);
+                unacked += 1;
+            }
+            prop_assert!(unacked <= 2 * u64::from(max).max(u64::from(prefetch.now())));
+            prop_assert!(unacked * body <= (2 * MAX_BYTES).max(2 * 256 * body), "{} bytes", unacked * body);
+            prefetch.adapt();
+            // what is held leaves before the next round
+            (0..unacked).for_each(|_| prefetch.settled(body));
+            unacked = 0;
+        }
+        prop_assert!(prefetch.now() >= 1 && prefetch.now() <= max);
+        if u64::from(max) * body * 2 <= MAX_BYTES {
+            prop_assert_eq!(prefetch.now(), max, "light messages get all of it");
+        }
     }
 }
 

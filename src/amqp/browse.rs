@@ -87,13 +87,9 @@ impl Browse {
     }
 
     /// Empties the queue of all that is ready, and says how many that were.
-    pub async fn purge(self) -> Result<u32, AmqpError> {
-        let purged = self
-            .channel
-            .queue_purge(self.queue.as_str().into(), QueuePurgeOptions::default())
-            .await?;
-        self.give_back().await?;
-        Ok(purged)
+    pub async fn purge(&mut self) -> Result<u32, AmqpError> {
+        let queue = self.queue.as_str().into();
+        Ok(self.channel.queue_purge(queue, QueuePurgeOptions::default()).await?)
     }
 
     /// Puts back all that is held, and waits until the queue has it.

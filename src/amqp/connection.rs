@@ -43,6 +43,10 @@ impl Connection {
         let address = uri.to_string();
         let invalid = |problem| AmqpError::InvalidUri { address: address.clone(), problem };
         let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
+        // lapin's parser knows no IPv6 address and would take localhost instead
+        if let Some(url::Host::Ipv6(host)) = url::Url::parse(uri.expose()).ok().and_then(|url| url.host().map(|host| host.to_owned())) {
+            parsed.authority.host = host.to_string();
+        }
         parsed.query.heartbeat = Some(broker.heartbeat.as_secs() as u16);
         let runtime = lapin::runtime::default_runtime().map_err(AmqpError::from)?;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -140,14 +144,24 @@ async fn read(file: &Path) -> Result<Vec<u8>, AmqpError> {
 /// Names the node and says what to look at for the usual refusals.
 fn explain(error: AmqpError, address: &str) -> AmqpError {
     match error {
-        AmqpError::Closed { code: 403, text } => AmqpError::Closed {
-            code: 403,
-            text: format!("{text} (at {address}: check user name and password)"),
-        },
-        AmqpError::Closed { code, text } => {
-            AmqpError::Closed { code, text: format!("{text} (at {address})") }
+        AmqpError::Closed { code: 403, text } => {
+            AmqpError::Closed { code: 403, text: format!("{text} (at {address}: check user name and password)") }
         }
-        AmqpError::Lost(problem) => AmqpError::Unreachable(format!("{address}: {problem}")),
+        AmqpError::Closed { code, text } => AmqpError::Closed { code, text: format!("{text} (at {address})") },
+        AmqpError::Lost(problem) => {
+            AmqpError::Unreachable(format!("{address}: {problem}{}", tls_hint(&problem).unwrap_or_default()))
+        }
         other => other,
     }
+}
+
+/// What to set for a refusal of the TLS layer, which only names the alert.
+fn tls_hint(problem: &str) -> Option<&'static str> {
+    let hints = [
+        ("CertificateRequired", " (the broker wants a client certificate: set broker.cert_file and broker.key_file)"),
+        ("UnknownIssuer", " (set broker.ca_file to the authority that signed the broker's certificate)"),
+        ("NotValidForName", " (the broker's certificate is for another host name than broker.uri names)"),
+        ("certificate expired", " (the broker's certificate has to be renewed)"),
+    ];
+    hints.into_iter().find(|(alert, _)| problem.contains(alert)).map(|(_, hint)| hint)
 }

@@ -1,19 +1,39 @@
 //! Manual-ack consumers on one channel, whose deliveries come as one stream.
 
+use std::collections::HashMap;
+
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 
 use super::acks::Acks;
+use super::prefetch::Prefetch;
 use super::properties::from_client;
 use super::{AmqpError, Connection};
 use crate::message::Message;
 
-/// One channel with one or more consumers. Prefetch bounds what is unacknowledged for each.
+/// One channel with one or more consumers. Prefetch is the only brake on what RabbitMQ sends (the
+/// client library buffers without bound), so it follows the size of the messages: see [`Prefetch`].
 pub struct Consumer {
     channel: lapin::Channel,
-    tags: Vec<String>,
-    deliveries: SelectAll<BoxStream<'static, Result<Delivered, AmqpError>>>,
+    sources: Vec<Source>,
+    events: SelectAll<BoxStream<'static, Event>>,
+    /// Body bytes of each delivery that is not settled.
+    unacked: HashMap<u64, u64>,
+    prefetch: Prefetch,
     acks: Acks,
+}
+
+struct Source {
+    queue: String,
+    max_prefetch: u16,
+    /// The consumer under way; an older one may still have deliveries to be settled.
+    tag: Option<String>,
+}
+
+enum Event {
+    Delivery(Box<Result<Delivered, AmqpError>>),
+    /// This consumer gets nothing more.
+    Ended { tag: String },
 }
 
 /// A message from a queue, to be settled by its tag.
@@ -26,25 +46,46 @@ pub struct Delivered {
     pub message: Message,
 }
 
+/// Bytes of bodies unacknowledged at once where the caller has no limit of its own.
+const MAX_BYTES: u64 = 64 << 20;
+
 impl Consumer {
     pub async fn open(connection: &Connection) -> Result<Self, AmqpError> {
-        let channel = connection.channel().await?;
-        Ok(Self { channel, tags: Vec::new(), deliveries: SelectAll::new(), acks: Acks::default() })
+        Self::open_bounded(connection, MAX_BYTES).await
     }
 
-    /// Starts to consume `queue`, with at most `prefetch` deliveries unacknowledged.
-    pub async fn consume(&mut self, queue: &str, prefetch: u16) -> Result<(), AmqpError> {
+    /// A channel without consumers yet. What is unacknowledged is bounded to about `max_bytes` of
+    /// bodies, whatever the prefetch of each consumer would allow.
+    pub async fn open_bounded(connection: &Connection, max_bytes: u64) -> Result<Self, AmqpError> {
+        Ok(Self {
+            channel: connection.channel().await?,
+            sources: Vec::new(),
+            events: SelectAll::new(),
+            unacked: HashMap::new(),
+            prefetch: Prefetch::new(max_bytes),
+            acks: Acks::default(),
+        })
+    }
+
+    /// Starts to consume `queue`, with at most `max_prefetch` deliveries unacknowledged.
+    pub async fn consume(&mut self, queue: &str, max_prefetch: u16) -> Result<(), AmqpError> {
+        self.prefetch.raise_limit(max_prefetch);
+        self.sources.push(Source { queue: queue.to_owned(), max_prefetch, tag: None });
+        self.start(self.sources.len() - 1).await
+    }
+
+    async fn start(&mut self, index: usize) -> Result<(), AmqpError> {
+        let Source { queue, max_prefetch, tag } = &mut self.sources[index];
         // per consumer, for those started after it: <https://www.rabbitmq.com/docs/consumer-prefetch>
+        let prefetch = self.prefetch.now().min(*max_prefetch);
         self.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-        let index = self.tags.len();
-        let consumer = self
-            .channel
-            .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), <_>::default())
-            .await?;
-        self.tags.push(consumer.tag().to_string());
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            self.channel.basic_consume(queue.as_str().into(), "".into(), options, <_>::default()).await?;
+        let own_tag = consumer.tag().to_string();
+        *tag = Some(own_tag.clone());
         let delivered = move |delivery: lapin::Result<lapin::message::Delivery>| {
-            let delivery = delivery?;
-            Ok(Delivered {
+            Event::Delivery(Box::new(delivery.map_err(AmqpError::from).map(|delivery| Delivered {
                 tag: delivery.delivery_tag,
                 queue: index,
                 redelivered: delivery.redelivered,
@@ -54,42 +95,85 @@ impl Consumer {
                     properties: from_client(&delivery.properties),
                     body: delivery.data.into(),
                 },
-            })
+            })))
         };
-        self.deliveries.push(consumer.map(delivered).boxed());
+        let ended = futures_util::stream::once(async { Event::Ended { tag: own_tag } });
+        self.events.push(consumer.map(delivered).chain(ended).boxed());
         Ok(())
     }
 
-    /// The next delivery; an error once a consumer is cancelled or the channel is closed.
+    /// The next delivery. Cancel safe.
+    ///
+    /// Errors: the channel is closed, or the broker cancelled a consumer.
     pub async fn next(&mut self) -> Result<Delivered, AmqpError> {
-        match self.deliveries.next().await {
-            Some(delivered) => delivered,
-            None => Err(AmqpError::Lost(
-                "the broker cancelled the consumer (was its queue deleted?)".into(),
-            )),
+        loop {
+            let event = match self.events.next().await {
+                Some(event) => event,
+                None => std::future::pending().await,
+            };
+            match event {
+                Event::Delivery(delivered) => {
+                    let delivered = (*delivered)?;
+                    self.unacked.insert(delivered.tag, delivered.message.body.len() as u64);
+                    self.prefetch.delivered(delivered.message.body.len() as u64);
+                    return Ok(delivered);
+                }
+                Event::Ended { tag } => {
+                    if let Some(source) = self.sources.iter().find(|source| source.tag.as_deref() == Some(&tag)) {
+                        let problem = format!("the broker cancelled the consumer of {:?}; was it deleted?", source.queue);
+                        return Err(AmqpError::Lost(problem));
+                    }
+                }
+            }
         }
+    }
+
+    /// Deliveries not settled.
+    pub fn unacked(&self) -> usize {
+        self.unacked.len()
+    }
+
+    /// Whether RabbitMQ sends no more until something is settled, and no larger prefetch would be right.
+    pub fn is_full(&self) -> bool {
+        self.prefetch.is_full()
     }
 
     /// Marks a delivery as settled. It is acked with the next [`Consumer::flush`].
     pub fn settle(&mut self, tag: u64) {
+        if let Some(bytes) = self.unacked.remove(&tag) {
+            self.prefetch.settled(bytes);
+        }
         self.acks.settle(tag);
     }
 
-    /// Sends the acks of all that was settled, as few as possible.
+    /// Sends the acks of all that was settled, as few as possible, and gives the consumers another
+    /// prefetch if the messages are larger or smaller than the present one was for.
     pub async fn flush(&mut self) -> Result<(), AmqpError> {
-        if self.acks.is_empty() {
-            return Ok(());
+        if !self.acks.is_empty() {
+            let acks = self.acks.take().into_iter();
+            let sent = acks.map(|ack| self.channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple }));
+            futures_util::future::try_join_all(sent).await?;
         }
-        let acks = self.acks.take().into_iter();
-        let sent = acks
-            .map(|ack| self.channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple }));
-        futures_util::future::try_join_all(sent).await?;
+        if self.prefetch.adapt() {
+            for index in 0..self.sources.len() {
+                self.cancel_source(index).await?;
+                self.start(index).await?;
+            }
+        }
         Ok(())
     }
 
     /// Stops deliveries; what is unacknowledged can still be settled.
     pub async fn cancel(&mut self) -> Result<(), AmqpError> {
-        for tag in std::mem::take(&mut self.tags) {
+        self.prefetch.freeze();
+        for index in 0..self.sources.len() {
+            self.cancel_source(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn cancel_source(&mut self, index: usize) -> Result<(), AmqpError> {
+        if let Some(tag) = self.sources[index].tag.take() {
             self.channel.basic_cancel(tag.into(), <_>::default()).await?;
         }
         Ok(())

@@ -7,9 +7,12 @@ pub mod connection;
 pub mod consumer;
 pub mod declare;
 pub mod error;
+pub mod exists;
 pub mod passive;
+pub mod prefetch;
 mod properties;
 pub mod publisher;
+pub mod remove;
 pub mod window;
 
 pub use acks::Acks;

@@ -7,11 +7,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Sources};
 
+mod completions;
+mod config;
 mod dev;
+mod dlq;
 mod exit;
+mod explain;
+mod fields;
 mod publish;
 mod run;
+mod status;
 mod table;
+mod topology;
 
 pub use exit::{Exit, Failure};
 
@@ -27,9 +34,10 @@ pub struct Cli {
 
 /// What every command understands.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Options {
     /// Configuration file (TOML).
-    #[arg(long, short, global = true, env = "DORMOUSE_CONFIG", value_name = "FILE")]
+    #[arg(long, short, global = true, env = "DORMOUSE_CONFIG", hide_env_values = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The broker, or the nodes of a cluster: amqp[s]://user:password@host:port/vhost[,…].
     #[arg(long, global = true, value_name = "URI")]
@@ -59,6 +67,18 @@ enum Command {
     Dev(dev::Dev),
     /// Schedule a message from the shell.
     Publish(publish::Publish),
+    /// Plan, apply, verify, export, drain or destroy what stands on the broker.
+    Topology(topology::Topology),
+    /// Look at what could not be delivered; send it again or delete it.
+    Dlq(dlq::Dlq),
+    /// Show how much sleeps in each level, and until when at most.
+    Status(status::Status),
+    /// Show the exact path of a message with a given delay.
+    Explain(explain::Explain),
+    /// Show or check the configuration.
+    Config(config::Configuration),
+    /// Print a script that completes commands in a shell.
+    Completions(completions::Completions),
 }
 
 /// Runs the command line and turns its result into an exit code.
@@ -72,7 +92,13 @@ pub fn main() -> ExitCode {
         match command {
             Command::Run => run::run(options.load()?).await,
             Command::Dev(dev) => dev.run(&options).await,
-            Command::Publish(publish) => publish.run(options.load()?).await,
+            Command::Publish(publish) => publish.run(options.load()?, options.output).await,
+            Command::Topology(topology) => topology.run(options.load()?, options.output).await,
+            Command::Dlq(dlq) => dlq.run(options.load()?, options.output).await,
+            Command::Status(status) => status.run(options.load()?, options.output).await,
+            Command::Explain(explain) => explain.run(&options.load()?, options.output),
+            Command::Config(config) => config.run(&options),
+            Command::Completions(completions) => completions.run(),
         }
     });
     // a blocked read of standard input must not keep the process
@@ -86,6 +112,10 @@ pub fn main() -> ExitCode {
 impl Options {
     /// Defaults, file, environment and flags as one checked configuration.
     pub fn load(&self) -> Result<Config, Failure> {
+        Config::load(self.sources()?).map_err(|faults| Failure::usage(faults.to_string()))
+    }
+
+    fn sources(&self) -> Result<Sources, Failure> {
         let mut overrides = Vec::new();
         for setting in &self.settings {
             let (key, value) = setting
@@ -98,7 +128,6 @@ impl Options {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let sources = Sources { file: self.config.clone(), environment, overrides };
-        Config::load(sources).map_err(|faults| Failure::usage(faults.to_string()))
+        Ok(Sources { file: self.config.clone(), environment, overrides })
     }
 }

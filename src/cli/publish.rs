@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::json;
 
-use super::{Exit, Failure};
+use super::table::{print, print_json};
+use super::{Exit, Failure, Output};
 use crate::amqp::{Connection, Outcome};
 use crate::config::{Config, words};
 use crate::message::{Message, Properties, ShortString, Value, text};
+use crate::schedule::UnixMs;
 use crate::schedule::delay::{DELIVERY_TIME, X_DELAY};
 use crate::worker::Clock;
 
@@ -44,7 +47,7 @@ pub struct Publish {
 const WINDOW: usize = 500;
 
 impl Publish {
-    pub async fn run(self, config: Config) -> Result<Exit, Failure> {
+    pub async fn run(self, config: Config, output: Output) -> Result<Exit, Failure> {
         let message = self.message(&config)?;
         let connection = Connection::open(&config.broker, "dormouse publish").await?;
         let mut publisher = connection.publisher::<()>().await?;
@@ -56,29 +59,56 @@ impl Publish {
                 publisher.publish(message, ());
                 sent += 1;
             }
-            for ((), outcome) in publisher.settled().await {
+            let timeout = config.delivery.confirm_timeout;
+            let Ok(settled) = tokio::time::timeout(timeout, publisher.settled()).await else {
+                let alarm = if connection.is_blocked() {
+                    "a memory or disk alarm blocks publishes"
+                } else {
+                    "RabbitMQ is silent"
+                };
+                let timeout = words::duration(timeout);
+                return Err(Failure::failed(format!(
+                    "{confirmed} confirmed, then none within {timeout}: {alarm}"
+                )));
+            };
+            for ((), outcome) in settled {
                 self.confirmed(outcome, &message.exchange, confirmed)?;
                 confirmed += 1;
             }
         }
         connection.close().await;
-        let when = match (self.delay, self.at) {
+        self.report(&message.exchange, confirmed, output)?;
+        Ok(Exit::Done)
+    }
+
+    fn report(&self, exchange: &str, confirmed: u32, output: Output) -> Result<(), Failure> {
+        let (delay, at, to) = (self.delay, self.at, &self.to);
+        if output == Output::Json {
+            return print_json(&json!({
+                "confirmed": confirmed,
+                "exchange": exchange,
+                "routing_key": to,
+                "delay_ms": delay.map(|delay| delay.as_millis() as u64),
+                "at": at.map(|at| at.to_string()),
+            }));
+        }
+        let when = match (delay, at) {
             (_, Some(at)) => format!("due {at}"),
             (Some(delay), None) => format!("due in {}", words::duration(delay)),
             (None, None) => "due at once".to_owned(),
         };
-        println!("{confirmed} confirmed by {:?}, for {:?}, {when}", message.exchange, self.to);
-        Ok(Exit::Done)
+        print(format!("{confirmed} confirmed by {exchange:?}, for {to:?}, {when}"))
     }
 
     fn message(&self, config: &Config) -> Result<Message, Failure> {
         let mut properties = Properties { delivery_mode: Some(2), ..Default::default() };
         let headers = &mut properties.headers;
         for header in &self.headers {
-            let (name, value) = header
-                .split_once('=')
-                .ok_or_else(|| Failure::usage(format!("--header {header}: write it as NAME=VALUE")))?;
-            let name = ShortString::try_new(name).map_err(|error| Failure::usage(format!("--header {name}: {error}")))?;
+            let (name, value) = header.split_once('=').ok_or_else(|| {
+                Failure::usage(format!("--header {header}: write it as NAME=VALUE"))
+            })?;
+            let name = ShortString::try_new(name)
+                .map_err(|error| Failure::usage(format!("--header {name}: {error}")))?;
             headers.insert(name, value.parse().map_or_else(|_| text(value), Value::LongLongInt));
         }
         if let Some(delay) = self.delay {
@@ -90,13 +120,38 @@ impl Publish {
                 eprintln!("dormouse: {at} has passed, so it is due at once");
             }
         }
-        let routing_key = ShortString::try_new(self.to.as_str()).map_err(|error| Failure::usage(format!("--to: {error}")))?;
-        let exchange = self.exchange.clone().unwrap_or_else(|| config.delay_exchanges[0].name.clone());
-        Ok(Message { exchange, routing_key: routing_key.into(), properties, body: self.body()?.into() })
+        self.check_length(config.topology.max_delay)?;
+        let routing_key = ShortString::try_new(self.to.as_str())
+            .map_err(|error| Failure::usage(format!("--to: {error}")))?;
+        let exchange =
+            self.exchange.clone().unwrap_or_else(|| config.delay_exchanges[0].name.clone());
+        Ok(Message {
+            exchange,
+            routing_key: routing_key.into(),
+            properties,
+            body: self.body()?.into(),
+        })
+    }
+
+    /// A worker would send what is too long to the DLQ, long after this command was done.
+    fn check_length(&self, max: Duration) -> Result<(), Failure> {
+        let until = |at: jiff::Timestamp| {
+            UnixMs(u64::try_from(at.as_millisecond()).unwrap_or(0)).since(Clock::default().now())
+        };
+        match self.delay.or(self.at.map(until)) {
+            Some(delay) if delay > max => {
+                let (delay, max) = (words::duration(delay), words::duration(max));
+                Err(Failure::usage(format!(
+                    "{delay} is longer than the longest delay, topology.max_delay = {max}"
+                )))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn body(&self) -> Result<Vec<u8>, Failure> {
-        let unreadable = |error: std::io::Error| Failure::usage(format!("cannot read the body: {error}"));
+        let unreadable =
+            |error: std::io::Error| Failure::usage(format!("cannot read the body: {error}"));
         match (&self.body, &self.file) {
             (Some(body), _) => Ok(body.clone().into_bytes()),
             (None, Some(file)) if file.as_os_str() == "-" => {
@@ -121,6 +176,9 @@ impl Publish {
             Outcome::Unknown(closed) if closed.code == 403 => (Exit::Refused, closed.text),
             Outcome::Unknown(closed) => (Exit::Unreachable, closed.text),
         };
-        Err(Failure::new(exit, format!("publishing to {exchange:?} failed after {before} confirmed: {problem}")))
+        Err(Failure::new(
+            exit,
+            format!("publishing to {exchange:?} failed after {before} confirmed: {problem}"),
+        ))
     }
 }

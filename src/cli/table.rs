@@ -1,6 +1,7 @@
 //! Rows for people: aligned columns, at most 80 wide, and JSON for programs.
 
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -75,12 +76,14 @@ impl Table {
     fn widths(&self) -> Vec<usize> {
         let cells = |column: usize| self.rows.iter().map(move |row| width(&row[column]));
         let columns = self.columns.iter().enumerate();
-        let mut widths: Vec<usize> =
-            columns.map(|(at, column)| cells(at).max().unwrap_or(0).max(width(column.title))).collect();
+        let mut widths: Vec<usize> = columns
+            .map(|(at, column)| cells(at).max().unwrap_or(0).max(width(column.title)))
+            .collect();
         let gaps = GAP.len() * widths.len().saturating_sub(1);
         let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(WIDTH);
         while excess > 0 {
-            let wide = (0..widths.len()).filter(|at| self.columns[*at].gives_way && widths[*at] > NARROWEST);
+            let wide = (0..widths.len())
+                .filter(|at| self.columns[*at].gives_way && widths[*at] > NARROWEST);
             let Some(widest) = wide.max_by_key(|at| widths[*at]) else { break };
             widths[widest] -= 1;
             excess -= 1;
@@ -142,11 +145,21 @@ pub fn fold(text: &str, indent: usize) -> String {
     folded
 }
 
-/// One document on standard output.
+/// Prints to standard output. A reader that has seen enough, such as `head`, is no failure.
+pub fn print(text: impl fmt::Display) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("cannot print: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Prints one document.
 pub fn print_json(document: &impl Serialize) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(document).map_err(|error| Failure::failed(error.to_string()))?;
-    println!("{json}");
-    Ok(())
+    let json = serde_json::to_string_pretty(document);
+    print(json.map_err(|error| Failure::failed(error.to_string()))?)
 }
 
 /// A number with a comma every three digits.
@@ -181,7 +194,11 @@ pub fn age(of: Duration) -> String {
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_bidirectional(c) { shown.extend(c.escape_default()) } else { shown.push(c) }
+        if c.is_control() || is_bidirectional(c) {
+            shown.extend(c.escape_default())
+        } else {
+            shown.push(c)
+        }
     }
     shown
 }

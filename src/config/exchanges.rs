@@ -86,7 +86,7 @@ impl Rules<'_> {
     }
 }
 
-/// <https://www.rabbitmq.com/docs/exchanges#names>
+/// <https://www.rabbitmq.com/docs/exchanges>
 fn name_problem(name: &str) -> Option<&'static str> {
     if name.len() > NAME_BYTES {
         Some("is longer than 255 bytes")

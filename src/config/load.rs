@@ -34,7 +34,11 @@ impl Config {
     /// unknown `DORMOUSE_` variables are faults, and so is everything [`Config::check`] finds.
     pub fn load(sources: Sources) -> Result<Self, ConfigFaults> {
         let mut faults = Vec::new();
-        let file = sources.file.as_deref().map(|path| from_file(path, &mut faults));
+        let file = sources
+            .file
+            .as_deref()
+            .map_or_else(|| Some(Layer::default()), |path| from_file(path, &mut faults));
+        let all_is_known = file.is_some();
         let environment = from_environment(&sources.environment, &mut faults);
         let overrides = from_overrides(&sources.overrides, &mut faults);
 
@@ -61,10 +65,12 @@ impl Config {
         }
         config.put_the_default_exchange_first();
 
-        // a rule is not judged by a default that stands in for a value that could not be read
+        // a rule is not judged by a default that stands in for what could not be read
         let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
-        let judged =
-            |broken: &Broken| !broken.involves.iter().any(|key| unread.iter().any(|u| u == key));
+        let judged = |broken: &Broken| {
+            (all_is_known || broken.involves.len() == 1)
+                && !broken.involves.iter().any(|key| unread.iter().any(|u| u == key))
+        };
         faults.extend(check::broken(&config).into_iter().filter(judged).map(|broken| {
             let mut fault = broken.fault;
             let given = keys::find(&fault.key).zip(lookup(&merged, &fault.key));
@@ -133,7 +139,8 @@ fn lookup<'a>(merged: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     }
 }
 
-fn from_file(path: &Path, faults: &mut Vec<Fault>) -> Layer {
+/// Nothing if the file is unusable as a whole.
+fn from_file(path: &Path, faults: &mut Vec<Fault>) -> Option<Layer> {
     let name = path.display().to_string();
     let mut layer = Layer::default();
     let table = std::fs::read(path)
@@ -145,10 +152,15 @@ fn from_file(path: &Path, faults: &mut Vec<Fault>) -> Layer {
             parsed.map_err(|error| format!("is not TOML: {}", without_excerpt(&error.to_string())))
         });
     match table {
-        Ok(table) => keep_known(table, "", &name, &mut layer, faults),
-        Err(problem) => faults.push(fault(&name, None, None, problem)),
+        Ok(table) => {
+            keep_known(table, "", &name, &mut layer, faults);
+            Some(layer)
+        }
+        Err(problem) => {
+            faults.push(fault(&name, None, None, problem));
+            None
+        }
     }
-    layer
 }
 
 /// Moves what the table of keys knows into the layer; the rest are faults. Values of unknown keys

@@ -13,7 +13,7 @@ impl Config {
         let mut toml = String::new();
         let mut section = "";
         for key in KEYS {
-            let comment = format!("# {}: {}.\n", key.meaning, key.right());
+            let comment = format!("# {} ({})\n", key.meaning, key.right());
             let Some((in_section, name)) = key.name.split_once('.') else {
                 toml.push_str(&format!("\n{comment}"));
                 for exchange in &self.delay_exchanges {

@@ -249,9 +249,12 @@ impl Node {
 
     /// The version, once this very node (not someone who took its port) says that it listens for AMQP, and does.
     async fn answering_version(&self) -> Option<String> {
-        // First, because the broker listens for AMQP last: a question asked before that blocks for five seconds.
+        // In this order, because the management plugin answers before the broker listens for AMQP.
         api::amqp_greets(self.ports.amqp).await.ok()?;
-        let answer = api::request(self.ports.management, "GET", "/api/overview").await.ok()?;
+        let answer =
+            api::request(self.ports.management, "GET", "/api/overview", api::PROBE_DEADLINE)
+                .await
+                .ok()?;
         let overview: serde_json::Value = serde_json::from_str(&answer.body).ok()?;
         let listens =
             overview["listeners"].as_array()?.iter().any(|listener| listener["protocol"] == "amqp");
@@ -261,7 +264,7 @@ impl Node {
 
     async fn management(&self, method: &str, path: &str) -> Result<String, NodeError> {
         let request = || format!("{method} {path}");
-        match api::request(self.ports.management, method, path).await {
+        match api::request(self.ports.management, method, path, api::ANSWER_DEADLINE).await {
             Ok(answer) if (200..300).contains(&answer.status) => Ok(answer.body),
             Ok(answer) => Err(NodeError::Refused {
                 request: request(),

@@ -139,6 +139,13 @@ impl Standing {
     }
 }
 
+impl Destination {
+    pub fn name(&self) -> &str {
+        let (Destination::Queue(name) | Destination::Exchange(name)) = self;
+        name
+    }
+}
+
 impl From<&BindingInfo> for Binding {
     /// Without its arguments, which direct, fanout and topic exchanges do not look at.
     fn from(found: &BindingInfo) -> Self {
@@ -193,8 +200,12 @@ type Property = (String, String, String);
 fn differences(object: Object, name: &str, properties: Vec<Property>) -> Vec<Difference> {
     let differ = properties.into_iter().filter(|(_, wanted, found)| wanted != found);
     differ
-        .map(|(property, wanted, found)| {
-            Difference { object, name: name.to_owned(), property, wanted, found }
+        .map(|(property, wanted, found)| Difference {
+            object,
+            name: name.to_owned(),
+            property,
+            wanted,
+            found,
         })
         .collect()
 }
@@ -228,7 +239,10 @@ fn none() -> String {
 /// exchange is a publisher like any other, and the default exchange binds every queue.
 fn foreign(wanted: &Topology, found: Vec<Binding>) -> Vec<Binding> {
     let is_delay = |name: &str| {
-        wanted.exchanges.iter().any(|exchange| exchange.name == name && exchange.kind == Kind::Topic)
+        wanted
+            .exchanges
+            .iter()
+            .any(|exchange| exchange.name == name && exchange.kind == Kind::Topic)
     };
     let touches = |binding: &Binding| {
         wanted.has_exchange(&binding.source)
@@ -251,5 +265,23 @@ impl std::fmt::Display for Argument {
             Argument::Text(text) => f.write_str(text),
             Argument::Number(number) => write!(f, "{number}"),
         }
+    }
+}
+
+impl std::fmt::Display for Binding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let to = self.destination.name();
+        let source = if self.source.is_empty() { "(default)" } else { &self.source };
+        write!(f, "{source} → {to}")?;
+        if self.routing_key.is_empty() { Ok(()) } else { write!(f, " ({})", self.routing_key) }
+    }
+}
+
+impl std::fmt::Display for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Object::Exchange => "exchange",
+            Object::Queue => "queue",
+        })
     }
 }

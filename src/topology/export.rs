@@ -109,19 +109,18 @@ pub fn levels(config: &Config) -> String {
 
 fn summary(config: &Config, names: &Names, layout: &Layout) -> String {
     let topology = &config.topology;
-    let levels = layout.levels().len();
+    let unit = words::duration(topology.unit);
     format!(
-        "Layout {}: unit {}, radix {}, delays up to {}.\n\
-         {} in {}; a message visits at most one a level, from the highest it needs\n\
-         down. The sum of the TTLs is the largest multiple of {} that is {} below its\n\
-         delay; the worker holds it for what is left. It then stands in {}.\n",
+        "Layout {}: unit {unit}, radix {}, delays up to {}, {} in {}.\n\n\
+         A message enters at the highest level it needs and visits at most one queue\n\
+         of each. The TTLs add up to the largest multiple of {unit} that leaves at\n\
+         least {} of its delay. It then stands in {},\n\
+         and a worker holds it for the rest.\n",
         names.versioned().trim_end_matches('.'),
-        words::duration(topology.unit),
         topology.radix,
         words::duration(topology.max_delay),
         many(layout.queue_count(), "queue"),
-        many(levels, "level"),
-        words::duration(topology.unit),
+        many(layout.levels().len(), "level"),
         words::duration(config.hold.margin),
         names.due(),
     )

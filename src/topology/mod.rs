@@ -1,5 +1,6 @@
 //! Decide: which exchanges, queues and bindings the configuration asks of a broker, as data.
-//! `amqp::declare` carries it out, `management` sees what is there, [`diff`] compares.
+//! `amqp::declare` carries it out, `management` sees what is there, [`diff`] compares and
+//! [`verify`] judges.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use crate::schedule::Layout;
 pub mod diff;
 pub mod export;
 pub mod names;
+pub mod policy;
+pub mod verify;
 
 pub use names::Names;
 
@@ -81,7 +84,7 @@ pub const DELIVERY_LIMIT: i64 = 1_000_000_000;
 
 /// The wait queue's TTL as a share of the unit: short enough to see what is due sooner in time, long
 /// enough that a message goes round a full hold a few times and not thousands.
-const WAIT_SHARE: u32 = 4;
+const WAIT_SHARE: u32 = 8;
 
 /// How long a full hold puts a message back for.
 pub fn wait_ttl(unit: Duration) -> Duration {

@@ -21,8 +21,6 @@ pub struct Delivery {
     consumer: Consumer,
     hold: Hold<Held>,
     held_bytes: u64,
-    /// Deliveries not acked: held, being published, or on the way back into the cascade.
-    unacked: usize,
     lanes: Lanes,
     inward: Inward,
     last_look: Look,
@@ -59,7 +57,7 @@ impl Delivery {
     ) -> Result<Self, AmqpError> {
         let inward = Inward::new(shared.clone(), publishing.publisher().await?);
         let lanes = Lanes::open(shared.clone(), publishing.clone()).await?;
-        let mut consumer = Consumer::open(consuming).await?;
+        let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         let max_messages = shared.config.hold.max_messages;
         consumer.consume(&shared.names.due(), max_messages).await?;
         for version in versions.iter().filter(|version| **version != shared.names.version()) {
@@ -68,7 +66,7 @@ impl Delivery {
         }
         let last_look = Look { wall: shared.clock.now(), monotonic: Instant::now() };
         let hold = Hold::default();
-        Ok(Self { shared, consumer, hold, held_bytes: 0, unacked: 0, lanes, inward, last_look })
+        Ok(Self { shared, consumer, hold, held_bytes: 0, lanes, inward, last_look })
     }
 
     /// Runs until `stop`, then until what is in flight is settled. What is still held is dropped:
@@ -115,7 +113,6 @@ impl Delivery {
     }
 
     fn take(&mut self, Delivered { tag, message, .. }: Delivered) {
-        self.unacked += 1;
         let now = self.shared.clock.now();
         let sleeper = match Sleeper::read(message) {
             Ok(sleeper) => sleeper,
@@ -156,20 +153,18 @@ impl Delivery {
     /// A full hold puts back what is due last, so that what is due sooner can be seen. It comes back
     /// after the wait queue's TTL; what is due before that stays.
     fn relieve(&mut self) {
-        let config = &self.shared.config.hold;
-        let limit = usize::from(config.max_messages);
+        if !self.consumer.is_full() {
+            return;
+        }
         let wait = wait_ttl(self.shared.layout.unit()) + self.shared.layout.margin();
         let after = self.shared.clock.now().plus(wait);
         // a part at a time: enough to keep the broker sending, few enough to keep the soonest
-        let part = (limit / 4).max(1);
-        let over_bytes = |held: u64| held > self.shared.config.hold.max_bytes;
-        let mut room = part.saturating_sub(self.inward.outstanding());
-        while room > 0 && (self.unacked >= limit || over_bytes(self.held_bytes)) {
+        let part = (self.consumer.unacked() / 4).max(1);
+        for _ in self.inward.outstanding()..part {
             let Some(Held { sleeper, tag }) = self.hold.pop_last(after) else { return };
             self.held_bytes -= sleeper.body_bytes() as u64;
             self.shared.metrics.put_back.increment(1);
             self.inward.send(Errand { sleeper, tag, to: To::Wait });
-            room -= 1;
         }
     }
 
@@ -234,7 +229,6 @@ impl Delivery {
     }
 
     fn ack(&mut self, tag: u64) {
-        self.unacked -= 1;
         self.consumer.settle(tag);
     }
 

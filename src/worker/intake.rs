@@ -47,7 +47,7 @@ impl Intake {
         publishing: &Connection,
     ) -> Result<Self, AmqpError> {
         let inward = Inward::new(shared.clone(), publishing.publisher().await?);
-        let mut consumer = Consumer::open(consuming).await?;
+        let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         let mut sources = Vec::new();
         let prefetch = shared.config.intake.prefetch;
         for delay in &shared.config.delay_exchanges {
@@ -79,7 +79,10 @@ impl Intake {
                     stopping = true;
                     self.consumer.cancel().await?;
                 }
-                delivered = self.consumer.next(), if !stopping => self.take(delivered?),
+                delivered = self.consumer.next(), if !stopping => {
+                    self.take(delivered?);
+                    self.consumer.flush().await?;
+                }
             }
         }
         Ok(())

@@ -1,0 +1,76 @@
+//! Looks which queues and exchanges of a topology exist, over AMQP alone: their arguments and
+//! bindings do not show that way.
+
+use lapin::ExchangeKind;
+use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
+
+use super::{AmqpError, Connection};
+use crate::topology::Topology;
+
+/// A queue as a passive declare shows it: exact and at once, unlike the management API's counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    pub ready: u32,
+    pub consumers: u32,
+}
+
+/// The channel that asks. A queue that does not exist closes it, and then a new one is opened.
+pub struct Ask<'a> {
+    connection: &'a Connection,
+    channel: lapin::Channel,
+}
+
+impl<'a> Ask<'a> {
+    pub async fn open(connection: &'a Connection) -> Result<Self, AmqpError> {
+        Ok(Self { connection, channel: connection.channel().await? })
+    }
+
+    pub async fn queue(&mut self, name: &str) -> Result<Option<Depth>, AmqpError> {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let asked = self.channel.queue_declare(name.into(), options, <_>::default()).await;
+        let depth = asked
+            .map(|found| Depth { ready: found.message_count(), consumers: found.consumer_count() });
+        self.found(depth).await
+    }
+
+    pub async fn exchange(&mut self, name: &str) -> Result<bool, AmqpError> {
+        let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
+        // RabbitMQ does not look at the type of a passive declare
+        let asked = self.channel.exchange_declare(
+            name.into(),
+            ExchangeKind::Direct,
+            options,
+            <_>::default(),
+        );
+        let found = asked.await;
+        Ok(self.found(found).await?.is_some())
+    }
+
+    /// What of `wanted` does not exist. Bindings cannot be seen: none of them counts as missing.
+    pub async fn missing(&mut self, wanted: &Topology) -> Result<Topology, AmqpError> {
+        let mut missing =
+            Topology { exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() };
+        for exchange in &wanted.exchanges {
+            if !self.exchange(&exchange.name).await? {
+                missing.exchanges.push(exchange.clone());
+            }
+        }
+        for queue in &wanted.queues {
+            if self.queue(&queue.name).await?.is_none() {
+                missing.queues.push(queue.clone());
+            }
+        }
+        Ok(missing)
+    }
+
+    async fn found<T>(&mut self, asked: lapin::Result<T>) -> Result<Option<T>, AmqpError> {
+        match asked.map_err(AmqpError::from) {
+            Ok(found) => Ok(Some(found)),
+            Err(AmqpError::Closed { code: 404, .. }) => {
+                self.channel = self.connection.channel().await?;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `dormouse dlq`: looks at what could not be delivered, and sends it again or deletes it.
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, Failure, Output};
+use crate::amqp::{AmqpError, Browse, Connection};
+use crate::config::Config;
+use crate::topology::Names;
+
+mod entry;
+mod list;
+mod purge;
+mod redrive;
+mod select;
+mod show;
+
+pub use entry::Entry;
+
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Dlq {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the messages, oldest first.
+    List(list::List),
+    /// Show one message with all that is known of it.
+    Show(show::Show),
+    /// Send messages again, as first published.
+    Redrive(redrive::Redrive),
+    /// Delete messages.
+    Purge(purge::Purge),
+}
+
+const HELP: &str = "\
+A look takes messages without an ack and gives all of them back in one step, so
+it never changes what becomes of them. RabbitMQ puts them back where they were
+and marks them as redelivered, which nothing of ours reads. While one look is
+under way another sees only the rest, and two at once may change the order.";
+
+impl Dlq {
+    pub async fn run(self, config: Config, output: Output) -> Result<Exit, Failure> {
+        match self.verb {
+            Verb::List(list) => list.run(&config, output).await,
+            Verb::Show(show) => show.run(&config, output).await,
+            Verb::Redrive(redrive) => redrive.run(&config, output).await,
+            Verb::Purge(purge) => purge.run(&config, output).await,
+        }
+    }
+}
+
+/// A connection of its own and a look at the DLQ.
+struct Look {
+    connection: Connection,
+    browse: Browse,
+}
+
+impl Look {
+    async fn begin(config: &Config) -> Result<Self, Failure> {
+        let connection = Connection::open(&config.broker, "dormouse dlq").await?;
+        let queue = Names::of(config).dlq();
+        match Browse::open(&connection, &queue).await? {
+            Some(browse) => Ok(Self { connection, browse }),
+            None => {
+                connection.close().await;
+                let hint = "a worker declares it when it starts; `dormouse topology apply` does it without one";
+                Err(Failure::failed(format!("there is no queue {queue:?} ({hint})")))
+            }
+        }
+    }
+
+    /// The next message, oldest first, of those that were there when the look began.
+    async fn next(&mut self) -> Result<Option<Entry>, AmqpError> {
+        Ok(self.browse.next().await?.map(Entry::of))
+    }
+
+    /// Gives back all that was not removed.
+    async fn end(self) -> Result<(), Failure> {
+        let given_back = self.browse.give_back().await;
+        self.connection.close().await;
+        Ok(given_back?)
+    }
+}
+
+fn exchange_name(exchange: &str) -> String {
+    if exchange.is_empty() { "(default)".into() } else { exchange.into() }
+}

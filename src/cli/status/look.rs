@@ -1,0 +1,105 @@
+//! What can be seen of the queues: AMQP tells what is ready and who consumes, this moment; the
+//! management API adds the rest, some seconds old.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+
+use crate::amqp::exists::{Ask, Depth};
+use crate::amqp::{AmqpError, Connection};
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::management::{Management, ManagementError, QueueInfo};
+use crate::topology::Topology;
+
+/// Counters of a queue. `None`: not to be seen from here, or not yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub ready: Option<u64>,
+    pub unacked: Option<u64>,
+    /// Expired, and not yet confirmed by where it goes.
+    pub backlog: Option<u64>,
+    pub consumers: Option<u64>,
+}
+
+#[derive(Debug)]
+pub struct Seen {
+    /// The version of the node that answered, or why the management API told nothing.
+    pub rabbitmq_version: Result<String, ManagementError>,
+    /// The queues that exist, by name.
+    pub queues: BTreeMap<String, Counts>,
+    /// TTL in ms of those that have one, as declared.
+    pub ttls_ms: BTreeMap<String, u64>,
+}
+
+pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure> {
+    let connection = Connection::open(&config.broker, "dormouse status").await?;
+    let names: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
+    let counts = depths(&connection, &names).await;
+    connection.close().await;
+    let counts = counts?;
+    let mut seen = Seen {
+        rabbitmq_version: Ok(String::new()),
+        queues: BTreeMap::new(),
+        ttls_ms: BTreeMap::new(),
+    };
+    match ask_management(config).await {
+        Ok((version, infos)) => {
+            seen.rabbitmq_version = Ok(version);
+            for info in infos {
+                let ttl_ms = info.arguments.get("x-message-ttl").and_then(|ttl| ttl.as_u64());
+                seen.ttls_ms.extend(ttl_ms.map(|ttl_ms| (info.name.clone(), ttl_ms)));
+                seen.queues.insert(info.name.clone(), of_management(&info));
+            }
+            // a queue of ours that was deleted some seconds ago
+            seen.queues.retain(|queue, _| {
+                counts.contains_key(queue.as_str()) || !names.contains(&queue.as_str())
+            });
+        }
+        Err(error) => seen.rabbitmq_version = Err(error),
+    }
+    for (queue, Depth { ready, consumers }) in counts {
+        let (ready, consumers) = (Some(ready.into()), Some(consumers.into()));
+        let known = seen.queues.entry(queue.to_owned()).or_default();
+        *known = Counts { ready, consumers, ..*known };
+    }
+    Ok(seen)
+}
+
+/// Channels that ask side by side: each question is one round trip.
+const CHANNELS: usize = 8;
+
+async fn depths<'a>(
+    connection: &Connection,
+    queues: &[&'a str],
+) -> Result<BTreeMap<&'a str, Depth>, AmqpError> {
+    let share = queues.len().div_ceil(CHANNELS).max(1);
+    let asked = queues.chunks(share).map(|queues| async move {
+        let mut ask = Ask::open(connection).await?;
+        let mut depths = Vec::new();
+        for queue in queues {
+            depths.extend(ask.queue(queue).await?.map(|depth| (*queue, depth)));
+        }
+        Ok::<_, AmqpError>(depths)
+    });
+    Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+}
+
+async fn ask_management(config: &Config) -> Result<(String, Vec<QueueInfo>), ManagementError> {
+    let broker = &config.broker;
+    let first = &broker.uri[0];
+    let guessed = || Management::uri_from_amqp(first.expose());
+    let uri = broker.management_uri.as_ref().map(|uri| uri.expose().to_owned()).or_else(guessed);
+    let management = Management::new(&uri.unwrap_or_default(), broker.ca_file.as_deref())?;
+    let vhost = first.virtual_host().unwrap_or_else(|| "/".into());
+    Ok((management.overview().await?.rabbitmq_version, management.queues(&vhost).await?))
+}
+
+fn of_management(info: &QueueInfo) -> Counts {
+    Counts {
+        ready: info.messages_ready,
+        unacked: info.messages_unacked,
+        backlog: info.dead_letter_backlog,
+        consumers: info.consumers,
+    }
+}

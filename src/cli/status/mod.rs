@@ -1,0 +1,233 @@
+//! `dormouse status`: how much sleeps where, and until when at most.
+
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use self::look::{Counts, Seen, look};
+use self::overview::{LevelDepth, Overview, Stage};
+use super::table::{Table, count, facts, fold, left, number, print, print_json, right, wide};
+use super::{Exit, Failure, Output};
+use crate::config::{Config, words};
+use crate::schedule::UnixMs;
+use crate::topology::{Names, Topology};
+use crate::worker::Clock;
+
+mod look;
+mod overview;
+mod window;
+
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct Status {
+    /// Also levels and queues that hold no message.
+    #[arg(long, short)]
+    all: bool,
+}
+
+const HELP: &str = "\
+A message in a queue is due between now and the time under due by. What failed
+is due at its next attempt. What slept while the broker was stopped can be
+overdue; it goes out as soon as it wakes.
+
+Backlog counts what has expired but is not yet confirmed by where it goes; such
+messages are neither ready nor unacked. Unacked and backlog come from the
+management API and are up to five seconds old; without it they read ?.
+
+Exit code 3: queues are missing, no worker runs, or messages are parked.";
+
+/// For a counter that cannot be seen.
+const UNKNOWN: &str = "?";
+
+impl Status {
+    pub async fn run(self, config: Config, output: Output) -> Result<Exit, Failure> {
+        let topology = Topology::of(&config);
+        let seen = look(&config, &topology).await?;
+        let now = Clock::default().now();
+        let overview = Overview::of(&config, &topology, &seen, now);
+        match output {
+            Output::Json => print_json(&document(&config, &seen, &overview, now))?,
+            Output::Table => print(self.screen(&config, &seen, &overview))?,
+        }
+        Ok(if overview.findings.is_empty() { Exit::Done } else { Exit::Differs })
+    }
+
+    fn screen(&self, config: &Config, seen: &Seen, overview: &Overview) -> String {
+        let mut parts = vec![facts(&about(config, seen, overview))];
+        let levels = self.levels(overview);
+        if levels.is_empty() {
+            parts.push("No message sleeps in a level.".into());
+        } else {
+            parts.push(levels.to_string());
+        }
+        parts.push(self.stages(overview).to_string());
+        for other in &overview.other_versions {
+            let messages = other.counts.ready.unwrap_or(0)
+                + other.counts.unacked.unwrap_or(0)
+                + other.counts.backlog.unwrap_or(0);
+            let until = other
+                .latest_due
+                .map_or_else(String::new, |latest| format!(", due by {}", clock_time(latest)));
+            let messages = count(messages, "message");
+            parts.push(format!(
+                "Topology version {} still stands: {messages}{until}.",
+                other.version
+            ));
+        }
+        if let Err(why) = &seen.rabbitmq_version {
+            parts.push(fold(
+                &format!("Unacked messages, backlogs and other versions could not be seen: {why}."),
+                0,
+            ));
+        }
+        parts.extend(overview.findings.iter().map(|finding| fold(finding, 0)));
+        parts.join("\n\n")
+    }
+
+    fn levels(&self, overview: &Overview) -> Table {
+        let mut table = Table::new([
+            right("level"),
+            left("queue"),
+            right("ready"),
+            right("unacked"),
+            right("backlog"),
+            left("due from"),
+            left("due by"),
+        ]);
+        let mut row = |level: String, queue: String, counts: Counts, latest: UnixMs| {
+            let Counts { ready, unacked, backlog, .. } = counts;
+            table.row([
+                level,
+                queue,
+                known(ready),
+                known(unacked),
+                known(backlog),
+                "now".into(),
+                clock_time(latest),
+            ]);
+        };
+        let is_shown = |counts: Counts| self.all || counts.holds_messages();
+        for level in overview.levels.iter().rev().filter(|level| is_shown(level.counts)) {
+            row(level.number.to_string(), "all".into(), level.counts, *level.due.end());
+            for queue in level.queues.iter().filter(|queue| is_shown(queue.counts)) {
+                row(String::new(), words::duration(queue.ttl), queue.counts, *queue.due.end());
+            }
+        }
+        table
+    }
+
+    fn stages(&self, overview: &Overview) -> Table {
+        let mut table = Table::new([
+            left("stage"),
+            wide("queue"),
+            right("ready"),
+            right("unacked"),
+            right("backlog"),
+            right("consumers"),
+        ]);
+        for Stage { name, queue, counts } in &overview.stages {
+            // one of each delay exchange, and seldom used
+            if *name == "expired" && !self.all && !counts.holds_messages() {
+                continue;
+            }
+            let Counts { ready, unacked, backlog, consumers } = *counts;
+            let cells = [known(ready), known(unacked), known(backlog), known(consumers)];
+            let [ready, unacked, backlog, consumers] = cells;
+            table.row([(*name).into(), queue.clone(), ready, unacked, backlog, consumers]);
+        }
+        table
+    }
+}
+
+fn about(config: &Config, seen: &Seen, overview: &Overview) -> Vec<(&'static str, String)> {
+    let first = &config.broker.uri[0];
+    let broker = match &seen.rabbitmq_version {
+        Ok(version) => format!("RabbitMQ {version} at {first}"),
+        Err(_) => first.to_string(),
+    };
+    let topology = &config.topology;
+    let version = Names::of(config).version();
+    let levels = format!(
+        "version {version}: unit {}, radix {}, longest delay {}",
+        words::duration(topology.unit),
+        topology.radix,
+        words::duration(topology.max_delay)
+    );
+    let asleep = overview.asleep();
+    let asleep = [asleep.ready, asleep.backlog].into_iter().flatten().sum();
+    vec![
+        ("broker", broker),
+        ("levels", levels),
+        ("asleep", count(asleep, "message")),
+        ("workers", known(overview.workers)),
+    ]
+}
+
+fn known(counter: Option<u64>) -> String {
+    counter.map_or_else(|| UNKNOWN.into(), number)
+}
+
+/// UTC to the second, rounded up, so that "by" stays true.
+fn clock_time(at: UnixMs) -> String {
+    let seconds = i64::try_from(at.0.div_ceil(1_000)).unwrap_or(i64::MAX);
+    match jiff::Timestamp::from_second(seconds) {
+        Ok(moment) => moment.strftime("%F %TZ").to_string(),
+        Err(_) => at.to_string(),
+    }
+}
+
+fn document(config: &Config, seen: &Seen, overview: &Overview, now: UnixMs) -> Json {
+    let stages = overview.stages.iter();
+    let stages = stages.map(|Stage { name, queue, counts }| {
+        with(json!({ "stage": name, "queue": queue }), *counts)
+    });
+    let others = overview.other_versions.iter().map(|other| {
+        let latest_due = other.latest_due.map(|latest| latest.to_string());
+        with(json!({ "version": other.version, "latest_due": latest_due }), other.counts)
+    });
+    json!({
+        "at": now.to_string(),
+        "broker": config.broker.uri[0].to_string(),
+        "rabbitmq_version": seen.rabbitmq_version.as_ref().ok(),
+        "management_api_problem": seen.rabbitmq_version.as_ref().err().map(|why| why.to_string()),
+        "topology_version": config.topology.version,
+        "workers": overview.workers,
+        "asleep": with(json!({}), overview.asleep()),
+        "levels": overview.levels.iter().map(level_document).collect::<Vec<_>>(),
+        "stages": stages.collect::<Vec<_>>(),
+        "other_versions": others.collect::<Vec<_>>(),
+        "missing_queues": overview.missing,
+        "findings": overview.findings,
+    })
+}
+
+fn level_document(level: &LevelDepth) -> Json {
+    let due =
+        |due: &std::ops::RangeInclusive<UnixMs>| (due.start().to_string(), due.end().to_string());
+    let queues = level.queues.iter().map(|queue| {
+        let (earliest, latest) = due(&queue.due);
+        let ttl_ms = queue.ttl.as_millis() as u64;
+        let queue_fields = json!({ "queue": queue.name, "ttl_ms": ttl_ms, "earliest_due": earliest, "latest_due": latest });
+        with(queue_fields, queue.counts)
+    });
+    let (earliest, latest) = due(&level.due);
+    let fields = json!({
+        "level": level.number,
+        "step_ms": level.step.as_millis() as u64,
+        "earliest_due": earliest,
+        "latest_due": latest,
+        "queues": queues.collect::<Vec<_>>(),
+    });
+    with(fields, level.counts)
+}
+
+/// Adds the counters; `null` is one that could not be seen.
+fn with(mut fields: Json, counts: Counts) -> Json {
+    let Counts { ready, unacked, backlog, consumers } = counts;
+    fields["ready"] = json!(ready);
+    fields["unacked"] = json!(unacked);
+    fields["dead_letter_backlog"] = json!(backlog);
+    if consumers.is_some() {
+        fields["consumers"] = json!(consumers);
+    }
+    fields
+}

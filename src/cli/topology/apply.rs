@@ -1,0 +1,50 @@
+//! `dormouse topology apply`: creates what is missing.
+
+use serde_json::json;
+
+use super::look;
+use super::plan::{self, Plan, amount, created_json, say};
+use crate::amqp::Connection;
+use crate::amqp::declare::{DeclareError, declare};
+use crate::cli::table::print_json;
+use crate::cli::{Exit, Failure, Output};
+use crate::config::Config;
+
+pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
+    let plan = Plan::look(config).await?;
+    let connection = Connection::open(&config.broker, "dormouse topology").await?;
+    let declared = declare(&connection, &plan.wanted).await;
+    connection.close().await;
+    if let Err(error) = declared {
+        // the broker names the first that it refused; here are all of them
+        if matches!(error, DeclareError::Different { .. }) && !plan.diff.different.is_empty() {
+            eprintln!("{}\n", plan::refused(&plan.diff.different));
+        }
+        return Err(error.into());
+    }
+    match output {
+        Output::Table => print(config, &plan),
+        Output::Json => print_json(&json!({
+            "vhost": look::vhost(config),
+            "created": created_json(&plan.diff.missing),
+        }))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn print(config: &Config, plan: &Plan) {
+    println!("{}\n", plan::heading(config));
+    let (all, missing) = (amount(&plan.wanted), &plan.diff.missing);
+    if missing.is_empty() {
+        say(&format!("Nothing to create: {all} stand as they should."));
+    } else {
+        let rest = if *missing == plan.wanted { "" } else { " The rest stood as it should." };
+        say(&format!("Created {}.{rest}", amount(missing)));
+    }
+    if plan.blind.is_some() {
+        say(
+            "Bindings are made, too; how many were missing is not seen without the management API.",
+        );
+    }
+    say("Policies can still change what they do: `dormouse topology verify`");
+}

@@ -1,0 +1,175 @@
+//! Takes what sleeps out of one set of queues and puts it to sleep in the current layout, until the
+//! same due time.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::amqp::{AmqpError, Connection, Consumer, Delivered, Outcome, Publisher};
+use crate::cli::{Exit, Failure};
+use crate::config::Config;
+use crate::message::Message;
+use crate::schedule::sleeper::unstamped;
+use crate::schedule::{Layout, Sleeper};
+use crate::topology::{self, Names};
+use crate::worker::Clock;
+
+/// Deliveries in flight over all queues: enough to keep the broker busy, few enough to forget.
+const WINDOW: usize = 2_000;
+
+/// Pause before a refused publish is made again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for confirms.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub struct Moving {
+    names: Names,
+    layout: Layout,
+    clock: Clock,
+    frame_max_bytes: usize,
+    consumer: Consumer,
+    publisher: Publisher<Moved>,
+    /// Refused ones, in order of when to publish them again.
+    later: VecDeque<(Instant, Moved)>,
+    unsettled: usize,
+    last_delivery: Instant,
+    /// Confirmed by the current layout and acked in the old one.
+    pub moved: u64,
+    /// Of these, messages without a stamp, which went to the DLQ.
+    pub unstamped: u64,
+}
+
+/// A message on its way, in place of delivery `tag`.
+struct Moved {
+    sleeper: Sleeper,
+    tag: u64,
+    stamped: bool,
+}
+
+impl Moving {
+    pub async fn start(
+        config: &Config,
+        consuming: &Connection,
+        publishing: &Connection,
+        queues: &[String],
+    ) -> Result<Self, AmqpError> {
+        let mut consumer = Consumer::open(consuming).await?;
+        let prefetch = (WINDOW / queues.len().max(1)).clamp(1, 500);
+        for queue in queues {
+            consumer.consume(queue, prefetch as u16).await?;
+        }
+        Ok(Self {
+            names: Names::of(config),
+            layout: topology::layout(config),
+            clock: Clock::default(),
+            frame_max_bytes: publishing.frame_max_bytes(),
+            consumer,
+            publisher: publishing.publisher().await?,
+            later: VecDeque::new(),
+            unsettled: 0,
+            last_delivery: Instant::now(),
+            moved: 0,
+            unstamped: 0,
+        })
+    }
+
+    /// Moves messages for this long, or until `stop`.
+    pub async fn work(&mut self, time: Duration, stop: &CancellationToken) -> Result<(), Failure> {
+        let end = Instant::now() + time;
+        loop {
+            let again = self.later.front().map(|(at, _)| *at);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep_until(end.into()) => return Ok(()),
+                settled = self.publisher.settled() => self.settle(settled).await?,
+                () = sleep_until(again), if again.is_some() => {
+                    if let Some((_, moved)) = self.later.pop_front() {
+                        self.send(moved);
+                    }
+                }
+                delivered = self.consumer.next() => self.take(delivered?),
+            }
+        }
+    }
+
+    /// Nothing is in flight, and nothing has come for this long.
+    pub fn is_quiet_for(&self, time: Duration) -> bool {
+        self.unsettled == 0 && self.last_delivery.elapsed() >= time
+    }
+
+    /// Takes no more, and settles what is in flight. What is not confirmed in time goes back to its
+    /// old queue, and may be in both: the number of these.
+    pub async fn stop(mut self) -> Result<usize, Failure> {
+        self.consumer.cancel().await?;
+        let end = Instant::now() + GRACE;
+        while !self.publisher.is_empty() {
+            tokio::select! {
+                settled = self.publisher.settled() => self.settle(settled).await?,
+                () = tokio::time::sleep_until(end.into()) => break,
+            }
+        }
+        Ok(self.publisher.len())
+    }
+
+    fn take(&mut self, Delivered { tag, message, .. }: Delivered) {
+        self.unsettled += 1;
+        self.last_delivery = Instant::now();
+        let (sleeper, stamped) = match Sleeper::read(message) {
+            Ok(sleeper) => (sleeper, true),
+            Err((fault, message)) => {
+                let id = Uuid::now_v7().to_string();
+                (unstamped(message, &fault, id, self.clock.now()), false)
+            }
+        };
+        self.send(Moved { sleeper, tag, stamped });
+    }
+
+    fn send(&mut self, moved: Moved) {
+        let message = self.message(&moved);
+        self.publisher.publish(message, moved);
+    }
+
+    /// Planned by what is left of the delay now.
+    fn message(&self, Moved { sleeper, stamped, .. }: &Moved) -> Message {
+        if !stamped {
+            return sleeper.dead(&self.names.dlq(), self.frame_max_bytes);
+        }
+        let plan = self.layout.plan(sleeper.stamp.wake_at().since(self.clock.now()));
+        let keys = self.layout.path(plan).map(|(_, key)| key);
+        sleeper.asleep(&self.names.entry(&self.layout, plan.entry), keys)
+    }
+
+    async fn settle(&mut self, settled: Vec<(Moved, Outcome)>) -> Result<(), Failure> {
+        for (moved, outcome) in settled {
+            match outcome {
+                Outcome::Confirmed => {
+                    self.unsettled -= 1;
+                    self.moved += 1;
+                    self.unstamped += u64::from(!moved.stamped);
+                    self.consumer.settle(moved.tag);
+                }
+                Outcome::Nacked => self.later.push_back((Instant::now() + PAUSE, moved)),
+                Outcome::Returned { .. } => {
+                    let problem = "a part of the current layout is missing; what was not moved stays \
+                                   where it was. `dormouse topology apply`, then drain again";
+                    return Err(Failure::new(Exit::Differs, problem));
+                }
+                Outcome::Unknown(closed) => {
+                    return Err(AmqpError::Closed { code: closed.code, text: closed.text }.into());
+                }
+            }
+        }
+        Ok(self.consumer.flush().await?)
+    }
+}
+
+async fn sleep_until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}
