@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use dormouse::amqp::declare::declare;
-use dormouse::amqp::passive::queue_depth;
+use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Browse, Connection};
 use dormouse::config::Config;
 use dormouse::message::{Headers, Message, Properties, Value as Field, text};
@@ -152,7 +152,7 @@ async fn a_message_stays_after_more_looks_than_rabbitmq_allows_by_default() {
         } else {
             drop(browse);
             until("the broker has it back", async || {
-                queue_depth(&connection, &dlq).await.unwrap() == Some(1)
+                depth(&connection, &dlq).await == Some(1)
             })
             .await;
         }
@@ -264,7 +264,7 @@ async fn only_what_was_chosen_is_redriven_and_the_rest_keeps_its_order() {
     )
     .await;
     let due = Names::of(&config).due();
-    let in_due = async || queue_depth(&connection, &due).await.unwrap();
+    let in_due = async || depth(&connection, &due).await;
 
     // by the end of an id, as `dlq list` shows it
     assert_eq!(cli.json(&["dlq", "redrive", &ids[4][ids[4].len() - 8..]]).await["redriven"], 1);
@@ -422,4 +422,9 @@ async fn status_shows_what_sleeps_and_until_when() {
     let stopped = cli.run(&["status"]).await;
     assert!(stopped.code == Some(3) && stopped.out.contains("No worker runs"), "{}", stopped.out);
     broker.drop_it().await;
+}
+
+/// Messages ready in a queue; none if it does not exist.
+async fn depth(connection: &Connection, queue: &str) -> Option<u32> {
+    Ask::open(connection).await.unwrap().queue(queue).await.unwrap().map(|depth| depth.ready)
 }

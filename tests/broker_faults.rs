@@ -185,7 +185,7 @@ async fn a_step_of_the_wall_clock_is_followed() {
     publish(&connection, [delayed("inbox", 5_000, "0")]).await;
     let due = dormouse::topology::Names::of(&config).due();
     until("it is held", async || {
-        dormouse::amqp::passive::queue_depth(&connection, &due).await.unwrap() == Some(0)
+        depth(&connection, &due).await == Some(0)
     })
     .await;
     // two seconds back: it has to wait two seconds more by the old clock
@@ -199,9 +199,7 @@ async fn a_step_of_the_wall_clock_is_followed() {
     publish(&connection, [delayed("inbox", 9_500, "1")]).await;
     let intake = dormouse::topology::Names::of(&config).intake(&config.delay_exchanges[0]);
     until("it is held", async || {
-        let depth =
-            async |queue| dormouse::amqp::passive::queue_depth(&connection, queue).await.unwrap();
-        depth(&intake).await == Some(0) && depth(&due).await == Some(0)
+        depth(&connection, &intake).await == Some(0) && depth(&connection, &due).await == Some(0)
     })
     .await;
     worker.clock.shift(3_600_000);

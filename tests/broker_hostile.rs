@@ -239,7 +239,7 @@ async fn a_clients_expiration_does_not_lose_it_while_no_worker_runs() {
     let names = Names::of(&config);
     let expired = names.expired(&config.delay_exchanges[0]);
     until("it expired into the second intake queue", async || {
-        dormouse::amqp::passive::queue_depth(&connection, &expired).await.unwrap() == Some(1)
+        depth(&connection, &expired).await == Some(1)
     })
     .await;
 
@@ -405,7 +405,7 @@ async fn no_message_reaches_what_the_operator_did_not_open() {
         assert_eq!(number(message, stamp::ATTEMPT), 1, "no further attempt");
     }
     assert_eq!(
-        dormouse::amqp::passive::queue_depth(&connection, "private").await.unwrap(),
+        depth(&connection, "private").await,
         Some(0)
     );
     worker.stop().await;

@@ -5,17 +5,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{ConnectionBuilder, ConnectionProperties, Event};
+use tokio::sync::Mutex;
 
 use super::{AmqpError, Publisher};
 use crate::config::{Broker, Uri};
+
+/// How often a connection is looked at that says nothing.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Connection {
     connection: lapin::Connection,
     /// `amqp://user:***@host:port/vhost`, for logs.
     address: String,
+    /// Listens from the start: an error that comes before anybody asks is not missed.
+    events: Mutex<BoxStream<'static, Event>>,
 }
 
 impl Connection {
@@ -41,12 +48,7 @@ impl Connection {
         tls: OwnedTLSConfig,
     ) -> Result<Self, AmqpError> {
         let address = uri.to_string();
-        let invalid = |problem| AmqpError::InvalidUri { address: address.clone(), problem };
-        let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
-        // lapin's parser knows no IPv6 address and would take localhost instead
-        if let Some(url::Host::Ipv6(host)) = url::Url::parse(uri.expose()).ok().and_then(|url| url.host().map(|host| host.to_owned())) {
-            parsed.authority.host = host.to_string();
-        }
+        let mut parsed = parsed(uri)?;
         parsed.query.heartbeat = Some(broker.heartbeat.as_secs() as u16);
         let runtime = lapin::runtime::default_runtime().map_err(AmqpError::from)?;
         let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -60,7 +62,10 @@ impl Connection {
         };
         let connected = tokio::time::timeout(broker.connect_timeout, builder.connect()).await;
         match connected.map_err(|_| timed_out())? {
-            Ok(connection) => Ok(Self { connection, address }),
+            Ok(connection) => {
+                let events = Mutex::new(connection.events_listener().boxed());
+                Ok(Self { connection, address, events })
+            }
             Err(error) => Err(explain(error.into(), &address)),
         }
     }
@@ -97,15 +102,17 @@ impl Connection {
         self.connection.status().blocked()
     }
 
-    /// Resolves with the reason once the connection is lost.
+    /// Resolves with the reason once the connection is lost; asked later, the first to ask gets it.
     pub async fn lost(&self) -> AmqpError {
-        let mut events = std::pin::pin!(self.connection.events_listener());
-        while self.is_open() {
-            let event = tokio::time::timeout(Duration::from_secs(1), events.next()).await;
-            if let Ok(Some(Event::Error(error))) = event
-                && !self.is_open()
-            {
-                return error.into();
+        let mut events = self.events.lock().await;
+        loop {
+            match tokio::time::timeout(LOOK, events.next()).await {
+                Ok(Some(Event::Error(error))) if !self.is_open() => return error.into(),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                // the event comes after the change of state, but not this long after
+                Err(_) if !self.is_open() => break,
+                Err(_) => {}
             }
         }
         AmqpError::Lost("it was closed".into())
@@ -119,7 +126,18 @@ impl Connection {
     }
 }
 
-async fn tls(broker: &Broker) -> Result<OwnedTLSConfig, AmqpError> {
+/// The address of a node, as the client library wants it.
+pub(super) fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
+    let invalid = |problem| AmqpError::InvalidUri { address: uri.to_string(), problem };
+    let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
+    // lapin's parser knows no IPv6 address and would take localhost instead
+    if let Some(url::Host::Ipv6(host)) = url::Url::parse(uri.expose()).ok().and_then(|url| url.host().map(|host| host.to_owned())) {
+        parsed.authority.host = host.to_string();
+    }
+    Ok(parsed)
+}
+
+pub(super) async fn tls(broker: &Broker) -> Result<OwnedTLSConfig, AmqpError> {
     let cert_chain = match &broker.ca_file {
         Some(file) => Some(String::from_utf8_lossy(&read(file).await?).into_owned()),
         None => None,
@@ -142,7 +160,7 @@ async fn read(file: &Path) -> Result<Vec<u8>, AmqpError> {
 }
 
 /// Names the node and says what to look at for the usual refusals.
-fn explain(error: AmqpError, address: &str) -> AmqpError {
+pub(super) fn explain(error: AmqpError, address: &str) -> AmqpError {
     match error {
         AmqpError::Closed { code: 403, text } => {
             AmqpError::Closed { code: 403, text: format!("{text} (at {address}: check user name and password)") }

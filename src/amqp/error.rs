@@ -17,6 +17,10 @@ pub enum AmqpError {
     /// RabbitMQ closed the channel or the connection and said why.
     #[error("RabbitMQ answered {code} {text}")]
     Closed { code: u16, text: String },
+    /// RabbitMQ sent bytes that the client library cannot parse, which ends the connection. Most
+    /// likely a delivery: clients may publish names, keys and properties that are not UTF-8.
+    #[error("RabbitMQ sent what cannot be read: {0}")]
+    Unreadable(String),
     #[error("the connection to RabbitMQ was lost: {0}")]
     Lost(String),
 }
@@ -29,6 +33,13 @@ impl AmqpError {
             _ => None,
         }
     }
+
+    /// Whether a delivery may have ended the connection, so that it would end the next one too: it
+    /// could not be parsed, or its header is larger than a frame (501, which the client library
+    /// reports itself; RabbitMQ adds `x-death` without a look at the frame size).
+    pub fn may_be_a_delivery(&self) -> bool {
+        matches!(self, AmqpError::Unreadable(_) | AmqpError::Closed { code: 501, .. })
+    }
 }
 
 impl From<lapin::Error> for AmqpError {
@@ -37,6 +48,7 @@ impl From<lapin::Error> for AmqpError {
             ErrorKind::ProtocolError(amqp) => {
                 AmqpError::Closed { code: amqp.get_id(), text: amqp.get_message().to_string() }
             }
+            ErrorKind::ParsingError(_) => AmqpError::Unreadable(error.to_string()),
             _ => AmqpError::Lost(error.to_string()),
         }
     }

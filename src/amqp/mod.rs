@@ -8,10 +8,12 @@ pub mod consumer;
 pub mod declare;
 pub mod error;
 pub mod exists;
-pub mod passive;
+pub mod frames;
 pub mod prefetch;
 mod properties;
 pub mod publisher;
+pub mod quarantine;
+pub mod raw;
 pub mod remove;
 pub mod window;
 
@@ -21,4 +23,6 @@ pub use connection::Connection;
 pub use consumer::{Consumer, Delivered};
 pub use error::AmqpError;
 pub use publisher::Publisher;
+
+pub use raw::RawConnection;
 pub use window::{Closed, Outcome};

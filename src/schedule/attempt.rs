@@ -32,10 +32,12 @@ pub enum Reason {
     HeadersTooLarge,
     /// A message inside the cascade lacks a stamp of ours that can be read.
     MalformedStamp,
+    /// Its routing key or properties cannot be read: they are not UTF-8, or larger than a frame.
+    Unreadable,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Reason::Unroutable,
         Reason::ExchangeNotFound,
         Reason::AccessRefused,
@@ -47,6 +49,7 @@ impl Reason {
         Reason::DelayTooLong,
         Reason::HeadersTooLarge,
         Reason::MalformedStamp,
+        Reason::Unreadable,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Reason {
             Reason::DelayTooLong => "delay-too-long",
             Reason::HeadersTooLarge => "headers-too-large",
             Reason::MalformedStamp => "malformed-stamp",
+            Reason::Unreadable => "unreadable",
         }
     }
 
@@ -82,7 +86,8 @@ impl Reason {
             | Reason::MalformedDelay
             | Reason::DelayTooLong
             | Reason::HeadersTooLarge
-            | Reason::MalformedStamp => false,
+            | Reason::MalformedStamp
+            | Reason::Unreadable => false,
         }
     }
 }

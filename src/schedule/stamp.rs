@@ -25,9 +25,12 @@ pub const EXCHANGE: &str = "x-dormouse-exchange";
 pub const ROUTING_KEY: &str = "x-dormouse-routing-key";
 /// Names of client headers that were left out of a DLQ copy for want of room in a frame.
 pub const DROPPED: &str = "x-dormouse-dropped-headers";
+/// The property bytes (flags and values) of a message that could not be read, as they came.
+pub const RAW_PROPERTIES: &str = "x-dormouse-raw-properties";
+pub const RAW_ROUTING_KEY: &str = "x-dormouse-raw-routing-key";
 const ORIGIN: &str = "x-dormouse-origin";
 /// AMQP 0-9-1 short strings.
-const MAX_KEY_BYTES: usize = 255;
+pub const MAX_KEY_BYTES: usize = 255;
 
 /// Where a message goes when it is due.
 #[derive(Debug, Clone, Default, PartialEq)]

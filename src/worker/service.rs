@@ -13,7 +13,7 @@ use super::delivery::Delivery;
 use super::intake::Intake;
 use super::{Clock, Health, Shared};
 use crate::amqp::declare::{DeclareError, declare};
-use crate::amqp::passive::queue_depth;
+use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::topology::Topology;
@@ -168,8 +168,9 @@ async fn installed_versions(
     shared: &Shared,
 ) -> Result<Vec<u32>, AmqpError> {
     let mut installed = Vec::new();
+    let mut ask = Ask::open(connection).await?;
     for version in 1..=shared.names.version() {
-        if queue_depth(connection, &shared.names.in_version(version).due()).await?.is_some() {
+        if ask.queue(&shared.names.in_version(version).due()).await?.is_some() {
             installed.push(version);
         }
     }
@@ -183,6 +184,10 @@ async fn watch(
     publishing: &Connection,
     health: &Health,
 ) -> WorkerError {
+    let mut ask = match Ask::open(consuming).await {
+        Ok(ask) => ask,
+        Err(error) => return error.into(),
+    };
     let mut drained = tokio::time::Instant::now();
     loop {
         let heal = tokio::select! {
@@ -198,19 +203,25 @@ async fn watch(
         }
         health.set_blocked(publishing.is_blocked());
         shared.metrics.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
-        let mut backlog = 0;
-        for delay in &shared.config.delay_exchanges {
-            for queue in [shared.names.intake(delay), shared.names.expired(delay)] {
-                match queue_depth(consuming, &queue).await {
-                    Ok(depth) => backlog += depth.unwrap_or(0),
-                    Err(error) => return error.into(),
-                }
-            }
-        }
+        let backlog = match backlog(&mut ask, shared).await {
+            Ok(messages) => messages,
+            Err(error) => return error.into(),
+        };
         if backlog == 0 {
             drained = tokio::time::Instant::now();
         }
         shared.metrics.intake_backlog.set(f64::from(backlog));
         shared.metrics.intake_oldest_age.set(drained.elapsed().as_secs_f64());
     }
+}
+
+/// Messages ready in all intake queues.
+async fn backlog(ask: &mut Ask<'_>, shared: &Shared) -> Result<u32, AmqpError> {
+    let mut messages = 0;
+    for delay in &shared.config.delay_exchanges {
+        for queue in [shared.names.intake(delay), shared.names.expired(delay)] {
+            messages += ask.queue(&queue).await?.map_or(0, |depth| depth.ready);
+        }
+    }
+    Ok(messages)
 }
