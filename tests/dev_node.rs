@@ -51,6 +51,7 @@ async fn two_nodes_side_by_side_answer_and_leave_no_process() {
     first.stop().await.unwrap();
     assert_eq!(first.pid(), None);
     traces.assert_gone();
+    discard(first);
 
     let traces = Traces::of(&second);
     let panicked = tokio::spawn(async move {
@@ -59,6 +60,7 @@ async fn two_nodes_side_by_side_answer_and_leave_no_process() {
     });
     assert!(panicked.await.is_err());
     traces.assert_gone();
+    fs::remove_dir_all(directory("second")).unwrap();
 }
 
 #[tokio::test]
@@ -73,6 +75,7 @@ async fn a_killed_node_starts_again_with_its_durable_queue() {
     declare(false).await.unwrap();
 
     let traces = Traces::of(&node);
+    println!("killed: its logs are in {}", node.log_path().parent().unwrap().display());
     node.kill();
     traces.assert_gone();
     assert!(connect(&uri).await.is_err());
@@ -82,6 +85,7 @@ async fn a_killed_node_starts_again_with_its_durable_queue() {
     assert!(matches!(node.start_again().await, Err(NodeError::AlreadyRunning)));
     let twice = Node::start(&installation(), NodeOptions::new(node.directory())).await;
     assert!(matches!(twice, Err(NodeError::DirectoryInUse { .. })));
+    discard(node);
 }
 
 #[tokio::test]
@@ -91,6 +95,7 @@ async fn a_broker_that_refuses_its_configuration_says_why() {
     let error = Node::start(&installation(), options).await.unwrap_err();
     assert!(matches!(error, NodeError::Stopped { .. }));
     assert!(error.to_string().contains("no.such.setting"), "{error}");
+    fs::remove_dir_all(directory("refuses")).unwrap();
 }
 
 #[test]
@@ -108,6 +113,7 @@ fn a_node_dies_with_its_owner() {
     owner.kill().unwrap();
     owner.wait().unwrap();
     traces.assert_gone();
+    fs::remove_dir_all(directory_of(owner.id(), "owner")).unwrap();
 }
 
 #[tokio::test]
@@ -125,16 +131,25 @@ async fn start(name: &str) -> Result<Node, NodeError> {
     Ok(node)
 }
 
+/// Ends the node and removes what it wrote. A failed test leaves it, to be looked at.
+fn discard(node: Node) {
+    let directory = node.directory().to_path_buf();
+    drop(node);
+    fs::remove_dir_all(directory).unwrap();
+}
+
 fn installation() -> Installation {
     let wanted = std::env::var_os("DORMOUSE_BROKER").map(PathBuf::from);
     Installation::find(wanted.as_deref()).unwrap()
 }
 
-/// An empty directory under `target/tmp`.
+/// A directory of this run under `target/tmp`, so that two runs at once do not meet.
 fn directory(name: &str) -> PathBuf {
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev_node").join(name);
-    let _ = fs::remove_dir_all(&directory);
-    directory
+    directory_of(std::process::id(), name)
+}
+
+fn directory_of(pid: u32, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("dev_node-{pid}-{name}"))
 }
 
 async fn connect(uri: &str) -> lapin::Result<Connection> {

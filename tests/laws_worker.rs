@@ -7,7 +7,7 @@ use dormouse::amqp::Acks;
 use dormouse::amqp::prefetch::Prefetch;
 use dormouse::amqp::window::{Closed, Confirm, Outcome, Return, Window};
 use dormouse::schedule::{Reason, UnixMs};
-use dormouse::worker::{Hold, Route, Targets};
+use dormouse::worker::{Hold, Route, Shares, Targets};
 use proptest::prelude::*;
 
 /// The broker and lapin, as read in their sources: a return is sent before its publish's confirm, in
@@ -235,4 +235,17 @@ fn a_message_that_was_the_trouble_itself_leaves_the_exchange_open_to_the_next() 
     targets.trust("orders");
     targets.doubt_all();
     assert_eq!(targets.route("orders", 5, now), Route::Queued, "after the shared channel closed");
+}
+
+#[test]
+fn a_target_that_does_not_answer_gets_its_share_and_no_more() {
+    let mut shares = Shares::new(2);
+    assert_eq!((shares.enter("stuck", 1), shares.enter("stuck", 2)), (Some(1), Some(2)));
+    assert_eq!((shares.enter("stuck", 3), shares.enter("stuck", 4)), (None, None), "they wait in line");
+    assert_eq!(shares.enter("healthy", 5), Some(5), "everybody else goes past");
+    assert_eq!(shares.leave("stuck"), Some(3));
+    assert_eq!(shares.leave("stuck"), Some(4));
+    assert_eq!((shares.leave("stuck"), shares.leave("stuck")), (None, None));
+    assert_eq!(shares.enter("stuck", 6), Some(6));
+    assert_eq!(shares.leave("healthy"), None);
 }

@@ -1,28 +1,44 @@
-//! Looks through a queue message by message without consuming it: each is taken with `basic.get` and
-//! no ack, and all that are not removed on purpose go back in one step.
+//! Looks through a queue message by message without consuming it: messages are delivered, never
+//! acked unless removed on purpose, and all the others go back in one step at the end.
 //!
-//! <https://www.rabbitmq.com/docs/confirms#consumer-nacks-requeue>: RabbitMQ puts returned messages
-//! back where they were if it can. Quorum queues put them, in their order, before all others, so one
-//! look at a time keeps the order; two looks at the same time may exchange what they held.
+//! By consumers and not by `basic.get`, because a quorum queue keeps a consumer of its own for every
+//! message that was got: each ack and each return is then a command of its own, and RabbitMQ holds
+//! those back beyond 32 and drops them with the channel. Acked messages came back, and the order was
+//! lost. Here a page of messages has one consumer; cancelling it waits for what was sent before.
+//!
+//! Returned messages go back to where they were, if they can:
+//! <https://www.rabbitmq.com/docs/confirms#consumer-nacks-requeue>. A quorum queue puts them before
+//! those that were never delivered, but behind those that were returned before; and in order only for
+//! up to 32 in one command. So they go back in parts, and a look at the whole queue keeps the order.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
+use futures_util::StreamExt;
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicNackOptions, QueueDeclareOptions, QueuePurgeOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
+    QueuePurgeOptions,
 };
 
+use super::acks::Acks;
 use super::properties::from_client;
 use super::{AmqpError, Connection};
 use crate::message::Message;
 
-/// A look at one queue, on a channel of its own. Dropping it gives everything back, too.
+/// A look at one queue, on a channel of its own. Dropping it gives everything back, too, but perhaps
+/// in another order.
 pub struct Browse {
     channel: lapin::Channel,
     queue: String,
     ready: u32,
-    /// Delivery tags count from 1, so it is also how many were taken.
-    last_tag: u64,
+    most: u32,
+    looked_at: u32,
+    page: Option<Page>,
+    pages: u32,
+    largest_bytes: usize,
     held: BTreeSet<u64>,
+    removed: bool,
+    acks: Acks,
 }
 
 /// A message that is held until it is removed or given back.
@@ -32,21 +48,56 @@ pub struct Seen {
     pub message: Message,
 }
 
+/// A consumer that gets as many messages as its prefetch, because none is acked before its end.
+struct Page {
+    consumer: lapin::Consumer,
+    tag: String,
+    left: u32,
+}
+
+/// Before the size of the messages is known, and at most.
+const FIRST_PAGE: u32 = 100;
+const LARGEST_PAGE: u32 = 2_000;
+
+/// Bodies that a page may hold in memory, if the next ones are no larger than the last ones.
+const PAGE_BYTES: usize = 64 << 20;
+
+/// What a quorum queue puts back in order in one command: a larger set loses its order in Erlang.
+const PART: usize = 32;
+
+/// A queue that has messages ready delivers them long before this.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// How long a queue may be quiet with messages ready: a new leader is being elected, say.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 impl Browse {
     /// Nothing if the queue does not exist.
     pub async fn open(connection: &Connection, queue: &str) -> Result<Option<Self>, AmqpError> {
         let channel = connection.channel().await?;
-        match depth(&channel, queue).await {
-            Ok(ready) => Ok(Some(Self {
-                channel,
-                queue: queue.to_owned(),
-                ready,
-                last_tag: 0,
-                held: BTreeSet::new(),
-            })),
-            Err(AmqpError::Closed { code: 404, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let ready = match depth(&channel, queue).await {
+            Ok(ready) => ready,
+            Err(AmqpError::Closed { code: 404, .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(Self {
+            channel,
+            queue: queue.to_owned(),
+            ready,
+            most: ready,
+            looked_at: 0,
+            page: None,
+            pages: 0,
+            largest_bytes: 0,
+            held: BTreeSet::new(),
+            removed: false,
+            acks: Acks::default(),
+        }))
+    }
+
+    /// Looks at no more than this many.
+    pub fn limit(&mut self, most: u32) {
+        self.most = most.min(self.ready);
     }
 
     /// Messages ready when the look began. What arrives later is not looked at, so a look ends.
@@ -54,18 +105,44 @@ impl Browse {
         self.ready
     }
 
-    /// The next message of those that were ready, from the head of the queue.
+    /// Messages seen so far, removed ones included.
+    pub fn looked_at(&self) -> u32 {
+        self.looked_at
+    }
+
+    /// The next message of those that were ready, from the head of the queue. None after the last, or
+    /// if somebody else took the rest.
     pub async fn next(&mut self) -> Result<Option<Seen>, AmqpError> {
-        if self.looked_at() >= u64::from(self.ready) {
+        if self.looked_at >= self.most {
             return Ok(None);
         }
-        let got = self
-            .channel
-            .basic_get(self.queue.as_str().into(), BasicGetOptions { no_ack: false })
-            .await?;
-        let Some(lapin::message::BasicGetMessage { delivery, .. }) = got else { return Ok(None) };
-        self.last_tag = delivery.delivery_tag;
+        if self.page.is_none() {
+            self.begin_page(self.page_size()).await?;
+        }
+        let mut quiet = Duration::ZERO;
+        let delivery = loop {
+            let Some(page) = &mut self.page else { return Ok(None) };
+            match tokio::time::timeout(QUIET, page.consumer.next()).await {
+                Ok(Some(delivery)) => break delivery?,
+                Ok(None) => {
+                    let problem = "the broker cancelled the consumer (was its queue deleted?)";
+                    return Err(AmqpError::Lost(problem.into()));
+                }
+                Err(_) => quiet += QUIET,
+            }
+            if quiet >= PATIENCE || depth(&self.channel, &self.queue).await? == 0 {
+                self.end_page().await?;
+            }
+        };
+        self.looked_at += 1;
+        self.largest_bytes = self.largest_bytes.max(delivery.data.len());
         self.held.insert(delivery.delivery_tag);
+        if let Some(page) = &mut self.page {
+            page.left -= 1;
+            if page.left == 0 {
+                self.end_page().await?;
+            }
+        }
         let message = Message {
             exchange: delivery.exchange.into(),
             routing_key: delivery.routing_key.into(),
@@ -75,15 +152,53 @@ impl Browse {
         Ok(Some(Seen { tag: delivery.delivery_tag, message }))
     }
 
-    /// Messages taken so far, removed ones included.
-    pub fn looked_at(&self) -> u64 {
-        self.last_tag
+    fn page_size(&self) -> u32 {
+        let size = match PAGE_BYTES.checked_div(self.largest_bytes) {
+            None if self.pages == 0 => FIRST_PAGE,
+            None => LARGEST_PAGE,
+            Some(size) => u32::try_from(size).unwrap_or(LARGEST_PAGE).clamp(1, LARGEST_PAGE),
+        };
+        size.min(self.most - self.looked_at)
     }
 
-    /// Removes a message for good.
-    pub async fn remove(&mut self, tag: u64) -> Result<(), AmqpError> {
-        self.held.remove(&tag);
-        Ok(self.channel.basic_ack(tag, BasicAckOptions::default()).await?)
+    async fn begin_page(&mut self, size: u32) -> Result<(), AmqpError> {
+        self.pages += 1;
+        // messages go back sorted by the tag of their consumer
+        let tag = format!("look-{:06}", self.pages);
+        self.channel.basic_qos(size as u16, BasicQosOptions::default()).await?;
+        let queue = self.queue.as_str().into();
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            self.channel.basic_consume(queue, tag.as_str().into(), options, <_>::default()).await?;
+        self.page = Some(Page { consumer, tag, left: size });
+        Ok(())
+    }
+
+    /// Ends the deliveries. What came and was not looked at is held, too.
+    async fn end_page(&mut self) -> Result<(), AmqpError> {
+        let Some(Page { mut consumer, tag, .. }) = self.page.take() else { return Ok(()) };
+        self.channel.basic_cancel(tag.into(), <_>::default()).await?;
+        while let Some(delivery) = consumer.next().await {
+            self.held.insert(delivery?.delivery_tag);
+        }
+        Ok(())
+    }
+
+    /// Removes a message for good, with the next [`Browse::flush`].
+    pub fn remove(&mut self, tag: u64) {
+        if self.held.remove(&tag) {
+            self.removed = true;
+            self.acks.settle(tag);
+        }
+    }
+
+    /// Sends what was removed.
+    pub async fn flush(&mut self) -> Result<(), AmqpError> {
+        for ack in self.acks.take() {
+            let options = BasicAckOptions { multiple: ack.multiple };
+            self.channel.basic_ack(ack.tag, options).await?;
+        }
+        Ok(())
     }
 
     /// Empties the queue of all that is ready, and says how many that were.
@@ -92,17 +207,39 @@ impl Browse {
         Ok(self.channel.queue_purge(queue, QueuePurgeOptions::default()).await?)
     }
 
-    /// Puts back all that is held, and waits until the queue has it.
-    pub async fn give_back(self) -> Result<(), AmqpError> {
-        if let Some(last) = self.held.last() {
-            let all = BasicNackOptions { multiple: true, requeue: true };
-            self.channel.basic_nack(*last, all).await?;
+    /// Puts back all that was not removed, in order, and waits until the queue has it.
+    pub async fn give_back(mut self) -> Result<(), AmqpError> {
+        self.flush().await?;
+        if self.page.is_none() && self.removed {
+            // only to be ended: that is answered when the queue has handled the acks sent to it
+            self.begin_page(1).await?;
         }
-        // answered by the queue itself, after what was sent to it before
-        depth(&self.channel, &self.queue).await?;
+        // before the nacks, or what goes back would be delivered here again
+        self.end_page().await?;
+        // answered after acks that RabbitMQ held back were sent on
+        let mut ready = depth(&self.channel, &self.queue).await?;
+        let held: Vec<u64> = std::mem::take(&mut self.held).into_iter().collect();
+        for part in held.chunks(PART) {
+            let Some(last) = part.last() else { continue };
+            let options = BasicNackOptions { multiple: true, requeue: true };
+            self.channel.basic_nack(*last, options).await?;
+            ready = self.returned(ready + part.len() as u32).await?;
+        }
         // a channel that fails to close is gone with its connection
         let _ = self.channel.close(200, "looked".into()).await;
         Ok(())
+    }
+
+    /// Waits until as many are ready as there ought to be, unless somebody else takes them.
+    async fn returned(&self, expected: u32) -> Result<u32, AmqpError> {
+        let deadline = tokio::time::Instant::now() + QUIET;
+        loop {
+            let ready = depth(&self.channel, &self.queue).await?;
+            if ready >= expected || tokio::time::Instant::now() > deadline {
+                return Ok(ready);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 

@@ -21,6 +21,9 @@ pub enum AmqpError {
     /// likely a delivery: clients may publish names, keys and properties that are not UTF-8.
     #[error("RabbitMQ sent what cannot be read: {0}")]
     Unreadable(String),
+    /// A publish was returned or rejected.
+    #[error("RabbitMQ did not take a message for exchange {exchange:?}: {problem}")]
+    Refused { exchange: String, problem: String },
     #[error("the connection to RabbitMQ was lost: {0}")]
     Lost(String),
 }

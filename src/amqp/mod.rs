@@ -23,6 +23,6 @@ pub use connection::Connection;
 pub use consumer::{Consumer, Delivered};
 pub use error::AmqpError;
 pub use publisher::Publisher;
-
+pub use quarantine::{Problem, Quarantine, Unreadable, Watched};
 pub use raw::RawConnection;
 pub use window::{Closed, Outcome};

@@ -28,6 +28,8 @@ pub struct Publisher<T> {
     /// Ids of what is outstanding, to find the publish of a return.
     ids: BTreeSet<(String, Sequence)>,
     ready: Vec<(Sequence, Confirm)>,
+    /// Outstanding ones that nobody waits for any more.
+    forgotten: usize,
     arrivals: Arc<Arrivals>,
 }
 
@@ -70,6 +72,7 @@ impl<T> Publisher<T> {
             pending: HashMap::new(),
             ids: BTreeSet::new(),
             ready: Vec::new(),
+            forgotten: 0,
             arrivals: Arc::default(),
         }
     }
@@ -180,23 +183,33 @@ impl<T> Publisher<T> {
     fn take(&mut self, sequence: Sequence, outcome: Outcome) -> Option<(T, Outcome)> {
         let pending = self.pending.remove(&sequence)?;
         self.ids.remove(&(pending.id, sequence));
+        if pending.ticket.is_none() {
+            self.forgotten -= 1;
+        }
         pending.ticket.map(|ticket| (ticket, outcome))
     }
 
-    /// Gives back the tickets of publishes made before `before` that are still not settled. A late
-    /// confirm of theirs is ignored.
+    /// Gives back the tickets of publishes made before `before` that are still not settled. They stay
+    /// outstanding on the channel, but a late confirm of theirs is ignored.
     pub fn overdue(&mut self, before: Instant) -> Vec<T> {
         let late = self.pending.values_mut().filter(|pending| pending.since < before);
-        late.filter_map(|pending| pending.ticket.take()).collect()
+        let tickets: Vec<T> = late.filter_map(|pending| pending.ticket.take()).collect();
+        self.forgotten += tickets.len();
+        tickets
     }
 
-    /// Publishes outstanding.
+    /// Publishes outstanding that somebody waits for.
     pub fn len(&self) -> usize {
-        self.window.len()
+        self.window.len() - self.forgotten
     }
 
     pub fn is_empty(&self) -> bool {
-        self.window.is_empty()
+        self.len() == 0
+    }
+
+    /// Publishes outstanding that nobody waits for any more.
+    pub fn forgotten(&self) -> usize {
+        self.forgotten
     }
 
     /// Whether the channel still takes publishes.

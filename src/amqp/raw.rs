@@ -9,9 +9,9 @@ use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::uri::AMQPUri;
 
+use super::AmqpError;
 use super::connection::{explain, parsed, tls};
 use super::frames::{self, Frame, Splitter};
-use super::AmqpError;
 use crate::config::Broker;
 
 /// Open, tuned, without heartbeats: for short use.
@@ -63,7 +63,9 @@ impl RawConnection {
     async fn shake_hands(&mut self, uri: AMQPUri, name: &str) -> Result<(), AmqpError> {
         use connection::AMQPMethod::{Open, OpenOk, Start, StartOk, Tune, TuneOk};
         self.send(AMQPFrame::ProtocolHeader(ProtocolVersion::amqp_0_9_1())).await?;
-        let AMQPClass::Connection(Start(_)) = self.method(0).await? else { return Err(unexpected()) };
+        let AMQPClass::Connection(Start(_)) = self.method(0).await? else {
+            return Err(unexpected());
+        };
         let mechanism = uri.query.auth_mechanism.unwrap_or_default();
         let user = uri.authority.userinfo;
         let start_ok = connection::StartOk {
@@ -74,7 +76,9 @@ impl RawConnection {
             locale: "en_US".into(),
         };
         self.call(0, AMQPClass::Connection(StartOk(start_ok))).await?;
-        let AMQPClass::Connection(Tune(tune)) = self.method(0).await? else { return Err(unexpected()) };
+        let AMQPClass::Connection(Tune(tune)) = self.method(0).await? else {
+            return Err(unexpected());
+        };
         // 0 is no limit: the smaller of what both want, as the client library has it
         let frame_max = match (tune.frame_max, uri.query.frame_max.unwrap_or(0)) {
             (limit, 0) | (0, limit) => limit,
@@ -83,12 +87,13 @@ impl RawConnection {
         if frame_max > 0 {
             self.frame_max_bytes = frame_max as usize;
         }
-        let tune_ok =
-            connection::TuneOk { channel_max: tune.channel_max, frame_max, heartbeat: 0 };
+        let tune_ok = connection::TuneOk { channel_max: tune.channel_max, frame_max, heartbeat: 0 };
         self.call(0, AMQPClass::Connection(TuneOk(tune_ok))).await?;
         let open = connection::Open { virtual_host: uri.vhost.as_str().into() };
         self.call(0, AMQPClass::Connection(Open(open))).await?;
-        let AMQPClass::Connection(OpenOk(_)) = self.method(0).await? else { return Err(unexpected()) };
+        let AMQPClass::Connection(OpenOk(_)) = self.method(0).await? else {
+            return Err(unexpected());
+        };
         Ok(())
     }
 
@@ -158,7 +163,8 @@ impl RawConnection {
 
     /// Closes in order. What is unacknowledged goes back to its queue.
     pub async fn close(mut self) -> Result<(), AmqpError> {
-        let close = connection::Close { reply_code: 200, reply_text: "done".into(), ..Default::default() };
+        let close =
+            connection::Close { reply_code: 200, reply_text: "done".into(), ..Default::default() };
         self.call(0, AMQPClass::Connection(connection::AMQPMethod::Close(close))).await?;
         while !matches!(
             self.method(0).await?,

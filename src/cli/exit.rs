@@ -65,7 +65,9 @@ impl From<AmqpError> for Failure {
             AmqpError::Unreachable(_) | AmqpError::HandshakeTimedOut { .. } | AmqpError::Lost(_) => Exit::Unreachable,
             AmqpError::Closed { code: 403 | 405 | 530, .. } => Exit::Refused,
             AmqpError::InvalidUri { .. } | AmqpError::UnreadableFile { .. } => Exit::Usage,
-            AmqpError::Closed { .. } => Exit::Failed,
+            AmqpError::Closed { .. } | AmqpError::Unreadable(_) | AmqpError::Refused { .. } => {
+                Exit::Failed
+            }
         };
         Self::new(exit, error.to_string())
     }

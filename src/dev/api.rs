@@ -8,11 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::ports::Ports;
+
 /// No request here takes longer on a healthy node, not even a virtual host's creation on a busy machine.
 pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 /// For asking again and again whether a node is ready. On 4.3 a question for statistics that comes too early hangs for
 /// five seconds and then fails, while the same question a moment later is answered at once.
-pub(super) const PROBE_DEADLINE: Duration = Duration::from_millis(500);
+const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// `guest:guest`, in base64.
 const CREDENTIALS: &str = "Z3Vlc3Q6Z3Vlc3Q=";
@@ -46,8 +48,22 @@ pub(super) async fn request(
     .await
 }
 
+/// The broker's version, once the very node `name` (not someone who took its port) says that it listens for AMQP, and
+/// does.
+pub(super) async fn answering_version(ports: &Ports, name: &str) -> Option<String> {
+    amqp_greets(ports.amqp).await.ok()?;
+    let answer = request(ports.management, "GET", "/api/overview", PROBE_DEADLINE).await.ok()?;
+    let overview: serde_json::Value = serde_json::from_str(&answer.body).ok()?;
+    let listens =
+        overview["listeners"].as_array()?.iter().any(|listener| listener["protocol"] == "amqp");
+    overview["rabbitmq_version"]
+        .as_str()
+        .filter(|_| listens && overview["node"] == name)
+        .map(str::to_owned)
+}
+
 /// Ok once something on `port` greets as an AMQP 0-9-1 broker does: with a method frame (type 1), `connection.start`.
-pub(super) async fn amqp_greets(port: u16) -> io::Result<()> {
+async fn amqp_greets(port: u16) -> io::Result<()> {
     within(PROBE_DEADLINE, async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         stream.write_all(b"AMQP\x00\x00\x09\x01").await?;

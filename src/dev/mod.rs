@@ -25,6 +25,7 @@ mod environment;
 mod epmd;
 mod error;
 mod installation;
+mod log;
 mod node;
 mod ports;
 mod process;

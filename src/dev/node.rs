@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::container::{self, Container};
 use super::environment::{node_name, variables, write_files};
+use super::log::Log;
 use super::ports::Ports;
 use super::process::{Process, output};
 use super::{Epmd, Installation, NodeError, NodeOptions, api};
@@ -21,7 +22,6 @@ const STOP_DEADLINE: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// How often to choose new ports when someone else was faster.
 const PORT_TRIES: u32 = 5;
-const LOG_EXCERPT_LINES: usize = 20;
 
 /// A private RabbitMQ node: own directory, ports, cookie and epmd, bound to 127.0.0.1, user `guest`/`guest`.
 ///
@@ -38,6 +38,7 @@ pub struct Node {
     name: String,
     ports: Ports,
     version: String,
+    log: Log,
     /// Held as long as the node may write to its directory.
     _lock: File,
 }
@@ -64,6 +65,7 @@ impl Node {
             name,
             ports: choose_ports(&options),
             version: installation.version().to_owned(),
+            log: Log::new(options.directory.join("log/broker.log")),
             options,
             _lock: lock,
         };
@@ -92,7 +94,7 @@ impl Node {
                     self.kill();
                     return Err(NodeError::NotStopped {
                         waited: STOP_DEADLINE,
-                        log: self.log_excerpt(),
+                        log: self.log.excerpt(),
                     });
                 }
                 sleep(POLL_INTERVAL).await;
@@ -183,7 +185,7 @@ impl Node {
 
     /// The broker's log, with whatever the Erlang VM itself prints.
     pub fn log_path(&self) -> PathBuf {
-        self.options.directory.join("log/broker.log")
+        self.log.path().to_path_buf()
     }
 
     /// The process id of the Erlang VM (of the Docker client under Docker), or `None` when stopped.
@@ -206,10 +208,8 @@ impl Node {
             Some(container) => container.start(),
             None => self.program("rabbitmq-server"),
         };
-        // One log a start, and the one before it, which says how the broker ended.
-        let _ = fs::rename(self.log_path(), self.log_path().with_extension("log.1"));
-        let log = File::create(self.log_path()).map_err(NodeError::file(self.log_path()))?;
-        let errors = log.try_clone().map_err(NodeError::file(self.log_path()))?;
+        let log = self.log.begin()?;
+        let errors = log.try_clone().map_err(NodeError::file(self.log.path()))?;
         command.stdout(log).stderr(errors);
         self.broker = Some(Process::spawn(command)?);
         let ready = self.ready().await;
@@ -224,42 +224,27 @@ impl Node {
         loop {
             let ended = self.broker.as_mut().and_then(Process::ended);
             let epmd_lost = self.own_epmd.as_ref().is_some_and(|epmd| !epmd.runs());
-            if epmd_lost || (ended.is_some() && says_port_taken(&self.log())) {
-                return Err(NodeError::PortTaken { log: self.log_excerpt() });
+            if epmd_lost || (ended.is_some() && self.log.says_port_taken()) {
+                return Err(NodeError::PortTaken { log: self.log.excerpt() });
             }
             if let Some(status) = ended {
                 return Err(NodeError::Stopped {
                     status: status.to_string(),
-                    log: self.log_excerpt(),
+                    log: self.log.excerpt(),
                 });
             }
-            if let Some(version) = self.answering_version().await {
+            if let Some(version) = api::answering_version(&self.ports, &self.name).await {
                 self.version = version;
                 return Ok(());
             }
             if Instant::now() >= deadline {
                 return Err(NodeError::NotReady {
                     waited: READY_DEADLINE,
-                    log: self.log_excerpt(),
+                    log: self.log.excerpt(),
                 });
             }
             sleep(POLL_INTERVAL).await;
         }
-    }
-
-    /// The version, once this very node (not someone who took its port) says that it listens for AMQP, and does.
-    async fn answering_version(&self) -> Option<String> {
-        // In this order, because the management plugin answers before the broker listens for AMQP.
-        api::amqp_greets(self.ports.amqp).await.ok()?;
-        let answer =
-            api::request(self.ports.management, "GET", "/api/overview", api::PROBE_DEADLINE)
-                .await
-                .ok()?;
-        let overview: serde_json::Value = serde_json::from_str(&answer.body).ok()?;
-        let listens =
-            overview["listeners"].as_array()?.iter().any(|listener| listener["protocol"] == "amqp");
-        let is_this_node = overview["node"] == self.name.as_str();
-        overview["rabbitmq_version"].as_str().filter(|_| is_this_node && listens).map(str::to_owned)
     }
 
     async fn management(&self, method: &str, path: &str) -> Result<String, NodeError> {
@@ -284,26 +269,6 @@ impl Node {
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         command
     }
-
-    fn log(&self) -> String {
-        fs::read(self.log_path())
-            .map(|log| String::from_utf8_lossy(&log).into_owned())
-            .unwrap_or_default()
-    }
-
-    /// What an error shows: the log from its first error on, for what follows is mostly its consequences, or else its end.
-    fn log_excerpt(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-        let end = lines.len().saturating_sub(LOG_EXCERPT_LINES);
-        let first_error = lines.iter().position(|line| line.contains("[error]"));
-        lines[first_error.unwrap_or(end)..]
-            .iter()
-            .take(LOG_EXCERPT_LINES)
-            .copied()
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
 }
 
 fn choose_ports(options: &NodeOptions) -> Ports {
@@ -325,11 +290,4 @@ fn lock(directory: &Path) -> Result<File, NodeError> {
         }
         Err(TryLockError::Error(source)) => Err(NodeError::File { path, source }),
     }
-}
-
-/// How RabbitMQ, Erlang's distribution and Docker say it.
-fn says_port_taken(log: &str) -> bool {
-    ["eaddrinuse", "address already in use", "port is already allocated"]
-        .iter()
-        .any(|words| log.contains(words))
 }

@@ -93,7 +93,9 @@ impl Delivery {
                 }
                 delivered = self.consumer.next(), if !stopping => self.take(delivered?),
             }
-            self.look();
+            if self.look() {
+                self.lanes.mend().await?;
+            }
             if !stopping {
                 self.release();
                 self.relieve();
@@ -146,7 +148,7 @@ impl Delivery {
                 self.shared.metrics.early.increment(1);
             }
             self.shared.metrics.lateness.record(now.since(wake_at).as_secs_f64());
-            self.lanes.send(Parcel { sleeper, tag, sent: Instant::now(), alone: false });
+            self.lanes.send(Parcel { sleeper, tag, sent: Instant::now(), alone: false, shared: false });
         }
     }
 
@@ -234,11 +236,11 @@ impl Delivery {
 
     /// Compares the clocks, at least every second: due times are wall-clock times, and a step makes
     /// what is held due sooner or later than the timers thought.
-    fn look(&mut self) {
+    fn look(&mut self) -> bool {
         let look = Look { wall: self.shared.clock.now(), monotonic: Instant::now() };
         let passed = look.monotonic - self.last_look.monotonic;
         if passed < LOOK {
-            return;
+            return false;
         }
         let expected = self.last_look.wall.plus(passed);
         let step_ms = look.wall.0 as i64 - expected.0 as i64;
@@ -247,11 +249,8 @@ impl Delivery {
             warn!(step_ms, "the wall clock was stepped; due times follow it");
         }
         self.last_look = look;
-        self.lanes.expire(
-            look.monotonic
-                .checked_sub(self.shared.config.delivery.confirm_timeout)
-                .unwrap_or(look.monotonic),
-        );
+        self.lanes.look(look.monotonic);
+        true
     }
 
     fn measure(&self) {

@@ -35,7 +35,7 @@ pub struct Intake {
 }
 
 /// Parked messages taken at a time: they are rare, and each waits a second before its next try.
-const PARKING_PREFETCH: u16 = 100;
+pub(super) const PARKING_PREFETCH: u16 = 100;
 
 /// RabbitMQ's own stamp of when it received a message: <https://www.rabbitmq.com/docs/message-interceptors>.
 const TIMESTAMP_IN_MS: &str = "timestamp_in_ms";

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::shares::Shares;
 use super::targets::{Route, Targets};
 use crate::amqp::{AmqpError, Connection, Outcome, Publisher};
 use crate::schedule::{Reason, Sleeper};
@@ -22,6 +23,8 @@ pub struct Parcel {
     /// It was outstanding when the shared channel closed over a message, perhaps this one: it goes
     /// alone from now on.
     pub alone: bool,
+    /// It counts against its target's share of the window.
+    pub shared: bool,
 }
 
 /// What became of a parcel.
@@ -38,6 +41,12 @@ pub struct Lanes {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     main: Publisher<Parcel>,
+    /// Shared channels given up because too much on them was never confirmed; they keep what somebody
+    /// waits for until that is settled.
+    retired: Vec<Publisher<Parcel>>,
+    shares: Shares<Parcel>,
+    /// When an alarm was last seen to block the connection.
+    blocked_at: Option<Instant>,
     probes: Vec<Probe>,
     targets: Targets<Parcel>,
     alone: VecDeque<Parcel>,
@@ -48,16 +57,24 @@ struct Probe {
     publisher: Publisher<Parcel>,
     /// The exchange under test; none for a parcel that goes alone.
     exchange: Option<String>,
+    since: Instant,
 }
+
+/// RabbitMQ closes a channel over a publish at once. A probe whose channel has stood this long has
+/// passed, though its queue may still owe the confirm.
+const PROBE_PASSED: Duration = Duration::from_secs(1);
 
 impl Lanes {
     pub async fn open(shared: Arc<Shared>, connection: Arc<Connection>) -> Result<Self, AmqpError> {
         let mut probes = Vec::with_capacity(PROBES);
         for _ in 0..PROBES {
-            probes.push(Probe { publisher: connection.publisher().await?, exchange: None });
+            probes.push(Probe { publisher: connection.publisher().await?, exchange: None, since: Instant::now() });
         }
         Ok(Self {
             main: connection.publisher().await?,
+            retired: Vec::new(),
+            shares: Shares::new(usize::from(shared.config.delivery.window) / 2),
+            blocked_at: None,
             targets: Targets::new(shared.config.delivery.avoid_failed_exchange),
             alone: VecDeque::new(),
             settled: Vec::new(),
@@ -74,7 +91,8 @@ impl Lanes {
 
     /// Publishes without a confirm yet.
     pub fn outstanding(&self) -> usize {
-        self.main.len() + self.probes.iter().map(|probe| probe.publisher.len()).sum::<usize>()
+        let probes = self.probes.iter().map(|probe| &probe.publisher);
+        probes.chain(&self.retired).map(Publisher::len).sum::<usize>() + self.main.len()
     }
 
     pub fn send(&mut self, parcel: Parcel) {
@@ -89,11 +107,29 @@ impl Lanes {
     fn route(&mut self, parcel: Parcel) {
         let exchange = parcel.sleeper.stamp.target.exchange.clone();
         match self.targets.route(&exchange, parcel, Instant::now()) {
-            Route::Shared(parcel) => self.main.publish(parcel.sleeper.at_target(), parcel),
+            Route::Shared(parcel) => self.publish_shared(parcel),
             Route::Queued => {}
             Route::Failed(parcel, reason, detail) => {
                 self.settled.push(Delivery::Failed(parcel, reason, detail))
             }
+        }
+    }
+
+    /// Publishes on the shared channel, if its target has not taken up its share already.
+    fn publish_shared(&mut self, mut parcel: Parcel) {
+        parcel.shared = true;
+        let share = share(&parcel).to_owned();
+        if let Some(parcel) = self.shares.enter(&share, parcel) {
+            self.main.publish(parcel.sleeper.at_target(), parcel);
+        }
+    }
+
+    /// A publish on the shared channel is over; the next of its target's line takes the place.
+    fn leave_share(&mut self, parcel: &mut Parcel) {
+        if std::mem::take(&mut parcel.shared)
+            && let Some(next) = self.shares.leave(share(parcel))
+        {
+            self.main.publish(next.sleeper.at_target(), next);
         }
     }
 
@@ -110,6 +146,7 @@ impl Lanes {
                 },
             };
             probe.exchange = exchange;
+            probe.since = Instant::now();
             probe.publisher.publish(parcel.sleeper.at_target(), parcel);
         }
     }
@@ -123,6 +160,13 @@ impl Lanes {
         if let Poll::Ready(settled) = self.main.poll_settled(context) {
             for (parcel, outcome) in settled {
                 self.settle_shared(parcel, outcome);
+            }
+        }
+        for index in 0..self.retired.len() {
+            if let Poll::Ready(settled) = self.retired[index].poll_settled(context) {
+                for (parcel, outcome) in settled {
+                    self.settle_shared(parcel, outcome);
+                }
             }
         }
         for index in 0..self.probes.len() {
@@ -143,6 +187,7 @@ impl Lanes {
     }
 
     fn settle_shared(&mut self, mut parcel: Parcel, outcome: Outcome) {
+        self.leave_share(&mut parcel);
         let failed = match outcome {
             Outcome::Confirmed => return self.settled.push(Delivery::Confirmed(parcel)),
             Outcome::Returned { code, text } => (Reason::Unroutable, unroutable(code, &text)),
@@ -167,9 +212,7 @@ impl Lanes {
         if let Some(exchange) = exchange
             && survived
         {
-            for waiting in self.targets.trust(exchange) {
-                self.main.publish(waiting.sleeper.at_target(), waiting);
-            }
+            self.trust(exchange);
         }
         let failed = match outcome {
             Outcome::Confirmed => return self.settled.push(Delivery::Confirmed(parcel)),
@@ -192,6 +235,12 @@ impl Lanes {
         self.settled.push(Delivery::Failed(parcel, failed.0, failed.1));
     }
 
+    fn trust(&mut self, exchange: &str) {
+        for waiting in self.targets.trust(exchange) {
+            self.publish_shared(waiting);
+        }
+    }
+
     fn close_exchange(&mut self, exchange: &str, reason: Reason, detail: &str) {
         if reason == Reason::Rejected {
             return self.targets.probe_again(exchange);
@@ -209,33 +258,60 @@ impl Lanes {
         if !self.main.is_open() && self.main.is_empty() {
             self.main = self.connection.publisher().await?;
         }
+        // never confirmed and never to be: such a channel only grows
+        if self.main.forgotten() > usize::from(self.shared.config.delivery.window) {
+            let fresh = self.connection.publisher().await?;
+            self.retired.push(std::mem::replace(&mut self.main, fresh));
+        }
         for probe in &mut self.probes {
             if !probe.publisher.is_open() && probe.publisher.is_empty() {
                 probe.publisher = self.connection.publisher().await?;
+            } else if probe.exchange.is_none() && !probe.publisher.is_empty() && probe.since.elapsed() > PROBE_PASSED {
+                let fresh = self.connection.publisher().await?;
+                self.retired.push(std::mem::replace(&mut probe.publisher, fresh));
             }
+        }
+        for publisher in std::mem::take(&mut self.retired) {
+            if publisher.is_empty() { publisher.close().await } else { self.retired.push(publisher) }
         }
         self.start_probes();
         Ok(())
     }
 
-    /// Fails what has been without a confirm since before `before`. While an alarm blocks the
-    /// connection nothing can be confirmed, so nothing is overdue.
-    pub fn expire(&mut self, before: Instant) {
+    /// Looks at what takes long: probes that have passed without a confirm, and publishes without one
+    /// for the confirm timeout, which have failed. While an alarm blocks the connection nothing can be
+    /// confirmed, so nothing is overdue. To be called every second or so, and [`Lanes::mend`] after it.
+    pub fn look(&mut self, now: Instant) {
         if self.connection.is_blocked() {
-            return;
-        }
-        for parcel in self.main.overdue(before) {
-            self.settled.push(Delivery::Failed(parcel, Reason::TimedOut, TIMED_OUT.to_owned()));
+            self.blocked_at = Some(now);
         }
         for index in 0..self.probes.len() {
-            for parcel in self.probes[index].publisher.overdue(before) {
-                if let Some(exchange) = self.probes[index].exchange.take() {
-                    self.targets.probe_again(&exchange);
-                }
-                self.settled.push(Delivery::Failed(parcel, Reason::TimedOut, TIMED_OUT.to_owned()));
+            let Probe { publisher, exchange, since } = &mut self.probes[index];
+            if publisher.is_open() && !publisher.is_empty() && now.duration_since(*since) > PROBE_PASSED {
+                // a blocked broker has not seen it yet
+                let passed = if self.blocked_at == Some(now) { None } else { exchange.take() };
+                passed.into_iter().for_each(|exchange| self.trust(&exchange));
             }
         }
+        let timeout = self.shared.config.delivery.confirm_timeout;
+        let Some(before) = now.checked_sub(timeout) else { return };
+        if self.blocked_at.is_some_and(|blocked_at| blocked_at > before) {
+            return;
+        }
+        let probes = self.probes.iter_mut().map(|probe| &mut probe.publisher);
+        let publishers = probes.chain(&mut self.retired).chain([&mut self.main]);
+        let overdue: Vec<Parcel> = publishers.flat_map(|publisher| publisher.overdue(before)).collect();
+        for mut parcel in overdue {
+            self.leave_share(&mut parcel);
+            self.settled.push(Delivery::Failed(parcel, Reason::TimedOut, TIMED_OUT.to_owned()));
+        }
     }
+}
+
+/// What a share of the window is for: the queue on the default exchange, else the exchange.
+fn share(parcel: &Parcel) -> &str {
+    let target = &parcel.sleeper.stamp.target;
+    if target.exchange.is_empty() { &target.routing_key } else { &target.exchange }
 }
 
 const NACKED: &str =

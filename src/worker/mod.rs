@@ -25,13 +25,16 @@ mod inward;
 mod lanes;
 mod metrics;
 mod service;
+mod shares;
 mod targets;
+mod unreadable;
 
 pub use clock::Clock;
 pub use health::Health;
 pub use hold::Hold;
 pub use metrics::{LATENESS_BUCKETS_SECONDS, Metrics, describe};
 pub use service::{WorkerError, run};
+pub use shares::Shares;
 pub use targets::{Route, Targets};
 
 /// What the parts of one session share.

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::delivery::Delivery;
 use super::intake::Intake;
+use super::unreadable::move_unreadable;
 use super::{Clock, Health, Shared};
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::exists::Ask;
@@ -43,6 +44,11 @@ impl WorkerError {
             | WorkerError::Amqp(_)
             | WorkerError::Part(_) => true,
         }
+    }
+
+    /// Whether a message ended the session, which would end every further one too.
+    fn may_be_a_delivery(&self) -> bool {
+        matches!(self, WorkerError::Amqp(error) if error.may_be_a_delivery())
     }
 }
 
@@ -85,6 +91,9 @@ pub async fn run(
         metrics::gauge!("dormouse_connected").set(0.0);
         match ended {
             Ok(()) => break,
+            Err(error)
+                if error.may_be_a_delivery()
+                    && quarantined(&config, &clock, &error, &stop).await => {}
             Err(error) if error.is_worth_another_try() => {
                 let wait = pause.next().unwrap_or(config.broker.reconnect_max);
                 warn!(%error, ?wait, "not connected; trying again");
@@ -104,6 +113,32 @@ pub async fn run(
     Ok(())
 }
 
+/// Moves what ended a session to the DLQ, and says whether anything was moved, so that it is worth to
+/// connect at once.
+async fn quarantined(
+    config: &Config,
+    clock: &Clock,
+    error: &WorkerError,
+    stop: &CancellationToken,
+) -> bool {
+    warn!(%error, "not connected; looking for messages that cannot be read");
+    let moved = tokio::select! {
+        moved = move_unreadable(config, clock) => moved,
+        () = stop.cancelled() => return false,
+    };
+    match moved {
+        Ok(0) => false,
+        Ok(_) => {
+            metrics::counter!("dormouse_reconnects_total").increment(1);
+            true
+        }
+        Err(error) => {
+            warn!(%error, "a message that cannot be read could not be moved to the DLQ");
+            false
+        }
+    }
+}
+
 async fn stopped_for(stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(grace).await;
@@ -117,23 +152,52 @@ async fn session(
     stop: &CancellationToken,
 ) -> Result<(), WorkerError> {
     // separate, because an alarm blocks publishing connections and must not block acks
-    let consuming = Connection::open(&config.broker, "dormouse consume").await?;
-    let publishing = Arc::new(Connection::open(&config.broker, "dormouse publish").await?);
+    let open = async |name| Connection::open(&config.broker, name).await;
+    let opened = async { Ok::<_, AmqpError>((open("dormouse consume").await?, open("dormouse publish").await?)) };
+    // a broker that accepts and answers nothing must not hold up a stop
+    let (consuming, publishing) = tokio::select! {
+        opened = opened => opened?,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let publishing = Arc::new(publishing);
+    let ended = connected(config, clock, health, stop, &consuming, &publishing).await;
+    let ended = match ended {
+        // a part notices the loss of the connection first, but only the connection knows why
+        Err(error) if !consuming.is_open() && !error.may_be_a_delivery() => {
+            let lost = WorkerError::from(consuming.lost().await);
+            Err(if lost.may_be_a_delivery() { lost } else { error })
+        }
+        ended => ended,
+    };
+    consuming.close().await;
+    publishing.close().await;
+    ended
+}
+
+/// A session between connect and close: declares, and runs the parts.
+async fn connected(
+    config: Arc<Config>,
+    clock: Clock,
+    health: &Health,
+    stop: &CancellationToken,
+    consuming: &Connection,
+    publishing: &Arc<Connection>,
+) -> Result<(), WorkerError> {
     if config.topology.declare {
-        declare(&consuming, &Topology::of(&config)).await?;
+        declare(consuming, &Topology::of(&config)).await?;
     }
     let shared = Arc::new(Shared::new(config.clone(), clock, publishing.frame_max_bytes())?);
-    let versions = installed_versions(&consuming, &shared).await?;
+    let versions = installed_versions(consuming, &shared).await?;
     let mut parts = JoinSet::new();
-    let intake = Intake::open(shared.clone(), &consuming, &publishing).await?;
-    let delivery = Delivery::open(shared.clone(), &consuming, &publishing, &versions).await?;
+    let intake = Intake::open(shared.clone(), consuming, publishing).await?;
+    let delivery = Delivery::open(shared.clone(), consuming, publishing, &versions).await?;
     parts.spawn(intake.run(stop.clone()));
     parts.spawn(delivery.run(stop.clone()));
     info!(address = consuming.address(), ?versions, "running");
     health.set_connected(true);
     shared.metrics.connected.set(1.0);
 
-    let watch = watch(&shared, &consuming, &publishing, health);
+    let watch = watch(&shared, consuming, publishing, health);
     let ended = tokio::select! {
         ended = all(&mut parts) => ended,
         error = watch => Err(error),
@@ -142,8 +206,6 @@ async fn session(
         () = stopping(stop, health) => unreachable!("it only waits"),
     };
     parts.shutdown().await;
-    consuming.close().await;
-    publishing.close().await;
     ended
 }
 

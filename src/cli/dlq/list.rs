@@ -1,5 +1,6 @@
 //! `dormouse dlq list`.
 
+use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -12,6 +13,9 @@ use crate::config::Config;
 use crate::schedule::UnixMs;
 use crate::topology::Names;
 use crate::worker::Clock;
+
+/// A longer queue is not looked at as a whole if the limit is below, which may change its order.
+const WHOLE: u32 = 2_000;
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -26,15 +30,20 @@ pub struct List {
 impl List {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
         let mut look = Look::begin(config).await?;
+        if self.reason.is_none() {
+            let most = u32::try_from(self.limit).unwrap_or(u32::MAX);
+            look.browse.limit(most.max(WHOLE));
+        }
         let seen = self.see(&mut look).await;
-        let (ready, looked_at) = (u64::from(look.browse.ready()), look.browse.looked_at());
+        let (ready, looked_at) = (look.browse.ready(), look.browse.looked_at());
         look.end().await?;
-        let entries = seen?;
+        let (entries, matching) = seen?;
         if output == Output::Json {
             print_json(&json!({
                 "queue": Names::of(config).dlq(),
                 "ready": ready,
                 "looked_at": looked_at,
+                "matching": matching,
                 "messages": entries.iter().map(summary).collect::<Vec<_>>(),
             }))?;
             return Ok(Exit::Done);
@@ -42,36 +51,35 @@ impl List {
         if !entries.is_empty() {
             print(format!("{}\n", table(&entries, Clock::default().now())))?;
         }
-        print(self.totals(entries.len(), ready, looked_at))?;
+        print(self.totals(entries.len() as u64, matching, ready.into()))?;
         Ok(Exit::Done)
     }
 
-    async fn see(&self, look: &mut Look) -> Result<Vec<Entry>, Failure> {
-        let mut entries = Vec::new();
-        while entries.len() < self.limit {
-            let Some(mut entry) = look.next().await? else { break };
-            if self.reason.is_none_or(|cause| cause.is_of(&entry)) {
+    /// The first ones that match, and how many match of those that were looked at.
+    async fn see(&self, look: &mut Look) -> Result<(Vec<Entry>, u64), Failure> {
+        let (mut entries, mut matching) = (Vec::new(), 0);
+        while let Some(mut entry) = look.next().await? {
+            if self.reason.is_some_and(|cause| !cause.is_of(&entry)) {
+                continue;
+            }
+            matching += 1;
+            if entries.len() < self.limit {
                 // a list of many would keep as many bodies
-                entry.message.body.truncate(0);
+                entry.message.body = Bytes::new();
                 entries.push(entry);
             }
         }
-        Ok(entries)
+        Ok((entries, matching))
     }
 
-    fn totals(&self, shown: usize, ready: u64, looked_at: u64) -> String {
-        let hint = if looked_at < ready { "; --limit shows more" } else { "" };
-        match self.reason {
-            None if ready == 0 => "The DLQ is empty.".into(),
-            None => format!("{} of {} shown{hint}.", number(shown as u64), count(ready, "message")),
-            Some(_) => {
-                let (shown, looked_at) = (number(shown as u64), number(looked_at));
-                format!(
-                    "{shown} shown with that reason; looked at {looked_at} of {}{hint}.",
-                    count(ready, "message")
-                )
-            }
-        }
+    fn totals(&self, shown: u64, matching: u64, ready: u64) -> String {
+        let (of, which) = match self.reason {
+            None if ready == 0 => return "The DLQ is empty.".into(),
+            None => (ready, String::new()),
+            Some(_) => (matching, format!(" with that reason, of {} in the DLQ", number(ready))),
+        };
+        let hint = if shown < of { "; --limit shows more" } else { "" };
+        format!("{} of {}{which} shown{hint}.", number(shown), count(of, "message"))
     }
 }
 

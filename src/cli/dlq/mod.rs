@@ -36,10 +36,11 @@ enum Verb {
 }
 
 const HELP: &str = "\
-A look takes messages without an ack and gives all of them back in one step, so
-it never changes what becomes of them. RabbitMQ puts them back where they were
-and marks them as redelivered, which nothing of ours reads. While one look is
-under way another sees only the rest, and two at once may change the order.";
+A look takes messages without an ack and gives all of them back, so it never
+changes what becomes of them. RabbitMQ marks them as redelivered, which nothing
+of ours reads. The order stays, too, unless two look at the same time, or list
+stops at its limit in a queue of more than 2,000 messages. While one look is
+under way another sees only the rest.";
 
 impl Dlq {
     pub async fn run(self, config: Config, output: Output) -> Result<Exit, Failure> {

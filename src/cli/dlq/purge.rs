@@ -52,22 +52,22 @@ impl Purge {
             while let Some(entry) = look.next().await? {
                 if self.which.reason.is_none_or(|cause| cause.is_of(&entry)) {
                     chosen += 1;
-                    self.delete(look, entry.tag).await?;
+                    self.delete(look, entry.tag);
                 }
             }
         } else {
             for entry in by_ids(look, &self.which.ids).await? {
                 chosen += 1;
-                self.delete(look, entry.tag).await?;
+                self.delete(look, entry.tag);
             }
         }
         Ok((chosen, if self.yes { chosen } else { 0 }))
     }
 
-    async fn delete(&self, look: &mut Look, tag: u64) -> Result<(), Failure> {
+    /// Sent with the end of the look.
+    fn delete(&self, look: &mut Look, tag: u64) {
         if self.yes {
-            look.browse.remove(tag).await?;
+            look.browse.remove(tag);
         }
-        Ok(())
     }
 }

@@ -43,6 +43,8 @@ is not lost. Messages that Dormouse did not put there are refused and stay.";
 /// Publishes outstanding.
 const WINDOW: usize = 500;
 
+const CLOSING: Duration = Duration::from_secs(3);
+
 impl Redrive {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
         let due = self.due(Clock::default().now(), config.topology.max_delay)?;
@@ -64,13 +66,19 @@ impl Redrive {
             publisher: publishing.publisher().await?,
             redriven: 0,
             left: Vec::new(),
+            stopped: false,
         };
         let worked = work.all(&mut look, &self.which).await;
-        look.end().await?;
-        let closing = publishing.close();
+        let ended = look.end().await;
         // a blocked connection does not answer
-        let _ = tokio::time::timeout(Duration::from_secs(3), closing).await;
-        worked?;
+        let _ = tokio::time::timeout(CLOSING, publishing.close()).await;
+        if let Err(failure) = worked.and(ended) {
+            if work.redriven > 0 {
+                let redriven = count(work.redriven, "message");
+                eprintln!("dormouse: {redriven} redriven, which may be in the DLQ, too");
+            }
+            return Err(failure);
+        }
         report(&work, output)
     }
 
@@ -100,6 +108,8 @@ struct Work {
     redriven: u64,
     /// What stays in the DLQ though it was asked for, and why.
     left: Vec<(String, String)>,
+    /// Whether it ended before it had tried all.
+    stopped: bool,
 }
 
 struct Ticket {
@@ -111,16 +121,17 @@ impl Work {
     async fn all(&mut self, look: &mut Look, which: &Which) -> Result<(), Failure> {
         if which.ids.is_empty() {
             while let Some(entry) = look.next().await? {
-                if which.reason.is_none_or(|cause| cause.is_of(&entry))
-                    && !self.take(look, entry).await?
-                {
-                    return Ok(());
+                let is_chosen = which.reason.is_none_or(|cause| cause.is_of(&entry));
+                if is_chosen && !self.take(look, entry).await? {
+                    self.stopped = true;
+                    break;
                 }
             }
         } else {
             for entry in by_ids(look, &which.ids).await? {
                 if !self.take(look, entry).await? {
-                    return Ok(());
+                    self.stopped = true;
+                    break;
                 }
             }
         }
@@ -172,7 +183,7 @@ impl Work {
             for (Ticket { tag, id }, outcome) in settled {
                 let why = match outcome {
                     Outcome::Confirmed => {
-                        look.browse.remove(tag).await?;
+                        look.browse.remove(tag);
                         self.redriven += 1;
                         continue;
                     }
@@ -184,6 +195,7 @@ impl Work {
                 };
                 self.left.push((id, why));
             }
+            look.browse.flush().await?;
             if !self.publisher.is_open() && self.publisher.is_empty() {
                 return Ok(false);
             }
@@ -196,7 +208,9 @@ fn report(work: &Work, output: Output) -> Result<Exit, Failure> {
     let Work { redriven, left, due, .. } = work;
     if output == Output::Json {
         let left: Vec<_> = left.iter().map(|(id, why)| json!({ "id": id, "why": why })).collect();
-        print_json(&json!({ "redriven": redriven, "due": due.to_string(), "left": left }))?;
+        print_json(
+            &json!({ "redriven": redriven, "due": due.to_string(), "left": left, "stopped": work.stopped }),
+        )?;
     } else {
         print(format!("{} redriven, due {due}", count(*redriven, "message")))?;
     }
@@ -210,6 +224,9 @@ fn report(work: &Work, output: Output) -> Result<Exit, Failure> {
     }
     if left.len() > SHOWN {
         failure.push_str(&format!("\n  … and {} more", number((left.len() - SHOWN) as u64)));
+    }
+    if work.stopped {
+        failure.push_str("\nIt stopped there; what it had not tried yet is in the DLQ as well.");
     }
     Err(Failure::failed(failure))
 }

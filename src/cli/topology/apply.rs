@@ -46,5 +46,6 @@ fn print(config: &Config, plan: &Plan) {
             "Bindings are made, too; how many were missing is not seen without the management API.",
         );
     }
+    plan.print_leftovers(config);
     say("Policies can still change what they do: `dormouse topology verify`");
 }

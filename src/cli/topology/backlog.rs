@@ -76,7 +76,10 @@ async fn count_one(
         queue: name.to_owned(),
         ready_now: depth.ready.into(),
         // a report may be older than the question, and either may see what the other does not
-        ready: of(|queue| queue.messages_ready).map(|ready| ready.max(depth.ready.into())),
+        ready: match of(|queue| queue.messages_ready) {
+            None if depth.ready == 0 => None,
+            reported => Some(reported.unwrap_or(0).max(depth.ready.into())),
+        },
         unacked: of(|queue| queue.messages_unacked),
         dead_letter_backlog: if is_classic {
             Some(0)
@@ -92,7 +95,7 @@ pub fn total(backlogs: &[Backlog]) -> u64 {
     backlogs.iter().map(Backlog::messages).sum()
 }
 
-/// Prints where messages are, on standard error: the answer is a refusal.
+/// Prints where messages are: for people on standard error, since the answer is a refusal.
 pub fn print(backlogs: &[Backlog], output: Output) -> Result<(), Failure> {
     let not_empty: Vec<_> = backlogs.iter().filter(|backlog| !backlog.is_empty()).collect();
     if output == Output::Json {
@@ -101,11 +104,13 @@ pub fn print(backlogs: &[Backlog], output: Output) -> Result<(), Failure> {
     let columns = [wide("queue"), right("ready"), right("unacked"), right("dead-letter backlog")];
     let mut table = Table::new(columns);
     let shown = |counter: Option<u64>| counter.map_or_else(|| "?".to_owned(), number);
-    for Backlog { queue, ready, unacked, dead_letter_backlog, .. } in not_empty {
-        let counters = [*ready, *unacked, *dead_letter_backlog].map(shown);
-        let [ready, unacked, dead_letter_backlog] = counters;
-        table.row([queue.clone(), ready, unacked, dead_letter_backlog]);
+    for backlog in not_empty.iter().filter(|backlog| backlog.messages() > 0) {
+        let Backlog { queue, ready, unacked, dead_letter_backlog, .. } = backlog;
+        let [ready, unacked, dead] = [*ready, *unacked, *dead_letter_backlog].map(shown);
+        table.row([queue.clone(), ready, unacked, dead]);
     }
-    eprintln!("{table}\n");
+    if !table.is_empty() {
+        eprintln!("{table}\n");
+    }
     Ok(())
 }

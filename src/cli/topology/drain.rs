@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backlog::{self, Backlog, STATISTICS_AGE};
 use super::look::{self, Api};
-use super::moving::Moving;
+use super::moving::{Moving, Stopped};
 use super::plan::say;
 use crate::amqp::Connection;
 use crate::amqp::exists::Ask;
@@ -123,8 +123,7 @@ impl Emptying<'_> {
         if !self.empty().await? || (!keep && !self.unbind().await?) {
             return self.interrupted().await;
         }
-        let (moved, to_dlq) = (self.moving.moved, self.moving.unstamped);
-        self.moving.stop().await?;
+        let Stopped { moved, unstamped: to_dlq, .. } = self.moving.stop().await?;
         let deleted = if keep { Vec::new() } else { delete(self.connection, &self.old).await? };
         match output {
             Output::Json => {
@@ -210,7 +209,7 @@ impl Emptying<'_> {
     }
 
     fn tell(&self, told: &mut String, state: &str) {
-        let line = format!("  {} moved; {state}", number(self.moving.moved));
+        let line = format!("  {} moved; {state}", number(self.moving.moved()));
         if line != *told {
             eprintln!("{line}");
             *told = line;
@@ -218,14 +217,14 @@ impl Emptying<'_> {
     }
 
     async fn interrupted(self) -> Result<Exit, Failure> {
-        let moved = count(self.moving.moved, "message");
-        let unsettled = self.moving.stop().await?;
-        let twice = match unsettled {
+        let Stopped { moved, unconfirmed, .. } = self.moving.stop().await?;
+        let moved = count(moved, "message");
+        let twice = match unconfirmed as u64 {
             0 => "Nothing was in flight".to_owned(),
-            unsettled => format!(
-                "{} in flight may now be in both, and be delivered twice",
-                count(unsettled as u64, "message")
-            ),
+            unconfirmed => {
+                let messages = count(unconfirmed, "message");
+                format!("{messages} in flight may now be in both, and be delivered twice")
+            }
         };
         Err(Failure::failed(format!(
             "interrupted after {moved}. {twice}. The rest sleeps on where it was: drain again to go on"

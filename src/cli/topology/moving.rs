@@ -36,10 +36,19 @@ pub struct Moving {
     later: VecDeque<(Instant, Moved)>,
     unsettled: usize,
     last_delivery: Instant,
+    moved: u64,
+    unstamped: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
     /// Confirmed by the current layout and acked in the old one.
     pub moved: u64,
     /// Of these, messages without a stamp, which went to the DLQ.
     pub unstamped: u64,
+    /// Not confirmed in time: they go back to their old queue, and may be in both.
+    pub unconfirmed: usize,
 }
 
 /// A message on its way, in place of delivery `tag`.
@@ -96,14 +105,18 @@ impl Moving {
         }
     }
 
+    /// Confirmed so far.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
     /// Nothing is in flight, and nothing has come for this long.
     pub fn is_quiet_for(&self, time: Duration) -> bool {
         self.unsettled == 0 && self.last_delivery.elapsed() >= time
     }
 
-    /// Takes no more, and settles what is in flight. What is not confirmed in time goes back to its
-    /// old queue, and may be in both: the number of these.
-    pub async fn stop(mut self) -> Result<usize, Failure> {
+    /// Takes no more, and settles what is in flight.
+    pub async fn stop(mut self) -> Result<Stopped, Failure> {
         self.consumer.cancel().await?;
         let end = Instant::now() + GRACE;
         while !self.publisher.is_empty() {
@@ -112,7 +125,11 @@ impl Moving {
                 () = tokio::time::sleep_until(end.into()) => break,
             }
         }
-        Ok(self.publisher.len())
+        Ok(Stopped {
+            moved: self.moved,
+            unstamped: self.unstamped,
+            unconfirmed: self.publisher.len(),
+        })
     }
 
     fn take(&mut self, Delivered { tag, message, .. }: Delivered) {

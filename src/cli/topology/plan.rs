@@ -91,9 +91,7 @@ impl Plan {
         if let Some(error) = &self.blind {
             say(&format!("Seen is only what exists, not arguments and bindings: {error}"));
         }
-        for leftover in &self.leftovers {
-            say(&besides(leftover, config.topology.version));
-        }
+        self.print_leftovers(config);
         if !different.is_empty() {
             say("Apply would be refused (406), since arguments cannot be changed in place. Raise \
                  topology.version to build the new layout beside this one, apply, then drain.");
@@ -105,6 +103,12 @@ impl Plan {
             ));
         } else {
             say(&format!("To create: {}. `dormouse topology apply` does it.", amount(missing)));
+        }
+    }
+
+    pub fn print_leftovers(&self, config: &Config) {
+        for leftover in &self.leftovers {
+            say(&besides(leftover, config.topology.version));
         }
     }
 

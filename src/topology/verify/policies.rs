@@ -88,6 +88,12 @@ impl Inspection<'_> {
         found
     }
 
+    fn expires_into_fanout(&self, queue: &Queue) -> bool {
+        let into = self.wanted.exchanges.iter();
+        let mut into = into.filter(|exchange| Some(exchange.name.as_str()) == queue.expires_into());
+        into.any(|exchange| exchange.kind == crate::topology::Kind::Fanout)
+    }
+
     fn queue_policies(
         &mut self,
         queue: &Queue,
@@ -106,6 +112,10 @@ impl Inspection<'_> {
         let of_effective = of_effective.map(|(key, value)| (applied(found), key, value));
         for (label, key, value) in of_stored.chain(of_effective) {
             let Some(mut harm) = policy::on_queue(queue, key, value, held) else { continue };
+            // a fanout exchange does not look at keys
+            if key == "dead-letter-routing-key" && self.expires_into_fanout(queue) {
+                continue;
+            }
             // to keep what failed for a while only is an operator's choice
             if key == "message-ttl" && queue.name == self.names.dlq() {
                 harm.weight = Weight::Note;

@@ -1,0 +1,28 @@
+# The worker and the command line, without a broker: docker build -t dormouse .
+FROM rust:1-slim-bookworm AS build
+WORKDIR /dormouse
+COPY Cargo.toml Cargo.lock ./
+# dependencies first, so that a change of ours does not build them again
+RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
+    && cargo build --release --locked --bin dormouse \
+    && rm -r src
+COPY src src
+# cargo goes by file times, and the copied files are older than what was just built
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin dormouse \
+    && strip target/release/dormouse
+
+FROM debian:bookworm-slim
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --no-create-home --shell /usr/sbin/nologin dormouse
+COPY --from=build /dormouse/target/release/dormouse /usr/local/bin/dormouse
+USER dormouse
+# the default is 127.0.0.1, which nobody outside of the container reaches
+ENV DORMOUSE_HTTP_LISTEN=0.0.0.0:15790
+EXPOSE 15790
+# not ready: no broker, an alarm of the broker, or stopping; the process itself is alive all the same
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["bash", "-c", \
+    "exec 3<>/dev/tcp/127.0.0.1/15790 && printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '^HTTP/1.. 200' <&3"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["dormouse"]
+CMD ["run"]

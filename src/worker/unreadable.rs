@@ -1,0 +1,95 @@
+//! What the client library cannot read goes to the DLQ as a message that it can: our own properties,
+//! the original's as bytes in a header, its body untouched.
+
+use tracing::warn;
+use uuid::Uuid;
+
+use super::intake::PARKING_PREFETCH;
+use super::{Clock, Metrics};
+use crate::amqp::{AmqpError, Problem, Quarantine, Unreadable, Watched};
+use crate::config::Config;
+use crate::message::{ByteArray, Message, Value};
+use crate::schedule::stamp::{MAX_KEY_BYTES, RAW_PROPERTIES, RAW_ROUTING_KEY};
+use crate::schedule::{Reason, Sleeper, UnixMs};
+use crate::topology::Names;
+
+/// Room in a frame for everything beside the raw properties: our headers and a lossy routing key.
+const ROOM_BYTES: usize = 4 * 1024;
+
+/// Looks through everything that a worker consumes, and says how many messages were moved.
+///
+/// Errors: the broker did not take one. It is still where it was, and so is what comes behind it.
+pub async fn move_unreadable(config: &Config, clock: &Clock) -> Result<usize, AmqpError> {
+    let names = Names::of(config);
+    let (queues, targets) = consumed(config, &names);
+    let mut quarantine = Quarantine::open(&config.broker, &queues).await?;
+    let room_bytes = quarantine.frame_max_bytes().saturating_sub(ROOM_BYTES);
+    let metrics = Metrics::new();
+    let mut moved = 0;
+    while let Some(found) = quarantine.next().await? {
+        let queue = &queues[found.queue].queue;
+        let id = Uuid::now_v7().to_string();
+        let dead = dead(&found, queue, &targets[found.queue], id.clone(), clock.now());
+        let detail = dead.stamp.failure.as_ref().map(|failure| failure.detail.clone());
+        let message = with_raw(dead.dead(&names.dlq(), usize::MAX), &found, room_bytes);
+        quarantine.replace(&found, message).await?;
+        warn!(id, queue, detail, "a message that cannot be read was moved to the DLQ");
+        metrics.dead_lettered(Reason::Unreadable);
+        moved += 1;
+    }
+    quarantine.close().await;
+    Ok(moved)
+}
+
+/// The queues, and the exchange that a message in each of them is for, as far as the queue tells.
+fn consumed(config: &Config, names: &Names) -> (Vec<Watched>, Vec<String>) {
+    let prefetch = config.intake.prefetch;
+    let of_clients = config.delay_exchanges.iter().flat_map(|delay| {
+        [names.intake(delay), names.expired(delay)]
+            .map(|queue| (Watched { queue, prefetch }, delay.target_exchange.clone()))
+    });
+    let parking = Watched { queue: names.parking(), prefetch: PARKING_PREFETCH };
+    let prefetch = config.hold.max_messages;
+    // of every version that may be installed; one that is not there is passed over
+    let due = (1..=names.version())
+        .map(|version| Watched { queue: names.in_version(version).due(), prefetch });
+    of_clients.chain([parking].into_iter().chain(due).map(|queue| (queue, String::new()))).unzip()
+}
+
+/// Stamped, so that it can be listed and sent again from the DLQ: then without its properties, and to
+/// the routing key as far as that is UTF-8.
+fn dead(found: &Unreadable, queue: &str, target: &str, id: String, now: UnixMs) -> Sleeper {
+    let published = Message {
+        routing_key: lossy_key(&found.routing_key),
+        body: found.body.clone(),
+        ..Message::default()
+    };
+    let mut sleeper = Sleeper::accept(published, target, id, now, None);
+    let problem = match found.problem {
+        Problem::RoutingKey => "the routing key is not UTF-8",
+        Problem::Properties => "a property or the name of a header is not UTF-8",
+        Problem::LargerThanFrame => "the properties are larger than a frame",
+    };
+    let detail = format!(
+        "{problem}, so the message cannot be read; it was in {queue} and came through exchange {:?}. \
+         A redrive sends its body without its properties",
+        String::from_utf8_lossy(&found.exchange)
+    );
+    sleeper.fail(Reason::Unreadable, detail, now);
+    sleeper
+}
+
+/// Adds the original's bytes, as far as a frame has room for them.
+fn with_raw(mut message: Message, found: &Unreadable, room_bytes: usize) -> Message {
+    let properties = &found.properties[..found.properties.len().min(room_bytes)];
+    for (name, raw) in [(RAW_PROPERTIES, properties), (RAW_ROUTING_KEY, &found.routing_key[..])] {
+        message.properties.headers.insert(name.into(), Value::ByteArray(ByteArray::from(raw)));
+    }
+    message
+}
+
+fn lossy_key(key: &[u8]) -> String {
+    let mut key = String::from_utf8_lossy(key).into_owned();
+    key.truncate(key.floor_char_boundary(MAX_KEY_BYTES));
+    key
+}

@@ -1,0 +1,233 @@
+//! On a real broker: messages that the client library cannot read, because RabbitMQ takes names, keys
+//! and properties as bytes. One of them must not stop the delivery of all others.
+
+mod support;
+
+use std::collections::{BTreeMap, HashSet};
+
+use dormouse::amqp::RawConnection;
+use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
+use dormouse::message::{Message, Value};
+use dormouse::schedule::{Sleeper, stamp};
+use dormouse::topology::{Names, Topology};
+use support::*;
+
+/// Publishes bytes as they are, to the delay exchange.
+struct Hostile(RawConnection);
+
+/// Flags of the properties: 15 content type, then encoding, headers, mode, priority, correlation id.
+const HEADERS: u16 = 1 << 13;
+const DELIVERY_MODE: u16 = 1 << 12;
+const CORRELATION_ID: u16 = 1 << 10;
+const EXPIRATION: u16 = 1 << 8;
+
+const NOT_UTF8: &[u8] = &[0xff, 0xfe, 0xfd];
+
+impl Hostile {
+    async fn connect(broker: &Broker) -> Self {
+        let mut raw = RawConnection::open(&broker.config().broker, "hostile").await.unwrap();
+        raw.open_channel(1).await.unwrap();
+        // confirm.select, and its answer
+        raw.write(Frame::new(METHOD, 1, &[0, 85, 0, 10, 0]).bytes()).await.unwrap();
+        raw.frame().await.unwrap();
+        Self(raw)
+    }
+
+    /// Publishes and waits for the confirm.
+    async fn publish(&mut self, key: &[u8], properties: &[u8], body: &[u8]) {
+        self.publish_to(b"dormouse.delay", key, properties, body).await;
+    }
+
+    async fn publish_to(&mut self, exchange: &[u8], key: &[u8], properties: &[u8], body: &[u8]) {
+        let mut publish = vec![0, 60, 0, 40, 0, 0];
+        publish.extend(short(exchange));
+        publish.extend(short(key));
+        publish.push(0);
+        let mut header = vec![0, 60, 0, 0];
+        header.extend((body.len() as u64).to_be_bytes());
+        header.extend(properties);
+        let mut bytes = Frame::new(METHOD, 1, &publish).bytes().to_vec();
+        bytes.extend(Frame::new(HEADER, 1, &header).bytes());
+        for part in body.chunks(self.0.frame_max_bytes() - 8) {
+            bytes.extend(Frame::new(BODY, 1, part).bytes());
+        }
+        self.0.write(&bytes).await.unwrap();
+        let confirm = self.0.frame().await.unwrap();
+        assert_eq!(confirm.payload()[..4], [0, 60, 0, 80], "acked: {confirm:?}");
+    }
+}
+
+fn short(bytes: &[u8]) -> Vec<u8> {
+    [&[bytes.len() as u8], bytes].concat()
+}
+
+/// A header table with `x-delay` in ms and one more field of the given name.
+fn headers(name: &[u8]) -> Vec<u8> {
+    let delay = [&short(b"x-delay")[..], b"I", &300i32.to_be_bytes()].concat();
+    let table = [&delay[..], &short(name), b"I", &1i32.to_be_bytes()].concat();
+    [&(table.len() as u32).to_be_bytes(), &table[..]].concat()
+}
+
+fn properties(flags: u16, values: &[&[u8]]) -> Vec<u8> {
+    [&flags.to_be_bytes()[..], &values.concat()].concat()
+}
+
+fn bad_id() -> Vec<u8> {
+    let flags = HEADERS | DELIVERY_MODE | CORRELATION_ID;
+    properties(flags, &[&headers(b"fine"), &[2], &short(NOT_UTF8)])
+}
+
+fn bad_header_name() -> Vec<u8> {
+    properties(HEADERS | DELIVERY_MODE, &[&headers(&[b'k', 0xff]), &[2]])
+}
+
+fn good() -> Vec<u8> {
+    properties(HEADERS | DELIVERY_MODE, &[&headers(b"fine"), &[2]])
+}
+
+fn raw(message: &Message, name: &str) -> Vec<u8> {
+    match header(message, name) {
+        Some(Value::ByteArray(bytes)) => bytes.as_slice().to_vec(),
+        other => panic!("{name} is {other:?}"),
+    }
+}
+
+/// Publishes the given messages among healthy ones, and checks that those arrive, that the others are
+/// in the DLQ with all their bytes, and that the worker is healthy after it.
+async fn among_healthy_ones(test: &str, hostile: Vec<(&[u8], Vec<u8>, Vec<u8>)>) -> Vec<Message> {
+    let broker = Broker::fresh(test).await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let mut raw_client = Hostile::connect(&broker).await;
+    let count = hostile.len();
+    publish(&connection, (0..50).map(|number| delayed("inbox", 300, &format!("before {number}"))))
+        .await;
+    for (number, (key, properties, body)) in hostile.iter().enumerate() {
+        raw_client.publish(key, properties, body).await;
+        publish(&connection, [delayed("inbox", 100, &format!("between {number}"))]).await;
+    }
+    publish(&connection, (0..50).map(|number| delayed("inbox", 300, &format!("after {number}"))))
+        .await;
+
+    let mut arrived = HashSet::new();
+    while arrived.len() < 100 + count {
+        let (_, message) = take(&connection, "inbox", 1).await.remove(0);
+        arrived.insert(body(&message));
+    }
+    let dead = take_dead(&connection, &config, count).await;
+    let expected: BTreeMap<_, _> =
+        hostile.iter().map(|(key, properties, body)| (body, (key, properties))).collect();
+    for message in &dead {
+        let (key, properties) = expected[&message.body.to_vec()];
+        assert_eq!(words(message, stamp::REASON), "unreadable");
+        assert_eq!(raw(message, stamp::RAW_ROUTING_KEY), key.to_vec());
+        assert_eq!(&raw(message, stamp::RAW_PROPERTIES), properties);
+        assert_eq!(message.properties.delivery_mode, Some(2));
+        assert!(words(message, stamp::DETAIL).contains("dormouse.intake"));
+        Sleeper::read(message.clone()).expect("it can be redriven");
+    }
+    let once: HashSet<_> = dead.iter().map(|message| message.body.to_vec()).collect();
+    assert_eq!(once.len(), count, "each is there");
+    until("the worker is healthy", async || worker.health.ready().is_ok()).await;
+    publish(&connection, [delayed("inbox", 100, "still works")]).await;
+    let (_, message) = take(&connection, "inbox", 1).await.remove(0);
+    assert_eq!(body(&message), "still works");
+    let names = Names::of(&config);
+    assert_eq!(depth(&connection, &names.dlq()).await, Some(0), "each once");
+    worker.stop().await;
+    broker.drop_it().await;
+    dead
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correlation_id_that_is_not_utf8() {
+    let dead = among_healthy_ones("bad-id", vec![(b"inbox", bad_id(), b"bad id".to_vec())]).await;
+    assert_eq!(words(&dead[0], stamp::ROUTING_KEY), "inbox");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_name_that_is_not_utf8() {
+    among_healthy_ones("bad-header", vec![(b"inbox", bad_header_name(), b"bad header".to_vec())])
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_routing_key_that_is_not_utf8() {
+    let dead = among_healthy_ones("bad-key", vec![(NOT_UTF8, good(), b"bad key".to_vec())]).await;
+    assert!(words(&dead[0], stamp::DETAIL).starts_with("the routing key"));
+    // lossy, and cut to what a key may be
+    let dead = among_healthy_ones("long-key", vec![(&[0xff; 255], good(), Vec::new())]).await;
+    assert_eq!(words(&dead[0], stamp::ROUTING_KEY), "\u{fffd}".repeat(85));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_at_once() {
+    let hostile = (0..20).map(|number| {
+        let body = format!("hostile {number}").into_bytes();
+        match number % 3 {
+            0 => (&b"inbox"[..], bad_id(), body),
+            1 => (&b"inbox"[..], bad_header_name(), body),
+            _ => (NOT_UTF8, good(), body),
+        }
+    });
+    among_healthy_ones("twenty", hostile.collect()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_of_several_frames_is_kept_byte_by_byte() {
+    let body = (0..300_000u32).map(|number| (number % 251) as u8).collect();
+    among_healthy_ones("large-body", vec![(b"inbox", bad_id(), body)]).await;
+}
+
+/// RabbitMQ adds `x-death` to a header that filled a frame already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_grew_beyond_a_frame() {
+    let broker = Broker::fresh("grown").await;
+    let config = broker.config();
+    let connection = broker.connect().await;
+    declare_all(&connection, Topology::of(&config)).await;
+    queues(&connection, &["inbox"]).await;
+    let mut raw_client = Hostile::connect(&broker).await;
+    let frame_max = raw_client.0.frame_max_bytes();
+    let filler = frame_max - 100;
+    let table =
+        [&short(b"filler")[..], b"S", &(filler as u32).to_be_bytes(), &vec![b'x'; filler]].concat();
+    let table = [&(table.len() as u32).to_be_bytes(), &table[..]].concat();
+    let grown = properties(HEADERS | DELIVERY_MODE | EXPIRATION, &[&table, &[2], &short(b"10")]);
+    raw_client.publish(b"inbox", &grown, b"grown").await;
+    let names = Names::of(&config);
+    let expired = names.expired(&config.delay_exchanges[0]);
+    until("it expired", async || depth(&connection, &expired).await == Some(1))
+        .await;
+
+    let worker = Worker::start(&config).await;
+    publish(&connection, [delayed("inbox", 100, "healthy")]).await;
+    let (_, message) = take(&connection, "inbox", 1).await.remove(0);
+    assert_eq!(body(&message), "healthy");
+    let dead = take_dead(&connection, &config, 1).await;
+    assert_eq!(body(&dead[0]), "grown");
+    assert!(words(&dead[0], stamp::DETAIL).starts_with("the properties are larger"));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Straight to the due queue, by who may write there.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_due_queue_it_stops_nobody_either() {
+    let broker = Broker::fresh("bad-due").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let due = Names::of(&config).due();
+    Hostile::connect(&broker).await.publish_to(b"", due.as_bytes(), &bad_id(), b"").await;
+    let dead = take_dead(&connection, &config, 1).await;
+    assert_eq!(words(&dead[0], stamp::REASON), "unreadable");
+    assert!(words(&dead[0], stamp::DETAIL).contains(&due));
+    publish(&connection, [delayed("inbox", 100, "healthy")]).await;
+    assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "healthy");
+    worker.stop().await;
+    broker.drop_it().await;
+}
