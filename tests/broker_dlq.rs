@@ -330,9 +330,9 @@ async fn a_message_of_somebody_else_is_shown_refused_and_purged() {
 async fn more_messages_than_a_window_are_redriven_and_purge_empties_the_queue() {
     let broker = Broker::fresh("dlq-many").await;
     let (config, connection, cli) = declared(&broker).await;
-    let ids = dead_ids(1_201);
+    let ids = dead_ids(3_001);
     bury(&connection, &config, &ids).await;
-    assert_eq!(cli.json(&["dlq", "redrive", "--all"]).await["redriven"], 1_201);
+    assert_eq!(cli.json(&["dlq", "redrive", "--all"]).await["redriven"], 3_001);
     let due = Names::of(&config).due();
     let woken: Vec<_> =
         take(&connection, &due, ids.len()).await.iter().map(|(_, message)| body(message)).collect();
@@ -345,11 +345,15 @@ async fn more_messages_than_a_window_are_redriven_and_purge_empties_the_queue() 
         ids.iter().zip(reasons).map(|(id, reason)| dead(&config, id, "inbox", reason)),
     )
     .await;
-    assert_eq!(cli.json(&["dlq", "redrive", "--reason", "nacked"]).await["redriven"], 601);
-    assert_eq!(take(&connection, &due, 601).await.len(), 601);
+    assert_eq!(cli.json(&["dlq", "redrive", "--reason", "nacked"]).await["redriven"], 1_501);
+    let woken: Vec<_> = take(&connection, &due, 1_501).await.iter().map(|(_, message)| body(message)).collect();
+    assert!(woken.iter().eq(ids.iter().step_by(2)), "redriven in order");
     let left: Vec<_> = ids.iter().skip(1).step_by(2).cloned().collect();
     assert_eq!(cli.ids().await, left);
-    assert_eq!(cli.json(&["dlq", "purge", "--reason", "unroutable", "--yes"]).await["purged"], 600);
+    assert_eq!(
+        cli.json(&["dlq", "purge", "--reason", "unroutable", "--yes"]).await["purged"],
+        1_500
+    );
     assert!(cli.ids().await.is_empty());
 
     bury(&connection, &config, &ids[..30]).await;

@@ -68,7 +68,10 @@ async fn large_bodies_are_held_within_the_byte_limit_and_arrive() {
     let due_ms = Clock::default().now().0 as i64 + 8_000;
     let body = "x".repeat(100_000);
     let messages = (0..MESSAGES).map(|number| {
-        let headers = Headers::from([("x-opt-delivery-time".into(), Value::LongLongInt(due_ms + number as i64))]);
+        let headers = Headers::from([(
+            "x-opt-delivery-time".into(),
+            Value::LongLongInt(due_ms + number as i64),
+        )]);
         with_headers("inbox", headers, &body)
     });
     publish(&connection, messages).await;
@@ -76,8 +79,11 @@ async fn large_bodies_are_held_within_the_byte_limit_and_arrive() {
     // the first prefetch of 256 comes before a weight is known; after that 4 MiB are 40 bodies
     until("the worker has given back what is too much", async || {
         let queues = broker.management.queues(&broker.vhost).await.unwrap();
-        let unacked = |name: &str| queues.iter().find(|queue| queue.name == name).and_then(|queue| queue.messages_unacked);
-        let (due, inbox) = (unacked(&names.due()).unwrap_or(u64::MAX), unacked("inbox").unwrap_or(0));
+        let unacked = |name: &str| {
+            queues.iter().find(|queue| queue.name == name).and_then(|queue| queue.messages_unacked)
+        };
+        let (due, inbox) =
+            (unacked(&names.due()).unwrap_or(u64::MAX), unacked("inbox").unwrap_or(0));
         due <= 80 || inbox > 0
     })
     .await;

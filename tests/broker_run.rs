@@ -21,7 +21,17 @@ impl Process {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let http = format!("127.0.0.1:{port}");
         let child = Command::new(env!("CARGO_BIN_EXE_dormouse"))
-            .args(["run", "--set", "topology.unit=100ms", "--set", "topology.radix=4", "--set", "topology.max_delay=1m", "--set", "attempts.max_backoff=10s"])
+            .args([
+                "run",
+                "--set",
+                "topology.unit=100ms",
+                "--set",
+                "topology.radix=4",
+                "--set",
+                "topology.max_delay=1m",
+                "--set",
+                "attempts.max_backoff=10s",
+            ])
             .args(["--set", &format!("http.listen={http}")])
             .args(arguments)
             .env("DORMOUSE_URI", broker.uri())
@@ -43,11 +53,15 @@ impl Process {
     }
 
     async fn ready(&self) {
-        until("/readyz answers 200", async || matches!(self.get("/readyz").await, Some((200, _)))).await;
+        until("/readyz answers 200", async || matches!(self.get("/readyz").await, Some((200, _))))
+            .await;
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(sent.success());
     }
 
@@ -64,8 +78,11 @@ impl Process {
 }
 
 fn metric(metrics: &str, name: &str) -> f64 {
-    let line = metrics.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("no metric {name} in\n{metrics}"))
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with(name) && line[name.len()..].starts_with([' ', '{']));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no metric {name} in\n{metrics}"))
 }
 
 /// It delivers, counts, tells its health, and stops in order on SIGTERM with exit code 0.
@@ -76,11 +93,16 @@ async fn a_worker_process_delivers_counts_and_stops_in_order() {
     queues(&connection, &["inbox"]).await;
     let process = Process::start(&broker, &[]);
     process.ready().await;
-    publish(&connection, [delayed("inbox", 300, "a"), delayed("inbox", 0, "b"), delayed("nowhere", 0, "c")]).await;
+    publish(
+        &connection,
+        [delayed("inbox", 300, "a"), delayed("inbox", 0, "b"), delayed("nowhere", 0, "c")],
+    )
+    .await;
     take(&connection, "inbox", 2).await;
     until("the counters follow", async || {
         let (_, metrics) = process.get("/metrics").await.unwrap();
-        metric(&metrics, "dormouse_delivered_total") == 2.0 && metric(&metrics, "dormouse_returned_total") >= 1.0
+        metric(&metrics, "dormouse_delivered_total") == 2.0
+            && metric(&metrics, "dormouse_returned_total") >= 1.0
     })
     .await;
     let (_, metrics) = process.get("/metrics").await.unwrap();
@@ -109,7 +131,8 @@ async fn a_killed_process_loses_nothing() {
     queues(&connection, &["inbox"]).await;
     let first = Process::start(&broker, &[]);
     first.ready().await;
-    let messages = (0..2_000).map(|number| delayed("inbox", (number * 7) % 2_000, &number.to_string()));
+    let messages =
+        (0..2_000).map(|number| delayed("inbox", (number * 7) % 2_000, &number.to_string()));
     publish(&connection, messages).await;
     first.signal("KILL");
     assert!(!first.ended().await.success());

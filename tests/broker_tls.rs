@@ -27,13 +27,17 @@ impl Authority {
     /// A certificate for 127.0.0.1 and its key.
     fn issue(&self, folder: &Path, name: &str, expired: bool) -> (PathBuf, PathBuf) {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let mut params =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         if expired {
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        (write(folder, &format!("{name}.pem"), &certificate.pem()), write(folder, &format!("{name}.key"), &key.serialize_pem()))
+        (
+            write(folder, &format!("{name}.pem"), &certificate.pem()),
+            write(folder, &format!("{name}.key"), &key.serialize_pem()),
+        )
     }
 }
 
@@ -43,7 +47,12 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-async fn node(folder: &Path, name: &str, ca: &Path, (cert, key): (PathBuf, PathBuf)) -> (Node, String) {
+async fn node(
+    folder: &Path,
+    name: &str,
+    ca: &Path,
+    (cert, key): (PathBuf, PathBuf),
+) -> (Node, String) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let mut options = NodeOptions::new(folder.join(name));
     options.config = vec![
@@ -60,11 +69,13 @@ async fn node(folder: &Path, name: &str, ca: &Path, (cert, key): (PathBuf, PathB
 
 #[tokio::test(flavor = "multi_thread")]
 async fn amqps_works_with_an_own_authority_and_a_client_certificate() {
-    let folder = std::env::temp_dir().join(format!("dormouse-tls-{}", uuid::Uuid::now_v7().simple()));
+    let folder =
+        std::env::temp_dir().join(format!("dormouse-tls-{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir_all(&folder).unwrap();
     let authority = Authority::new("Dormouse test CA");
     let ca = authority.write(&folder, "ca.pem");
-    let (mut server, uri) = node(&folder, "node", &ca, authority.issue(&folder, "server", false)).await;
+    let (mut server, uri) =
+        node(&folder, "node", &ca, authority.issue(&folder, "server", false)).await;
     let (cert, key) = authority.issue(&folder, "client", false);
     let mut config = Config::default();
     config.broker.uri = vec![Uri::new(uri)];
@@ -73,7 +84,9 @@ async fn amqps_works_with_an_own_authority_and_a_client_certificate() {
     config.broker.key_file = Some(key);
     config.topology.max_delay = std::time::Duration::from_secs(60);
     config.http.listen = None;
-    let open = async |config: &Config| Connection::open(&config.broker, "test").await.map(drop).map_err(|error| error.to_string());
+    let open = async |config: &Config| {
+        Connection::open(&config.broker, "test").await.map(drop).map_err(|error| error.to_string())
+    };
 
     open(&config).await.unwrap();
     let worker = support::Worker::start(&config).await;
@@ -83,7 +96,10 @@ async fn amqps_works_with_an_own_authority_and_a_client_certificate() {
     (without.broker.cert_file, without.broker.key_file) = (None, None);
     let refused = open(&without).await.unwrap_err();
     println!("no client certificate: {refused}");
-    assert!(refused.contains("amqps://guest:***@127.0.0.1") && refused.contains("broker.cert_file"), "{refused}");
+    assert!(
+        refused.contains("amqps://guest:***@127.0.0.1") && refused.contains("broker.cert_file"),
+        "{refused}"
+    );
 
     let mut wrong = config.clone();
     wrong.broker.ca_file = Some(Authority::new("Somebody else").write(&folder, "other-ca.pem"));
@@ -92,7 +108,8 @@ async fn amqps_works_with_an_own_authority_and_a_client_certificate() {
     assert!(refused.contains("broker.ca_file"), "{refused}");
     server.stop().await.unwrap();
 
-    let (mut expired, uri) = node(&folder, "expired", &ca, authority.issue(&folder, "old", true)).await;
+    let (mut expired, uri) =
+        node(&folder, "expired", &ca, authority.issue(&folder, "old", true)).await;
     config.broker.uri = vec![Uri::new(uri)];
     let refused = open(&config).await.unwrap_err();
     println!("expired certificate: {refused}");

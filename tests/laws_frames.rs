@@ -16,7 +16,7 @@ fn frame() -> impl Strategy<Value = Frame> {
 
 fn all(splitter: &mut Splitter) -> Result<Vec<Frame>, NoFrame> {
     let mut frames = Vec::new();
-    while let Some(frame) = splitter.next()? {
+    while let Some(frame) = splitter.cut()? {
         frames.push(frame);
     }
     Ok(frames)
@@ -95,6 +95,6 @@ fn what_is_no_frame_is_refused() {
     {
         let mut splitter = Splitter::default();
         splitter.push(stream);
-        assert_eq!(splitter.next(), Err(NoFrame));
+        assert_eq!(splitter.cut(), Err(NoFrame));
     }
 }

@@ -241,7 +241,11 @@ fn a_message_that_was_the_trouble_itself_leaves_the_exchange_open_to_the_next() 
 fn a_target_that_does_not_answer_gets_its_share_and_no_more() {
     let mut shares = Shares::new(2);
     assert_eq!((shares.enter("stuck", 1), shares.enter("stuck", 2)), (Some(1), Some(2)));
-    assert_eq!((shares.enter("stuck", 3), shares.enter("stuck", 4)), (None, None), "they wait in line");
+    assert_eq!(
+        (shares.enter("stuck", 3), shares.enter("stuck", 4)),
+        (None, None),
+        "they wait in line"
+    );
     assert_eq!(shares.enter("healthy", 5), Some(5), "everybody else goes past");
     assert_eq!(shares.leave("stuck"), Some(3));
     assert_eq!(shares.leave("stuck"), Some(4));

@@ -11,16 +11,17 @@
 //! those that were never delivered, but behind those that were returned before; and in order only for
 //! up to 32 in one command. So they go back in parts, and a look at the whole queue keeps the order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use lapin::message::Delivery;
 use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions,
-    QueuePurgeOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueuePurgeOptions,
 };
 
 use super::acks::Acks;
+use super::exists::depth;
 use super::properties::from_client;
 use super::{AmqpError, Connection};
 use crate::message::Message;
@@ -32,10 +33,13 @@ pub struct Browse {
     queue: String,
     ready: u32,
     most: u32,
+    missed: u32,
     looked_at: u32,
     page: Option<Page>,
     pages: u32,
     largest_bytes: usize,
+    /// Delivered and not looked at.
+    waiting: VecDeque<Delivery>,
     held: BTreeSet<u64>,
     removed: bool,
     acks: Acks,
@@ -48,7 +52,7 @@ pub struct Seen {
     pub message: Message,
 }
 
-/// A consumer that gets as many messages as its prefetch, because none is acked before its end.
+/// A consumer that gets as many messages as its prefetch.
 struct Page {
     consumer: lapin::Consumer,
     tag: String,
@@ -65,34 +69,55 @@ const PAGE_BYTES: usize = 64 << 20;
 /// What a quorum queue puts back in order in one command: a larger set loses its order in Erlang.
 const PART: usize = 32;
 
-/// A queue that has messages ready delivers them long before this.
-const QUIET: Duration = Duration::from_millis(500);
-
-/// How long a queue may be quiet with messages ready: a new leader is being elected, say.
+/// A queue that delivers nothing for this long has nothing more for us: somebody else has it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long returned messages may take to be ready again before somebody else must have them.
+const RETURNING: Duration = Duration::from_secs(2);
 
 impl Browse {
     /// Nothing if the queue does not exist.
     pub async fn open(connection: &Connection, queue: &str) -> Result<Option<Self>, AmqpError> {
         let channel = connection.channel().await?;
-        let ready = match depth(&channel, queue).await {
-            Ok(ready) => ready,
+        let ready = match depth(&channel, queue).await.map_err(AmqpError::from) {
+            Ok(found) => found.ready,
             Err(AmqpError::Closed { code: 404, .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Some(Self {
+        let mut browse = Self {
             channel,
             queue: queue.to_owned(),
             ready,
             most: ready,
+            missed: 0,
             looked_at: 0,
             page: None,
             pages: 0,
             largest_bytes: 0,
+            waiting: VecDeque::new(),
             held: BTreeSet::new(),
             removed: false,
             acks: Acks::default(),
-        }))
+        };
+        if ready == 0 {
+            browse.make_sure().await?;
+        }
+        Ok(Some(browse))
+    }
+
+    /// A quorum queue without a leader counts as empty. Consuming needs one, and waits for it.
+    async fn make_sure(&mut self) -> Result<(), AmqpError> {
+        self.begin_page(1).await?;
+        self.end_page().await?;
+        self.waiting.clear();
+        if let Some(last) = self.held.pop_last() {
+            let options = BasicNackOptions { multiple: true, requeue: true };
+            self.channel.basic_nack(last, options).await?;
+            self.returned(1).await?;
+        }
+        self.ready = depth(&self.channel, &self.queue).await?.ready;
+        self.most = self.ready;
+        Ok(())
     }
 
     /// Looks at no more than this many.
@@ -103,6 +128,11 @@ impl Browse {
     /// Messages ready when the look began. What arrives later is not looked at, so a look ends.
     pub fn ready(&self) -> u32 {
         self.ready
+    }
+
+    /// Messages that were ready and could not be looked at: somebody else took them meanwhile.
+    pub fn missed(&self) -> u32 {
+        self.missed
     }
 
     /// Messages seen so far, removed ones included.
@@ -116,33 +146,13 @@ impl Browse {
         if self.looked_at >= self.most {
             return Ok(None);
         }
-        if self.page.is_none() {
-            self.begin_page(self.page_size()).await?;
-        }
-        let mut quiet = Duration::ZERO;
-        let delivery = loop {
-            let Some(page) = &mut self.page else { return Ok(None) };
-            match tokio::time::timeout(QUIET, page.consumer.next()).await {
-                Ok(Some(delivery)) => break delivery?,
-                Ok(None) => {
-                    let problem = "the broker cancelled the consumer (was its queue deleted?)";
-                    return Err(AmqpError::Lost(problem.into()));
-                }
-                Err(_) => quiet += QUIET,
-            }
-            if quiet >= PATIENCE || depth(&self.channel, &self.queue).await? == 0 {
-                self.end_page().await?;
-            }
+        let Some(delivery) = self.next_delivery().await? else {
+            self.missed = self.most - self.looked_at;
+            self.most = self.looked_at;
+            return Ok(None);
         };
         self.looked_at += 1;
         self.largest_bytes = self.largest_bytes.max(delivery.data.len());
-        self.held.insert(delivery.delivery_tag);
-        if let Some(page) = &mut self.page {
-            page.left -= 1;
-            if page.left == 0 {
-                self.end_page().await?;
-            }
-        }
         let message = Message {
             exchange: delivery.exchange.into(),
             routing_key: delivery.routing_key.into(),
@@ -150,6 +160,33 @@ impl Browse {
             body: delivery.data.into(),
         };
         Ok(Some(Seen { tag: delivery.delivery_tag, message }))
+    }
+
+    async fn next_delivery(&mut self) -> Result<Option<Delivery>, AmqpError> {
+        if let Some(delivery) = self.waiting.pop_front() {
+            return Ok(Some(delivery));
+        }
+        if self.page.is_none() {
+            self.begin_page(self.page_size()).await?;
+        }
+        let Some(page) = &mut self.page else { return Ok(None) };
+        let delivery = match tokio::time::timeout(PATIENCE, page.consumer.next()).await {
+            Ok(Some(delivery)) => delivery?,
+            Ok(None) => {
+                let problem = "the broker cancelled the consumer (was its queue deleted?)";
+                return Err(AmqpError::Lost(problem.into()));
+            }
+            Err(_) => {
+                self.end_page().await?;
+                return Ok(self.waiting.pop_front());
+            }
+        };
+        self.held.insert(delivery.delivery_tag);
+        page.left -= 1;
+        if page.left == 0 {
+            self.end_page().await?;
+        }
+        Ok(Some(delivery))
     }
 
     fn page_size(&self) -> u32 {
@@ -174,12 +211,14 @@ impl Browse {
         Ok(())
     }
 
-    /// Ends the deliveries. What came and was not looked at is held, too.
+    /// Ends the deliveries. What came beyond, because others were removed meanwhile, waits.
     async fn end_page(&mut self) -> Result<(), AmqpError> {
         let Some(Page { mut consumer, tag, .. }) = self.page.take() else { return Ok(()) };
         self.channel.basic_cancel(tag.into(), <_>::default()).await?;
         while let Some(delivery) = consumer.next().await {
-            self.held.insert(delivery?.delivery_tag);
+            let delivery = delivery?;
+            self.held.insert(delivery.delivery_tag);
+            self.waiting.push_back(delivery);
         }
         Ok(())
     }
@@ -217,7 +256,7 @@ impl Browse {
         // before the nacks, or what goes back would be delivered here again
         self.end_page().await?;
         // answered after acks that RabbitMQ held back were sent on
-        let mut ready = depth(&self.channel, &self.queue).await?;
+        let mut ready = depth(&self.channel, &self.queue).await?.ready;
         let held: Vec<u64> = std::mem::take(&mut self.held).into_iter().collect();
         for part in held.chunks(PART) {
             let Some(last) = part.last() else { continue };
@@ -232,18 +271,13 @@ impl Browse {
 
     /// Waits until as many are ready as there ought to be, unless somebody else takes them.
     async fn returned(&self, expected: u32) -> Result<u32, AmqpError> {
-        let deadline = tokio::time::Instant::now() + QUIET;
+        let deadline = tokio::time::Instant::now() + RETURNING;
         loop {
-            let ready = depth(&self.channel, &self.queue).await?;
+            let ready = depth(&self.channel, &self.queue).await?.ready;
             if ready >= expected || tokio::time::Instant::now() > deadline {
                 return Ok(ready);
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
-}
-
-async fn depth(channel: &lapin::Channel, queue: &str) -> Result<u32, AmqpError> {
-    let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    Ok(channel.queue_declare(queue.into(), options, <_>::default()).await?.message_count())
 }

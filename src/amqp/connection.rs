@@ -121,7 +121,9 @@ impl Connection {
     /// Closes in order. Never fails: a connection that cannot be closed is gone.
     pub async fn close(&self) {
         if self.is_open() {
-            let _ = self.connection.close(200, "done".into()).await;
+            // one that breaks while it is closed would never answer
+            let closed = self.connection.close(200, "done".into());
+            let _ = tokio::time::timeout(LOOK, closed).await;
         }
     }
 }
@@ -131,7 +133,9 @@ pub(super) fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
     let invalid = |problem| AmqpError::InvalidUri { address: uri.to_string(), problem };
     let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
     // lapin's parser knows no IPv6 address and would take localhost instead
-    if let Some(url::Host::Ipv6(host)) = url::Url::parse(uri.expose()).ok().and_then(|url| url.host().map(|host| host.to_owned())) {
+    if let Some(url::Host::Ipv6(host)) =
+        url::Url::parse(uri.expose()).ok().and_then(|url| url.host().map(|host| host.to_owned()))
+    {
         parsed.authority.host = host.to_string();
     }
     Ok(parsed)
@@ -162,13 +166,17 @@ async fn read(file: &Path) -> Result<Vec<u8>, AmqpError> {
 /// Names the node and says what to look at for the usual refusals.
 pub(super) fn explain(error: AmqpError, address: &str) -> AmqpError {
     match error {
-        AmqpError::Closed { code: 403, text } => {
-            AmqpError::Closed { code: 403, text: format!("{text} (at {address}: check user name and password)") }
+        AmqpError::Closed { code: 403, text } => AmqpError::Closed {
+            code: 403,
+            text: format!("{text} (at {address}: check user name and password)"),
+        },
+        AmqpError::Closed { code, text } => {
+            AmqpError::Closed { code, text: format!("{text} (at {address})") }
         }
-        AmqpError::Closed { code, text } => AmqpError::Closed { code, text: format!("{text} (at {address})") },
-        AmqpError::Lost(problem) => {
-            AmqpError::Unreachable(format!("{address}: {problem}{}", tls_hint(&problem).unwrap_or_default()))
-        }
+        AmqpError::Lost(problem) => AmqpError::Unreachable(format!(
+            "{address}: {problem}{}",
+            tls_hint(&problem).unwrap_or_default()
+        )),
         other => other,
     }
 }
@@ -176,9 +184,18 @@ pub(super) fn explain(error: AmqpError, address: &str) -> AmqpError {
 /// What to set for a refusal of the TLS layer, which only names the alert.
 fn tls_hint(problem: &str) -> Option<&'static str> {
     let hints = [
-        ("CertificateRequired", " (the broker wants a client certificate: set broker.cert_file and broker.key_file)"),
-        ("UnknownIssuer", " (set broker.ca_file to the authority that signed the broker's certificate)"),
-        ("NotValidForName", " (the broker's certificate is for another host name than broker.uri names)"),
+        (
+            "CertificateRequired",
+            " (the broker wants a client certificate: set broker.cert_file and broker.key_file)",
+        ),
+        (
+            "UnknownIssuer",
+            " (set broker.ca_file to the authority that signed the broker's certificate)",
+        ),
+        (
+            "NotValidForName",
+            " (the broker's certificate is for another host name than broker.uri names)",
+        ),
         ("certificate expired", " (the broker's certificate has to be renewed)"),
     ];
     hints.into_iter().find(|(alert, _)| problem.contains(alert)).map(|(_, hint)| hint)

@@ -33,7 +33,9 @@ struct Source {
 enum Event {
     Delivery(Box<Result<Delivered, AmqpError>>),
     /// This consumer gets nothing more.
-    Ended { tag: String },
+    Ended {
+        tag: String,
+    },
 }
 
 /// A message from a queue, to be settled by its tag.
@@ -80,8 +82,10 @@ impl Consumer {
         let prefetch = self.prefetch.now().min(*max_prefetch);
         self.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
-        let consumer =
-            self.channel.basic_consume(queue.as_str().into(), "".into(), options, <_>::default()).await?;
+        let consumer = self
+            .channel
+            .basic_consume(queue.as_str().into(), "".into(), options, <_>::default())
+            .await?;
         let own_tag = consumer.tag().to_string();
         *tag = Some(own_tag.clone());
         let delivered = move |delivery: lapin::Result<lapin::message::Delivery>| {
@@ -119,8 +123,13 @@ impl Consumer {
                     return Ok(delivered);
                 }
                 Event::Ended { tag } => {
-                    if let Some(source) = self.sources.iter().find(|source| source.tag.as_deref() == Some(&tag)) {
-                        let problem = format!("the broker cancelled the consumer of {:?}; was it deleted?", source.queue);
+                    if let Some(source) =
+                        self.sources.iter().find(|source| source.tag.as_deref() == Some(&tag))
+                    {
+                        let problem = format!(
+                            "the broker cancelled the consumer of {:?}; was it deleted?",
+                            source.queue
+                        );
                         return Err(AmqpError::Lost(problem));
                     }
                 }
@@ -151,7 +160,9 @@ impl Consumer {
     pub async fn flush(&mut self) -> Result<(), AmqpError> {
         if !self.acks.is_empty() {
             let acks = self.acks.take().into_iter();
-            let sent = acks.map(|ack| self.channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple }));
+            let sent = acks.map(|ack| {
+                self.channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple })
+            });
             futures_util::future::try_join_all(sent).await?;
         }
         if self.prefetch.adapt() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use lapin::ExchangeKind;
 use lapin::options::{
     ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
@@ -48,7 +48,7 @@ where
     Work: Future<Output = Result<(), DeclareError>>,
 {
     let share = items.len().div_ceil(CHANNELS).max(1);
-    try_join_all(items.chunks(share).map(|chunk| async move {
+    let declared = join_all(items.chunks(share).map(|chunk| async move {
         let opened = connection.channel().await;
         let channel = Arc::new(
             opened.map_err(|source| DeclareError::Failed { what: "a channel".into(), source })?,
@@ -59,9 +59,9 @@ where
         // a channel that fails to close is gone with its connection
         let _ = channel.close(200, "declared".into()).await;
         Ok(())
-    }))
-    .await?;
-    Ok(())
+    }));
+    // a refusal on one channel does not leave the others in the middle of a declare
+    declared.await.into_iter().collect()
 }
 
 async fn exchange(channel: Arc<lapin::Channel>, exchange: &Exchange) -> Result<(), DeclareError> {

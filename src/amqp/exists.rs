@@ -1,6 +1,8 @@
 //! Looks which queues and exchanges of a topology exist, over AMQP alone: their arguments and
 //! bindings do not show that way.
 
+use std::time::{Duration, Instant};
+
 use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 
@@ -12,6 +14,27 @@ use crate::topology::Topology;
 pub struct Depth {
     pub ready: u32,
     pub consumers: u32,
+}
+
+/// RabbitMQ answers 0 and 0 for a quorum queue that did not answer it within 250 ms, so an answer of
+/// zeros that took this long says nothing: `rabbit_quorum_queue:stat/1`.
+const SLOW: Duration = Duration::from_millis(200);
+
+/// How often such a queue is asked again.
+const TRIES: u32 = 20;
+
+pub(super) async fn depth(channel: &lapin::Channel, name: &str) -> lapin::Result<Depth> {
+    let mut depth = Depth { ready: 0, consumers: 0 };
+    for _ in 0..TRIES {
+        let asked = Instant::now();
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let found = channel.queue_declare(name.into(), options, <_>::default()).await?;
+        depth = Depth { ready: found.message_count(), consumers: found.consumer_count() };
+        if depth != (Depth { ready: 0, consumers: 0 }) || asked.elapsed() < SLOW {
+            break;
+        }
+    }
+    Ok(depth)
 }
 
 /// The channel that asks. A queue that does not exist closes it, and then a new one is opened.
@@ -26,10 +49,7 @@ impl<'a> Ask<'a> {
     }
 
     pub async fn queue(&mut self, name: &str) -> Result<Option<Depth>, AmqpError> {
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
-        let asked = self.channel.queue_declare(name.into(), options, <_>::default()).await;
-        let depth = asked
-            .map(|found| Depth { ready: found.message_count(), consumers: found.consumer_count() });
+        let depth = depth(&self.channel, name).await;
         self.found(depth).await
     }
 

@@ -71,7 +71,7 @@ impl Splitter {
     }
 
     /// The next whole frame, if all of it has arrived.
-    pub fn next(&mut self) -> Result<Option<Frame>, NoFrame> {
+    pub fn cut(&mut self) -> Result<Option<Frame>, NoFrame> {
         let Some(mut head) = self.buffer.get(..HEAD_BYTES) else { return Ok(None) };
         let kind = head.get_u8();
         head.advance(2);

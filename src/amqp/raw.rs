@@ -128,7 +128,7 @@ impl RawConnection {
     /// Errors: the connection is closed, with the broker's reason if it gave one.
     pub async fn frame(&mut self) -> Result<Frame, AmqpError> {
         loop {
-            if let Some(frame) = self.splitter.next().map_err(lost)? {
+            if let Some(frame) = self.splitter.cut().map_err(lost)? {
                 if frame.channel() == 0
                     && let Ok(AMQPClass::Connection(connection::AMQPMethod::Close(close))) =
                         read_method(&frame)

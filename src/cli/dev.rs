@@ -34,7 +34,11 @@ impl Dev {
         let failed = |error: crate::dev::NodeError| Failure::failed(error.to_string());
         let installation = Installation::find(self.broker.as_deref()).map_err(failed)?;
         let stop = run::stop_on_signal()?;
-        eprintln!("starting a private RabbitMQ {} in {} …", installation.version(), self.directory.display());
+        eprintln!(
+            "starting a private RabbitMQ {} in {} …",
+            installation.version(),
+            self.directory.display()
+        );
         let mut node = tokio::select! {
             started = Node::start(&installation, NodeOptions::new(&self.directory)) => started.map_err(failed)?,
             () = stop.cancelled() => return Ok(Exit::Done),
@@ -50,11 +54,19 @@ impl Dev {
         ended
     }
 
-    async fn play(&self, config: crate::config::Config, node: &Node, stop: CancellationToken) -> Result<Exit, Failure> {
+    async fn play(
+        &self,
+        config: crate::config::Config,
+        node: &Node,
+        stop: CancellationToken,
+    ) -> Result<Exit, Failure> {
         let config_uri = node.amqp_uri();
         println!();
         println!("  AMQP           {config_uri}");
-        println!("  management UI  {}   (guest / guest)", node.management_uri().replace("guest:guest@", ""));
+        println!(
+            "  management UI  {}   (guest / guest)",
+            node.management_uri().replace("guest:guest@", "")
+        );
         if let Some(address) = config.http.listen.filter(|_| !self.no_worker) {
             println!("  worker         http://{address}/metrics");
         }
@@ -77,7 +89,9 @@ impl Dev {
     }
 
     async fn run_command(&self, node: &Node, stop: CancellationToken) -> Result<Exit, Failure> {
-        let [program, arguments @ ..] = self.command.as_slice() else { unreachable!("the caller looked") };
+        let [program, arguments @ ..] = self.command.as_slice() else {
+            unreachable!("the caller looked")
+        };
         let mut child = tokio::process::Command::new(program)
             .args(arguments)
             .env("DORMOUSE_URI", node.amqp_uri())
@@ -93,6 +107,10 @@ impl Dev {
                 child.wait().await?
             }
         };
-        if status.success() { Ok(Exit::Done) } else { Err(Failure::failed(format!("{program} ended with {status}"))) }
+        if status.success() {
+            Ok(Exit::Done)
+        } else {
+            Err(Failure::failed(format!("{program} ended with {status}")))
+        }
     }
 }

@@ -62,7 +62,9 @@ impl Failure {
 impl From<AmqpError> for Failure {
     fn from(error: AmqpError) -> Self {
         let exit = match &error {
-            AmqpError::Unreachable(_) | AmqpError::HandshakeTimedOut { .. } | AmqpError::Lost(_) => Exit::Unreachable,
+            AmqpError::Unreachable(_)
+            | AmqpError::HandshakeTimedOut { .. }
+            | AmqpError::Lost(_) => Exit::Unreachable,
             AmqpError::Closed { code: 403 | 405 | 530, .. } => Exit::Refused,
             AmqpError::InvalidUri { .. } | AmqpError::UnreadableFile { .. } => Exit::Usage,
             AmqpError::Closed { .. } | AmqpError::Unreadable(_) | AmqpError::Refused { .. } => {
@@ -88,7 +90,9 @@ impl From<WorkerError> for Failure {
         match error {
             WorkerError::Amqp(error) => error.into(),
             WorkerError::Declare(error) => error.into(),
-            error @ (WorkerError::Pattern(_) | WorkerError::Part(_) | WorkerError::Http { .. }) => Self::failed(error.to_string()),
+            error @ (WorkerError::Pattern(_) | WorkerError::Part(_) | WorkerError::Http { .. }) => {
+                Self::failed(error.to_string())
+            }
         }
     }
 }

@@ -37,7 +37,14 @@ pub struct Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Options {
     /// Configuration file (TOML).
-    #[arg(long, short, global = true, env = "DORMOUSE_CONFIG", hide_env_values = true, value_name = "FILE")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        env = "DORMOUSE_CONFIG",
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
     config: Option<PathBuf>,
     /// The broker, or the nodes of a cluster: amqp[s]://user:password@host:port/vhost[,…].
     #[arg(long, global = true, value_name = "URI")]
@@ -124,7 +131,9 @@ impl Options {
             overrides.push((key.to_owned(), value.to_owned()));
         }
         overrides.extend(self.uri.iter().map(|uri| ("broker.uri".to_owned(), uri.clone())));
-        overrides.extend(self.management_uri.iter().map(|uri| ("broker.management_uri".to_owned(), uri.clone())));
+        overrides.extend(
+            self.management_uri.iter().map(|uri| ("broker.management_uri".to_owned(), uri.clone())),
+        );
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();

@@ -167,7 +167,11 @@ impl Publish {
     fn confirmed(&self, outcome: Outcome, exchange: &str, before: u32) -> Result<(), Failure> {
         let (exit, problem) = match outcome {
             Outcome::Confirmed => return Ok(()),
-            Outcome::Returned { code, text } => (Exit::Failed, format!("returned: {code} {text}")),
+            Outcome::Returned { code, text } => {
+                let hint =
+                    "no queue is bound to it; `dormouse topology plan` tells what is missing";
+                (Exit::Failed, format!("returned: {code} {text} ({hint})"))
+            }
             Outcome::Nacked => (Exit::Failed, "rejected by the intake queue".to_owned()),
             Outcome::Unknown(closed) if closed.code == 404 => {
                 let hint = "a worker declares it when it starts; `dormouse topology apply` does it without one";

@@ -13,7 +13,8 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
     log(&config.log)?;
     let stop = stop_on_signal()?;
     let health = worker::Health::default();
-    let (server, clock) = (http::serve(config.http.listen, health.clone()).await?, worker::Clock::default());
+    let (server, clock) =
+        (http::serve(config.http.listen, health.clone()).await?, worker::Clock::default());
     let ended = worker::run(config, clock, health, stop).await;
     server.abort();
     ended?;
@@ -24,8 +25,12 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
 /// its errors pass.
 pub fn log(log: &Log) -> Result<(), Failure> {
     let filter = format!("lapin=error,{}", log.filter);
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| Failure::usage(format!("log.filter: {error}")))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let filter = tracing_subscriber::EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(format!("log.filter: {error}")))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let installed = match log.format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
@@ -37,7 +42,8 @@ pub fn log(log: &Log) -> Result<(), Failure> {
 pub fn stop_on_signal() -> Result<CancellationToken, Failure> {
     let stop = CancellationToken::new();
     let stopped = stop.clone();
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     // lives as long as the process, and holds nothing
     tokio::task::spawn(async move {
         let mut signals = 0;

@@ -128,7 +128,11 @@ impl Builder {
             self.bind(&delay.name, Destination::Queue(intake), "#");
         }
         self.pair(&names.due(), Some(&names.parking()), None);
-        self.pair(&names.wait(), Some(&names.parking()), Some((wait_ttl(config.topology.unit), &names.due())));
+        self.pair(
+            &names.wait(),
+            Some(&names.parking()),
+            Some((wait_ttl(config.topology.unit), &names.due())),
+        );
         self.levels(&layout(config));
         self.topology
     }
@@ -155,8 +159,13 @@ impl Builder {
     }
 
     fn exchange(&mut self, name: &str, kind: Kind, alternate: Option<&str>) {
-        let alternate = alternate.map(|exchange| ("alternate-exchange", Argument::Text(exchange.to_owned())));
-        self.topology.exchanges.push(Exchange { name: name.to_owned(), kind, arguments: alternate.into_iter().collect() });
+        let alternate =
+            alternate.map(|exchange| ("alternate-exchange", Argument::Text(exchange.to_owned())));
+        self.topology.exchanges.push(Exchange {
+            name: name.to_owned(),
+            kind,
+            arguments: alternate.into_iter().collect(),
+        });
     }
 
     /// The arguments are the same on every broker version. At-least-once dead-lettering needs all of

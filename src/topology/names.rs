@@ -45,7 +45,11 @@ impl Names {
     }
 
     fn suffix(&self, delay: &DelayExchange) -> String {
-        if delay.name == format!("{}.delay", self.namespace) { String::new() } else { format!(".{}", delay.name) }
+        if delay.name == format!("{}.delay", self.namespace) {
+            String::new()
+        } else {
+            format!(".{}", delay.name)
+        }
     }
 
     /// Exchange and queue for what the cascade could not route: the end of every dead end.

@@ -148,7 +148,13 @@ impl Delivery {
                 self.shared.metrics.early.increment(1);
             }
             self.shared.metrics.lateness.record(now.since(wake_at).as_secs_f64());
-            self.lanes.send(Parcel { sleeper, tag, sent: Instant::now(), alone: false, shared: false });
+            self.lanes.send(Parcel {
+                sleeper,
+                tag,
+                sent: Instant::now(),
+                alone: false,
+                shared: false,
+            });
         }
     }
 

@@ -68,7 +68,11 @@ impl Lanes {
     pub async fn open(shared: Arc<Shared>, connection: Arc<Connection>) -> Result<Self, AmqpError> {
         let mut probes = Vec::with_capacity(PROBES);
         for _ in 0..PROBES {
-            probes.push(Probe { publisher: connection.publisher().await?, exchange: None, since: Instant::now() });
+            probes.push(Probe {
+                publisher: connection.publisher().await?,
+                exchange: None,
+                since: Instant::now(),
+            });
         }
         Ok(Self {
             main: connection.publisher().await?,
@@ -266,13 +270,20 @@ impl Lanes {
         for probe in &mut self.probes {
             if !probe.publisher.is_open() && probe.publisher.is_empty() {
                 probe.publisher = self.connection.publisher().await?;
-            } else if probe.exchange.is_none() && !probe.publisher.is_empty() && probe.since.elapsed() > PROBE_PASSED {
+            } else if probe.exchange.is_none()
+                && !probe.publisher.is_empty()
+                && probe.since.elapsed() > PROBE_PASSED
+            {
                 let fresh = self.connection.publisher().await?;
                 self.retired.push(std::mem::replace(&mut probe.publisher, fresh));
             }
         }
         for publisher in std::mem::take(&mut self.retired) {
-            if publisher.is_empty() { publisher.close().await } else { self.retired.push(publisher) }
+            if publisher.is_empty() {
+                publisher.close().await
+            } else {
+                self.retired.push(publisher)
+            }
         }
         self.start_probes();
         Ok(())
@@ -287,7 +298,10 @@ impl Lanes {
         }
         for index in 0..self.probes.len() {
             let Probe { publisher, exchange, since } = &mut self.probes[index];
-            if publisher.is_open() && !publisher.is_empty() && now.duration_since(*since) > PROBE_PASSED {
+            if publisher.is_open()
+                && !publisher.is_empty()
+                && now.duration_since(*since) > PROBE_PASSED
+            {
                 // a blocked broker has not seen it yet
                 let passed = if self.blocked_at == Some(now) { None } else { exchange.take() };
                 passed.into_iter().for_each(|exchange| self.trust(&exchange));
@@ -300,7 +314,8 @@ impl Lanes {
         }
         let probes = self.probes.iter_mut().map(|probe| &mut probe.publisher);
         let publishers = probes.chain(&mut self.retired).chain([&mut self.main]);
-        let overdue: Vec<Parcel> = publishers.flat_map(|publisher| publisher.overdue(before)).collect();
+        let overdue: Vec<Parcel> =
+            publishers.flat_map(|publisher| publisher.overdue(before)).collect();
         for mut parcel in overdue {
             self.leave_share(&mut parcel);
             self.settled.push(Delivery::Failed(parcel, Reason::TimedOut, TIMED_OUT.to_owned()));

@@ -153,7 +153,9 @@ async fn session(
 ) -> Result<(), WorkerError> {
     // separate, because an alarm blocks publishing connections and must not block acks
     let open = async |name| Connection::open(&config.broker, name).await;
-    let opened = async { Ok::<_, AmqpError>((open("dormouse consume").await?, open("dormouse publish").await?)) };
+    let opened = async {
+        Ok::<_, AmqpError>((open("dormouse consume").await?, open("dormouse publish").await?))
+    };
     // a broker that accepts and answers nothing must not hold up a stop
     let (consuming, publishing) = tokio::select! {
         opened = opened => opened?,

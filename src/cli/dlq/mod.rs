@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::table::count;
 use super::{Exit, Failure, Output};
 use crate::amqp::{AmqpError, Browse, Connection};
 use crate::config::Config;
@@ -80,6 +81,13 @@ impl Look {
 
     /// Gives back all that was not removed.
     async fn end(self) -> Result<(), Failure> {
+        let missed = self.browse.missed();
+        if missed > 0 {
+            eprintln!(
+                "dormouse: {} could not be looked at: somebody else has them",
+                count(missed.into(), "message")
+            );
+        }
         let given_back = self.browse.give_back().await;
         self.connection.close().await;
         Ok(given_back?)

@@ -1,0 +1,262 @@
+//! The documents say what is there: links, tests, commands, keys, names and figures. And the fences
+//! that the documents promise stand. Pure.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use dormouse::config::{Config, KEYS};
+use dormouse::schedule::Reason;
+use dormouse::topology::Topology;
+use regex::Regex;
+
+const CLIENTS: [&str; 6] = [
+    "examples/clients/publish.py",
+    "examples/clients/publish.mjs",
+    "examples/clients/publish.php",
+    "examples/clients/publish.go",
+    "examples/clients/Publish.java",
+    "examples/publish.rs",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The README and everything under docs/, by path.
+fn documents() -> Vec<(PathBuf, String)> {
+    let in_docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let markdown = in_docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    markdown
+        .chain([root().join("README.md")])
+        .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+/// Every match of a pattern's first group in all documents, with the document's name.
+fn mentioned(pattern: &str) -> BTreeSet<(String, String)> {
+    let pattern = Regex::new(pattern).unwrap();
+    let mut found = BTreeSet::new();
+    for (path, text) in documents() {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        found.extend(pattern.captures_iter(&text).map(|hit| (name.clone(), hit[1].to_owned())));
+    }
+    assert!(!found.is_empty(), "{pattern}");
+    found
+}
+
+fn rust_files(folder: &str) -> Vec<(String, String)> {
+    let mut folders = vec![root().join(folder)];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+                files.push((name, fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let heading = Regex::new(r"(?m)^#+ (.+)$").unwrap();
+    let slug = |title: &str| {
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.collect::<String>().to_lowercase().replace(' ', "-")
+    };
+    for (path, text) in documents() {
+        for hit in link.captures_iter(&text).filter(|hit| !hit[1].starts_with("http")) {
+            let (file, anchor) = hit[1].split_once('#').unwrap_or((&hit[1], ""));
+            let file =
+                if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            assert!(file.exists(), "{}: {}", path.display(), &hit[1]);
+            if !anchor.is_empty() {
+                let target = fs::read_to_string(&file).unwrap();
+                let found = heading.captures_iter(&target).any(|title| slug(&title[1]) == anchor);
+                assert!(found, "{}: {}", path.display(), &hit[1]);
+            }
+        }
+    }
+}
+
+/// `` [`name`](tests/file.rs) `` is a test of that name in that file.
+#[test]
+fn every_test_that_a_document_names_is_there() {
+    let test = Regex::new(r"\[`([a-z0-9_]+)`\]\(([^)]*tests/[a-z0-9_]+\.rs)\)").unwrap();
+    for (path, text) in documents() {
+        for hit in test.captures_iter(&text) {
+            let file = fs::read_to_string(path.parent().unwrap().join(&hit[2])).unwrap();
+            let there = file.contains(&format!("fn {}(", &hit[1]));
+            assert!(there, "{}: {} is not in {}", path.display(), &hit[1], &hit[2]);
+        }
+    }
+}
+
+/// Every `dormouse …` in code is a command line that is understood.
+#[test]
+fn every_command_line_is_understood() {
+    let in_code = mentioned(r"(?m)(?:^|`)(dormouse (?:[a-z]|--)[^`\n]*?)(?:\s+#.*)?(?:`|$)");
+    for (document, line) in in_code {
+        let words = line.replace("'good morning'", "good-morning");
+        let parsed = dormouse::cli::Cli::command().try_get_matches_from(words.split_whitespace());
+        // a command is named without its arguments, too
+        if let Err(error) = parsed
+            && error.kind() != ErrorKind::MissingRequiredArgument
+        {
+            panic!("{document}: {line}\n{error}");
+        }
+    }
+}
+
+#[test]
+fn every_key_and_variable_exists() {
+    let sections: BTreeSet<_> = KEYS
+        .iter()
+        .filter_map(|key| key.name.split_once('.'))
+        .map(|(section, _)| section)
+        .collect();
+    let sections = sections.into_iter().collect::<Vec<_>>().join("|");
+    for (document, key) in mentioned(&format!("`((?:{sections})\\.[a-z_]+)[`=]")) {
+        assert!(KEYS.iter().any(|known| known.name == key), "{document}: {key}");
+    }
+    for (document, variable) in mentioned(r"\b(DORMOUSE_[A-Z_]+)") {
+        let of_scripts = ["DORMOUSE_CONFIG", "DORMOUSE_TEST_", "DORMOUSE_BROKER"];
+        let known = KEYS.iter().any(|key| key.variable() == variable)
+            || of_scripts.iter().any(|prefix| variable.starts_with(prefix))
+            || variable == "DORMOUSE_";
+        assert!(known, "{document}: {variable}");
+    }
+}
+
+#[test]
+fn every_metric_and_header_exists() {
+    let metrics = read("src/worker/metrics.rs");
+    for (document, metric) in mentioned(r"\b(dormouse_[a-z_]+)") {
+        assert!(metrics.contains(&format!("\"{metric}\"")), "{document}: {metric}");
+    }
+    let stamp = read("src/schedule/stamp.rs");
+    for (document, header) in mentioned(r"`(x-dormouse-[a-z-]+)`") {
+        assert!(stamp.contains(&format!("\"{header}\"")), "{document}: {header}");
+    }
+}
+
+#[test]
+fn every_reason_is_explained_and_says_whether_it_is_tried_again() {
+    let text = read("docs/wire.md");
+    for reason in Reason::ALL {
+        let row = text.lines().find(|line| line.starts_with(&format!("| `{reason}` |")));
+        let row = row.unwrap_or_else(|| panic!("{reason} is not in docs/wire.md"));
+        let again = if reason.is_worth_another_attempt() { "| yes |" } else { "| no |" };
+        assert!(row.ends_with(again), "{row}");
+    }
+}
+
+#[test]
+fn the_readme_counts_rightly() {
+    let text = read("README.md");
+    let topology = Topology::of(&Config::default());
+    let levels = topology.queues.iter().filter(|queue| queue.name.contains(".level.")).count();
+    for said in [
+        format!("make {} queues and {} exchanges", topology.queues.len(), topology.exchanges.len()),
+        format!("asleep; one of {levels}:"),
+        format!(
+            "with RabbitMQ 3.10.8:\n\n```text\nA worker runs beside a stock RabbitMQ: {levels} level queues"
+        ),
+    ] {
+        assert!(text.contains(&said), "{said}");
+    }
+    let reference = read("docs/configuration.md");
+    let row = Regex::new(r"(?m)^\| `([a-z_.]+)` \| `([^`]+)` \|").unwrap();
+    let mut rows = 0;
+    for hit in row.captures_iter(&text) {
+        let row = reference.lines().find(|line| line.starts_with(&format!("| `{}` |", &hit[1])));
+        let row = row.unwrap_or_else(|| panic!("{} is no key", &hit[1]));
+        let default = hit[2].replace("guest:guest", "guest:***");
+        assert!(row.contains(&default), "{}: {default} is not in {row}", &hit[1]);
+        rows += 1;
+    }
+    assert_eq!(rows, 10, "ten keys that matter");
+}
+
+/// What stands in each client between `readme: begin` and `readme: end` is what the README shows.
+#[test]
+fn the_readme_shows_the_clients_as_they_are() {
+    let readme = read("README.md");
+    for file in CLIENTS {
+        let text = read(file);
+        let mut lines = text.lines().skip_while(|line| !line.ends_with(" readme: begin"));
+        let marker = lines.next().unwrap_or_else(|| panic!("{file} has no marker"));
+        let indent = marker.len() - marker.trim_start().len();
+        let shown: Vec<_> = lines
+            .take_while(|line| !line.ends_with(" readme: end"))
+            .map(|line| line.get(indent..).unwrap_or(""))
+            .collect();
+        let block = format!("]({file})\n```");
+        let after = readme.split_once(&block).unwrap_or_else(|| panic!("{file} is not shown")).1;
+        let (_, after) = after.split_once('\n').unwrap();
+        assert_eq!(after.split_once("\n```").unwrap().0, shown.join("\n"), "{file}");
+    }
+}
+
+/// The unit, the image and the compose file leave a worker the time that it may take to stop.
+#[test]
+fn shipping_agrees_with_the_defaults() {
+    let config = Config::default();
+    let port = config.http.listen.unwrap().port().to_string();
+    for (file, setting) in [
+        ("packaging/dormouse.service", "TimeoutStopSec="),
+        ("docker-compose.yml", "stop_grace_period: "),
+    ] {
+        let text = read(file);
+        let seconds = text.split_once(setting).unwrap().1.split_once('s').unwrap().0;
+        assert!(seconds.parse::<u64>().unwrap() > config.stop.grace.as_secs(), "{file}");
+    }
+    for file in ["Dockerfile", "docker-compose.yml", "README.md"] {
+        assert!(read(file).contains(&format!(":{port}")), "{file}: {port}");
+    }
+}
+
+/// The folder is the fence.
+#[test]
+fn each_library_is_used_behind_its_door_only() {
+    let fences = [
+        ("lapin", &["src/amqp/", "src/message.rs"][..]),
+        ("axum", &["src/http/"]),
+        ("ureq", &["src/management/"]),
+        ("clap", &["src/cli/"]),
+    ];
+    let fences = fences.map(|(library, doors)| {
+        (Regex::new(&format!(r"\b{library}::|\buse {library}\b")).unwrap(), doors)
+    });
+    for (file, text) in rust_files("src") {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for (used, doors) in &fences {
+                let inside = doors.iter().any(|door| file.starts_with(door));
+                assert!(inside || !used.is_match(line), "{file}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_lint_is_silenced_without_a_reason() {
+    let silenced = Regex::new(r"^\s*#!?\[(allow|expect)\(").unwrap();
+    for (file, text) in ["src", "tests", "examples"].into_iter().flat_map(rust_files) {
+        for line in text.lines().filter(|line| silenced.is_match(line)) {
+            assert!(line.contains("reason =") || line.contains("//"), "{file}: {line}");
+        }
+    }
+}
