@@ -14,9 +14,9 @@ async fn main() -> anyhow::Result<()> {
     let mut headers = FieldTable::default();
     headers.insert("x-delay".into(), 3_000.into());
     let in_3_seconds = BasicProperties::default().with_headers(headers);
+    let (exchange, key) = ("dormouse.delay".into(), "mailbox".into());
     let options = BasicPublishOptions::default();
-    let to = ("dormouse.delay".into(), "mailbox".into());
-    channel.basic_publish(to.0, to.1, options, b"good morning", in_3_seconds).await?.await?;
+    channel.basic_publish(exchange, key, options, b"good morning", in_3_seconds).await?.await?;
     // readme: end
     connection.close(200, "done".into()).await?;
     Ok(())

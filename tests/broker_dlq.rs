@@ -346,7 +346,8 @@ async fn more_messages_than_a_window_are_redriven_and_purge_empties_the_queue() 
     )
     .await;
     assert_eq!(cli.json(&["dlq", "redrive", "--reason", "nacked"]).await["redriven"], 1_501);
-    let woken: Vec<_> = take(&connection, &due, 1_501).await.iter().map(|(_, message)| body(message)).collect();
+    let woken: Vec<_> =
+        take(&connection, &due, 1_501).await.iter().map(|(_, message)| body(message)).collect();
     assert!(woken.iter().eq(ids.iter().step_by(2)), "redriven in order");
     let left: Vec<_> = ids.iter().skip(1).step_by(2).cloned().collect();
     assert_eq!(cli.ids().await, left);

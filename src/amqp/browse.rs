@@ -59,9 +59,10 @@ struct Page {
     left: u32,
 }
 
-/// Before the size of the messages is known, and at most.
+/// Before the size of the messages is known, and at most. It is also how many messages a crash can leave
+/// both removed and not.
 const FIRST_PAGE: u32 = 100;
-const LARGEST_PAGE: u32 = 2_000;
+const LARGEST_PAGE: u32 = 1_000;
 
 /// Bodies that a page may hold in memory, if the next ones are no larger than the last ones.
 const PAGE_BYTES: usize = 64 << 20;
@@ -211,7 +212,7 @@ impl Browse {
         Ok(())
     }
 
-    /// Ends the deliveries. What came beyond, because others were removed meanwhile, waits.
+    /// Ends the deliveries and sends what was removed. What came and was not looked at waits.
     async fn end_page(&mut self) -> Result<(), AmqpError> {
         let Some(Page { mut consumer, tag, .. }) = self.page.take() else { return Ok(()) };
         self.channel.basic_cancel(tag.into(), <_>::default()).await?;
@@ -220,10 +221,11 @@ impl Browse {
             self.held.insert(delivery.delivery_tag);
             self.waiting.push_back(delivery);
         }
-        Ok(())
+        self.flush().await
     }
 
-    /// Removes a message for good, with the next [`Browse::flush`].
+    /// Removes a message for good, at the end of its page: an ack would let more messages come, and
+    /// those under way when the page ends lose their order.
     pub fn remove(&mut self, tag: u64) {
         if self.held.remove(&tag) {
             self.removed = true;
@@ -231,8 +233,7 @@ impl Browse {
         }
     }
 
-    /// Sends what was removed.
-    pub async fn flush(&mut self) -> Result<(), AmqpError> {
+    async fn flush(&mut self) -> Result<(), AmqpError> {
         for ack in self.acks.take() {
             let options = BasicAckOptions { multiple: ack.multiple };
             self.channel.basic_ack(ack.tag, options).await?;
@@ -248,13 +249,14 @@ impl Browse {
 
     /// Puts back all that was not removed, in order, and waits until the queue has it.
     pub async fn give_back(mut self) -> Result<(), AmqpError> {
-        self.flush().await?;
-        if self.page.is_none() && self.removed {
-            // only to be ended: that is answered when the queue has handled the acks sent to it
-            self.begin_page(1).await?;
-        }
         // before the nacks, or what goes back would be delivered here again
         self.end_page().await?;
+        if self.removed {
+            self.flush().await?;
+            // its end is answered when the queue has handled the acks sent to it
+            self.begin_page(1).await?;
+            self.end_page().await?;
+        }
         // answered after acks that RabbitMQ held back were sent on
         let mut ready = depth(&self.channel, &self.queue).await?.ready;
         let held: Vec<u64> = std::mem::take(&mut self.held).into_iter().collect();

@@ -88,10 +88,19 @@ enum Command {
     Completions(completions::Completions),
 }
 
+/// Stack of each thread. The client library decodes header tables by recursion, and a frame has room
+/// for some 18,000 tables one inside the other: with the usual 2 MiB such a message ends the process.
+/// Memory that is not used is not taken.
+pub const STACK_BYTES: usize = 1 << 30;
+
 /// Runs the command line and turns its result into an exit code.
 pub fn main() -> ExitCode {
     let Cli { options, command } = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return Failure::failed(format!("cannot start: {error}")).report(),
     };

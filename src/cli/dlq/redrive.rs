@@ -195,7 +195,6 @@ impl Work {
                 };
                 self.left.push((id, why));
             }
-            look.browse.flush().await?;
             if !self.publisher.is_open() && self.publisher.is_empty() {
                 return Ok(false);
             }
