@@ -14,6 +14,7 @@ use dormouse::topology::{
     Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology,
 };
 use dormouse::worker::{Clock, Health, WorkerError};
+use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -77,42 +78,47 @@ impl Broker {
     }
 }
 
-/// A worker in this process.
+/// A worker in this process, on a runtime of its own, so that it can be killed with all that it has.
 pub struct Worker {
     pub clock: Clock,
     pub health: Health,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), WorkerError>>,
+    task: Option<JoinHandle<Result<(), WorkerError>>>,
+    runtime: Option<Runtime>,
 }
 
 impl Worker {
     /// Starts it and waits until it is ready.
     pub async fn start(config: &Config) -> Self {
         let (clock, health, stop) = (Clock::default(), Health::default(), CancellationToken::new());
-        let task = tokio::spawn(dormouse::worker::run(
-            config.clone(),
-            clock.clone(),
-            health.clone(),
-            stop.clone(),
-        ));
-        let worker = Self { clock, health, stop, task };
+        let runtime = Runtime::new().expect("a runtime");
+        let run = dormouse::worker::run(config.clone(), clock.clone(), health.clone(), stop.clone());
+        let task = Some(runtime.spawn(run));
+        let worker = Self { clock, health, stop, task, runtime: Some(runtime) };
         until("the worker is ready", async || worker.health.ready().is_ok()).await;
         worker
     }
 
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
-        tokio::time::timeout(DEADLINE, self.task)
-            .await
-            .expect("it stops")
-            .expect("no panic")
-            .expect("in order");
+        let task = self.task.take().expect("it runs");
+        let ended = tokio::time::timeout(DEADLINE, task).await;
+        ended.expect("it stops").expect("no panic").expect("in order");
     }
 
-    /// Drops it without any order, like a crash that the broker notices at once.
-    pub async fn kill(self) {
-        self.task.abort();
-        let _ = self.task.await;
+    /// Ends it without any order, its connections included, as a crash does.
+    pub async fn kill(mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

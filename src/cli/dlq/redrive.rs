@@ -36,9 +36,10 @@ A message goes to its first exchange and routing key with its body, headers and
 properties as published, and with all its attempts before it. A delay that was
 malformed or too long is replaced by the due time given here.
 
-It leaves the DLQ once the cascade has confirmed it. A crash between the two, or
-a confirm that does not come, can leave it in both; then it may arrive twice but
-is not lost. Messages that Dormouse did not put there are refused and stay.";
+A message leaves the DLQ some time after the cascade has confirmed it. A crash
+in between, or a confirm that does not come, leaves up to 1,000 messages in both:
+they may arrive twice, but none is lost. What Dormouse did not put there is
+refused and stays.";
 
 /// Publishes outstanding.
 const WINDOW: usize = 500;
