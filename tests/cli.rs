@@ -59,12 +59,14 @@ fn every_help_fits_80_columns() {
     for path in all {
         for help in ["--help", "-h"] {
             let arguments: Vec<_> = path.iter().map(String::as_str).chain([help]).collect();
-            for line in printed(&arguments).lines() {
+            let printed = printed(&arguments);
+            for line in printed.lines() {
                 assert!(line.chars().count() <= 80, "{arguments:?}: {line}");
-                // clap broke a line that was written by hand, one word too late
-                let word_alone =
-                    !line.starts_with(' ') && line.split(' ').count() == 1 && line.len() < 5;
-                assert!(line.is_empty() || !word_alone, "{arguments:?}: {line}");
+            }
+            // what stands behind the options was broken by hand: clap breaks one word too late
+            let (_, by_hand) = printed.split_once("\nOptions of every command:").expect("options");
+            for line in by_hand.lines().filter(|line| !line.starts_with(' ') && !line.is_empty()) {
+                assert!(line.contains(' '), "{arguments:?}: {line}");
             }
         }
     }

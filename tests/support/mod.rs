@@ -92,7 +92,8 @@ impl Worker {
     pub async fn start(config: &Config) -> Self {
         let (clock, health, stop) = (Clock::default(), Health::default(), CancellationToken::new());
         let runtime = Runtime::new().expect("a runtime");
-        let run = dormouse::worker::run(config.clone(), clock.clone(), health.clone(), stop.clone());
+        let run =
+            dormouse::worker::run(config.clone(), clock.clone(), health.clone(), stop.clone());
         let task = Some(runtime.spawn(run));
         let worker = Self { clock, health, stop, task, runtime: Some(runtime) };
         until("the worker is ready", async || worker.health.ready().is_ok()).await;

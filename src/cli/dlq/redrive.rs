@@ -37,9 +37,9 @@ properties as published, and with all its attempts before it. A delay that was
 malformed or too long is replaced by the due time given here.
 
 A message leaves the DLQ some time after the cascade has confirmed it. A crash
-in between, or a confirm that does not come, leaves up to 1,000 messages in both:
-they may arrive twice, but none is lost. What Dormouse did not put there is
-refused and stays.";
+in between, or a confirm that does not come, leaves up to 1,000 messages in
+both: they may arrive twice, but none is lost. What Dormouse did not put there
+is refused and stays.";
 
 /// Publishes outstanding.
 const WINDOW: usize = 500;
