@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
 # Runs every test. Those on a real broker run on one that is started for them and ends with them: all of
 # them on the RabbitMQ of this machine, and those that speak of messages once more on 4.0 and 4.3.
-# Arguments go to the test runner: scripts/test.sh broker_hold
+# Arguments go to the test runner: scripts/test.sh hold::
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if cargo nextest --version >/dev/null 2>&1; then
   run=(cargo nextest run --no-fail-fast)
-  messages=(-E 'binary(broker_delivery) | binary(broker_hostile) | binary(broker_hold) | binary(broker_unreadable)')
+  messages=(--test broker delivery:: hostile:: hold:: unreadable::)
 else
   run=(cargo test --tests --no-fail-fast)
-  messages=(--test broker_delivery --test broker_hostile --test broker_hold --test broker_unreadable)
+  messages=(--test broker -- delivery:: hostile:: hold:: unreadable::)
 fi
 with_broker() {
   local directory=$1; shift

@@ -1,13 +1,10 @@
 //! On a real broker: plan, apply, verify and import. The command is run as an operator runs it.
 
-mod support;
-mod topology_support;
-
+use crate::operator::*;
+use crate::support::*;
 use dormouse::management::Policy;
 use dormouse::topology::{Argument, Queue, Topology, export};
 use serde_json::{Value, json};
-use support::*;
-use topology_support::*;
 
 fn count(document: &Value) -> usize {
     document.as_array().unwrap_or_else(|| panic!("{document}")).len()

@@ -1,5 +1,4 @@
 //! For tests on a real broker: a virtual host and a worker of their own.
-#![allow(dead_code)] // each test binary uses a part of it
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -9,7 +9,7 @@ use dormouse::management::*;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// What a user with that password asked, with the answers recorded in `tests/data/management`. There
+/// What a user with that password asked, with the answers recorded in `tests/offline/data/management`. There
 /// `level` is a quorum queue with both kinds of policy whose dead letters have nowhere to go, `plain`
 /// a classic queue without a policy, `fresh` a queue listed within a few ms of its declare.
 const RECORDED: [(&str, &str); 3] = [
@@ -81,7 +81,7 @@ fn a_uri_that_is_not_usable_is_refused_without_repeating_it() {
 
 #[test]
 fn a_ca_file_has_to_hold_a_certificate() {
-    for file in ["tests/data/management/no-such.pem", "tests/data/management/4.3.6.json"] {
+    for file in ["tests/offline/data/management/no-such.pem", "tests/data/management/4.3.6.json"] {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let error = Management::new("https://rabbit", Some(&path)).unwrap_err();
         assert!(error.to_string().contains(file) && error.to_string().contains("PEM"), "{error}");

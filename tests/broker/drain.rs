@@ -1,20 +1,17 @@
 //! On a real broker: what sleeps in an old version or layout moves into the current one, and wakes at
 //! the same due time.
 
-mod support;
-mod topology_support;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
+use crate::operator::*;
+use crate::support::*;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::Config;
 use dormouse::message::Message;
 use dormouse::schedule::{Sleeper, stamp};
 use dormouse::topology::{Names, Topology};
-use support::*;
-use topology_support::*;
 
 /// Publishes with these delays and waits until the worker has put all to sleep in version 1.
 async fn asleep_in_v1(broker: &Broker, connection: &Connection, delays_ms: &[i64]) {

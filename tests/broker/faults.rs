@@ -1,17 +1,15 @@
 //! On brokers of their own: restarts, kills, alarms, and a worker's death. Nothing is lost.
 
-mod support;
-
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::support::*;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::{Config, Uri};
 use dormouse::dev::{Installation, Node, NodeOptions};
 use dormouse::schedule::stamp;
 use dormouse::topology::{Argument, Topology};
-use support::*;
 
 /// A broker that this test may break, of the version that `DORMOUSE_TEST_BROKER` names, else the
 /// installed one.
@@ -184,10 +182,7 @@ async fn a_step_of_the_wall_clock_is_followed() {
     inbox(&connection).await;
     publish(&connection, [delayed("inbox", 5_000, "0")]).await;
     let due = dormouse::topology::Names::of(&config).due();
-    until("it is held", async || {
-        depth(&connection, &due).await == Some(0)
-    })
-    .await;
+    until("it is held", async || depth(&connection, &due).await == Some(0)).await;
     // two seconds back: it has to wait two seconds more by the old clock
     worker.clock.shift(-2_000);
     let (at, message) = take(&connection, "inbox", 1).await.remove(0);

@@ -1,5 +1,5 @@
 //! `topology/` in the repository is what the sample configuration makes of a broker. After a change:
-//! `UPDATE_GOLDEN=1 cargo test --test topology_export`, and look at the difference.
+//! `UPDATE_GOLDEN=1 cargo test --test offline topology_export`, and look at the difference.
 
 use std::collections::BTreeSet;
 use std::fs;

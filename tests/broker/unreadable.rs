@@ -1,16 +1,14 @@
 //! On a real broker: messages that the client library cannot read, because RabbitMQ takes names, keys
 //! and properties as bytes. One of them must not stop the delivery of all others.
 
-mod support;
-
 use std::collections::{BTreeMap, HashSet};
 
+use crate::support::*;
 use dormouse::amqp::RawConnection;
 use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
 use dormouse::message::{Message, Value};
 use dormouse::schedule::{Sleeper, stamp};
 use dormouse::topology::{Names, Topology};
-use support::*;
 
 /// Publishes bytes as they are, to the delay exchange.
 struct Hostile(RawConnection);

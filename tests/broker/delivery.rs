@@ -1,12 +1,10 @@
 //! On a real broker: a message arrives on time, as it was published, whatever its properties.
 
-mod support;
-
+use crate::support::*;
 use dormouse::message::{Headers, Message, Properties, Value, text};
 use dormouse::schedule::sleeper::TARGET_EXCHANGE;
 use dormouse::schedule::stamp;
 use dormouse::worker::Clock;
-use support::*;
 
 /// Never early, and in the order of their due times, whatever the order of publishing.
 #[tokio::test(flavor = "multi_thread")]

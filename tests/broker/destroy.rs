@@ -1,13 +1,10 @@
 //! On a real broker: destroy deletes what is ours, and no message by accident.
 
-mod support;
-mod topology_support;
-
+use crate::operator::*;
+use crate::support::*;
 use dormouse::amqp::exists::Ask;
 use dormouse::message::Message;
 use dormouse::topology::{Binding, Destination, Topology};
-use support::*;
-use topology_support::*;
 
 async fn bindings_of_delay(broker: &Broker) -> Vec<String> {
     let bindings = broker.management.bindings(&broker.vhost).await.unwrap();

@@ -1,5 +1,4 @@
 //! Runs `dormouse topology …` as an operator does, for the layout of [`Broker::config`].
-#![allow(dead_code)] // each test binary uses a part of it
 
 use std::process::{Child, Command, Output, Stdio};
 

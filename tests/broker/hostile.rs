@@ -1,10 +1,9 @@
 //! On a real broker: what sank others. Each test names the trap it survives.
 
-mod support;
-
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use crate::support::*;
 use dormouse::amqp::{Consumer, Publisher};
 use dormouse::config::DelayExchange;
 use dormouse::management::Policy;
@@ -12,7 +11,6 @@ use dormouse::message::{FieldArray, FieldTable, Headers, Value, text};
 use dormouse::schedule::stamp;
 use dormouse::topology::{Names, Topology, layout};
 use dormouse::worker::Clock;
-use support::*;
 
 /// A destination that was deleted must not hold up anybody else: its publishes close a channel
 /// (404), and only a probe channel.
@@ -404,10 +402,7 @@ async fn no_message_reaches_what_the_operator_did_not_open() {
         assert_eq!(words(message, stamp::REASON), "target-not-allowed", "{}", body(message));
         assert_eq!(number(message, stamp::ATTEMPT), 1, "no further attempt");
     }
-    assert_eq!(
-        depth(&connection, "private").await,
-        Some(0)
-    );
+    assert_eq!(depth(&connection, "private").await, Some(0));
     worker.stop().await;
     broker.drop_it().await;
 }

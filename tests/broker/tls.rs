@@ -1,7 +1,5 @@
 //! `amqps://` with a certificate authority of one's own, and a client certificate.
 
-mod support;
-
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
@@ -89,7 +87,7 @@ async fn amqps_works_with_an_own_authority_and_a_client_certificate() {
     };
 
     open(&config).await.unwrap();
-    let worker = support::Worker::start(&config).await;
+    let worker = crate::support::Worker::start(&config).await;
     worker.stop().await;
 
     let mut without = config.clone();

@@ -1,11 +1,10 @@
 //! On a real broker: looking at the DLQ changes nothing, redrive restores, purge deletes only what
 //! was chosen, and status sees what sleeps.
 
-mod support;
-
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::support::*;
 use dormouse::amqp::declare::declare;
 use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Browse, Connection};
@@ -15,7 +14,6 @@ use dormouse::schedule::{Reason, Sleeper, UnixMs, stamp};
 use dormouse::topology::{Names, Topology};
 use dormouse::worker::Clock;
 use serde_json::Value;
-use support::*;
 
 /// A run of the binary against a test's virtual host, with the small levels of the tests.
 struct Cli {

@@ -95,7 +95,7 @@ fn every_link_leads_somewhere() {
 /// `` [`name`](tests/file.rs) `` is a test of that name in that file.
 #[test]
 fn every_test_that_a_document_names_is_there() {
-    let test = Regex::new(r"\[`([a-z0-9_]+)`\]\(([^)]*tests/[a-z0-9_]+\.rs)\)").unwrap();
+    let test = Regex::new(r"\[`([a-z0-9_]+)`\]\(([^)]*tests/[a-z0-9_/]+\.rs)\)").unwrap();
     for (path, text) in documents() {
         for hit in test.captures_iter(&text) {
             let file = fs::read_to_string(path.parent().unwrap().join(&hit[2])).unwrap();

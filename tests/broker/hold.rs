@@ -1,15 +1,13 @@
 //! On a real broker: the hold is bounded, and a full one does not keep what is due sooner from being
 //! seen.
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use dormouse::message::{Headers, Value};
 use dormouse::schedule::stamp;
 use dormouse::topology::Names;
 use dormouse::worker::Clock;
-use support::*;
 
 /// Room for 100; 10,000 are due within one unit, the soonest published last.
 #[tokio::test(flavor = "multi_thread")]

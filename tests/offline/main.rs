@@ -1,0 +1,13 @@
+//! What needs no broker: the laws of the pure core, golden files, and the command line's words.
+
+mod cli;
+mod config;
+mod config_faults;
+mod docs;
+mod laws_frames;
+mod laws_schedule;
+mod laws_worker;
+mod management;
+mod topology_export;
+mod topology_model;
+mod topology_verify;
