@@ -183,6 +183,22 @@ impl Consumer {
         Ok(())
     }
 
+    /// Sends the last acks after [`Consumer::cancel`], and returns when RabbitMQ has taken them in.
+    ///
+    /// A channel keeps acks back while 32 commands to a quorum queue are under way, and forgets these
+    /// when it closes (`rabbit_fifo_client`): without this, up to all of 500 acks were lost on 3.10.8,
+    /// and 483 on 4.0.5 and 4.3.6. A consume and a cancel are answered when the queue has applied them,
+    /// so the first answer comes after what was under way, and the second after what was kept back.
+    pub async fn finish(mut self) -> Result<(), AmqpError> {
+        self.flush().await?;
+        self.prefetch = Prefetch::new(0);
+        for index in 0..self.sources.len() {
+            self.start(index).await?;
+            self.cancel_source(index).await?;
+        }
+        Ok(())
+    }
+
     async fn cancel_source(&mut self, index: usize) -> Result<(), AmqpError> {
         if let Some(tag) = self.sources[index].tag.take() {
             self.channel.basic_cancel(tag.into(), <_>::default()).await?;

@@ -103,7 +103,7 @@ impl Delivery {
             self.consumer.flush().await?;
             self.measure();
         }
-        Ok(())
+        self.consumer.finish().await
     }
 
     /// When to release the next one, and within a second in any case.

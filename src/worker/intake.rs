@@ -85,7 +85,7 @@ impl Intake {
                 }
             }
         }
-        Ok(())
+        self.consumer.finish().await
     }
 
     fn count(&self, errand: &Errand) {

@@ -125,6 +125,7 @@ impl Moving {
                 () = tokio::time::sleep_until(end.into()) => break,
             }
         }
+        self.consumer.finish().await?;
         Ok(Stopped {
             moved: self.moved,
             unstamped: self.unstamped,
