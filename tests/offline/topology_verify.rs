@@ -432,7 +432,7 @@ fn the_user_may_do_what_a_worker_does() {
     let mut seen = as_it_should_be(&config);
     limited(|may| {
         may.configure = String::new();
-        may.write = "^(dormouse\\.(v1\\..*|dlq|expired|parking)|amq\\.default)$".into();
+        may.write = "^(dormouse\\.(v1\\..*|dlq)|amq\\.default)$".into();
         may.read = "^dormouse\\.(v1\\.due|intake|expired|parking)$".into();
     })(&mut seen);
     assert_eq!(verify(&config, &seen), Verdict::default());

@@ -208,7 +208,7 @@ fn nothing(config: &Config, output: Output) -> Result<Exit, Failure> {
     match output {
         Output::Table => {
             let vhost = look::vhost(config);
-            say(&format!("Nothing to delete: nothing of ours stands in virtual host {vhost:?}."));
+            say(&format!("Nothing to delete: nothing of ours stands in virtual host {vhost:?}."))?;
         }
         Output::Json => print_json(&json!({ "deleted": Vec::<()>::new(), "messages_lost": 0 }))?,
     }
@@ -218,10 +218,10 @@ fn nothing(config: &Config, output: Output) -> Result<Exit, Failure> {
 fn report(ours: &Ours, lost: u64, output: Output) -> Result<Exit, Failure> {
     match output {
         Output::Table => {
-            say(&format!("Deleted {}, with {} in them.", ours.amount(), count(lost, "message")));
+            say(&format!("Deleted {}, with {} in them.", ours.amount(), count(lost, "message")))?;
             say(
                 "Publishers to the delay exchanges now get 404; a worker that starts builds all anew.",
-            );
+            )?;
         }
         Output::Json => {
             let Ours { delay_exchanges, exchanges, queues } = ours;
