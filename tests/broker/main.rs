@@ -10,6 +10,7 @@ mod faults;
 mod hold;
 mod hostile;
 mod operator;
+mod process;
 mod run;
 mod support;
 mod tls;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::process::Process;
 use crate::support::*;
 use dormouse::amqp::RawConnection;
 use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
@@ -239,5 +240,30 @@ async fn in_the_due_queue_it_stops_nobody_either() {
     publish(&connection, [delayed("inbox", 100, "healthy")]).await;
     assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "healthy");
     worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A client library that reads tables within tables by recursion needs a stack as deep as they are:
+/// 15,000 fit in a frame, and the worker must neither die of them nor lose them.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_nested_thousands_deep_go_through() {
+    let broker = Broker::fresh("nested").await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox", "deep"]).await;
+    let process = Process::start(&broker, &[]);
+    process.ready().await;
+    let nested = (0..15_000).fold(Vec::new(), |inner: Vec<u8>, _| {
+        [&short(b"t")[..], b"F", &(inner.len() as u32).to_be_bytes(), &inner].concat()
+    });
+    let table = [&short(b"x-delay")[..], b"I", &300i32.to_be_bytes(), &nested].concat();
+    let table = [&(table.len() as u32).to_be_bytes(), &table[..]].concat();
+    let deep = properties(HEADERS | DELIVERY_MODE, &[&table, &[2]]);
+    Hostile::connect(&broker).await.publish(b"deep", &deep, b"deep").await;
+    publish(&connection, [delayed("inbox", 400, "healthy")]).await;
+    assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "healthy");
+    // not taken out: this process has no such stack
+    until("it arrived", async || depth(&connection, "deep").await == Some(1)).await;
+    process.signal("TERM");
+    assert_eq!(process.ended().await.code(), Some(0), "the same process to the end");
     broker.drop_it().await;
 }
