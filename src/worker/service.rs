@@ -37,7 +37,9 @@ impl WorkerError {
     /// Whether another try can help. Arguments that differ need an operator.
     fn is_worth_another_try(&self) -> bool {
         match self {
-            WorkerError::Declare(DeclareError::Different { .. })
+            WorkerError::Declare(
+                DeclareError::Different { .. } | DeclareError::UnknownArgument { .. },
+            )
             | WorkerError::Pattern(_)
             | WorkerError::Http { .. } => false,
             WorkerError::Declare(DeclareError::Refused { .. } | DeclareError::Failed { .. })
