@@ -267,3 +267,23 @@ async fn tables_nested_thousands_deep_go_through() {
     assert_eq!(process.ended().await.code(), Some(0), "the same process to the end");
     broker.drop_it().await;
 }
+
+/// Straight to the DLQ: looking at it says what stands in the way, and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_dlq_it_is_named_by_who_looks() {
+    let broker = Broker::fresh("bad-dlq").await;
+    let connection = broker.connect().await;
+    let config = broker.config();
+    declare_all(&connection, Topology::of(&config)).await;
+    let dlq = Names::of(&config).dlq();
+    Hostile::connect(&broker).await.publish_to(b"", dlq.as_bytes(), &bad_id(), b"").await;
+    for verb in [&["list"][..], &["show", "0"], &["redrive", "--all"]] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dormouse"));
+        let looked = command.args(["dlq", "--uri", &broker.uri()]).args(verb).output().unwrap();
+        let said = String::from_utf8_lossy(&looked.stderr).replace('\n', " ");
+        assert_eq!(looked.status.code(), Some(1), "{verb:?}: {said}");
+        assert!(said.contains("a message in the DLQ cannot be read"), "{verb:?}: {said}");
+    }
+    until("it is back", async || depth(&connection, &dlq).await == Some(1)).await;
+    broker.drop_it().await;
+}

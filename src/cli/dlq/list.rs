@@ -36,8 +36,9 @@ impl List {
         }
         let seen = self.see(&mut look).await;
         let (ready, looked_at) = (look.browse.ready(), look.browse.looked_at());
-        look.end().await?;
+        let ended = look.end().await;
         let (entries, matching) = seen?;
+        ended?;
         if output == Output::Json {
             print_json(&json!({
                 "queue": Names::of(config).dlq(),

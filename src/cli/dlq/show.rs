@@ -39,8 +39,9 @@ impl Show {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
         let mut look = Look::begin(config).await?;
         let chosen = by_ids(&mut look, std::slice::from_ref(&self.id)).await;
-        look.end().await?;
+        let ended = look.end().await;
         let chosen = chosen?;
+        ended?;
         let [entry, copies @ ..] = chosen.as_slice() else {
             unreachable!("an id that none has is an error")
         };
