@@ -29,6 +29,8 @@ pub struct Topology {
 pub struct Exchange {
     pub name: String,
     pub kind: Kind,
+    /// Takes messages from dead-lettering and other exchanges only: a client's publish is refused (403).
+    pub internal: bool,
     pub arguments: Arguments,
 }
 
@@ -120,6 +122,11 @@ impl Builder {
         let names = self.names.clone();
         self.pair(&names.parking(), None, None);
         self.pair(&names.dlq(), Some(&names.parking()), None);
+        self.pair(&names.retry(), Some(&names.parking()), None);
+        for exchange in &mut self.topology.exchanges {
+            // what comes through it was dead-lettered: nobody can publish there with a forged past
+            exchange.internal = exchange.name == names.retry();
+        }
         for delay in &config.delay_exchanges {
             let (intake, expired) = (names.intake(delay), names.expired(delay));
             self.pair(&expired, Some(&names.parking()), None);
@@ -164,6 +171,7 @@ impl Builder {
         self.topology.exchanges.push(Exchange {
             name: name.to_owned(),
             kind,
+            internal: false,
             arguments: alternate.into_iter().collect(),
         });
     }

@@ -188,7 +188,12 @@ async fn restore(connection: &Connection, standing: &Standing, ours: &Ours) -> R
             "direct" => Kind::Direct,
             _ => Kind::Topic,
         };
-        Exchange { name: found.name.clone(), kind, arguments: alternate.into_iter().collect() }
+        Exchange {
+            name: found.name.clone(),
+            kind,
+            internal: found.internal,
+            arguments: alternate.into_iter().collect(),
+        }
     });
     let exchanges = exchanges.collect();
     declare(connection, &Topology { exchanges, queues: Vec::new(), bindings: Vec::new() }).await?;
