@@ -53,11 +53,13 @@ pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), 
             *at(config) = duration;
         }
         Field::Whole { set, min, max, .. } => {
-            let number = number(value).filter(|number| (min..=max).contains(&number)).ok_or_else(must)?;
+            let number =
+                number(value).filter(|number| (min..=max).contains(&number)).ok_or_else(must)?;
             set(config, number);
         }
         Field::Ratio(at, min, max) => {
-            *at(config) = ratio(value).filter(|number| (min..=max).contains(&number)).ok_or_else(must)?;
+            *at(config) =
+                ratio(value).filter(|number| (min..=max).contains(&number)).ok_or_else(must)?;
         }
         Field::Switch(at) => {
             *at(config) = match &value.kind {

@@ -144,7 +144,8 @@ pub(super) fn read_reasons(value: &Value) -> Result<Vec<DeadLetterReason>, Strin
     names.iter().map(known).collect()
 }
 
-pub(super) const LADDER: &str = r#"a list of durations such as ["2m", "10m", "1h"], or [] for none"#;
+pub(super) const LADDER: &str =
+    r#"a list of durations such as ["2m", "10m", "1h"], or [] for none"#;
 pub(super) const REASONS: &str = "a list of rejected, expired, maxlen, delivery_limit";
 
 /// `[[retry.policies]]` tables.

@@ -94,7 +94,8 @@ pub(super) fn value(key: &Key, config: &Config) -> String {
         Field::Ladder(at) => retry::shown_ladder(at(config)),
         Field::Reasons(at) => retry::shown_reasons(at(config)),
         Field::RetryPolicies(at) => list(at(config).iter().map(|policy| {
-            let fields = policy.fields().into_iter().map(|(name, value)| format!("{name} = {value}"));
+            let fields =
+                policy.fields().into_iter().map(|(name, value)| format!("{name} = {value}"));
             format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
         })),
     }

@@ -9,9 +9,7 @@
 //! every version: only what comes with the name of the retry exchange itself is believed.
 
 use crate::config::DeadLetterReason;
-use crate::message::{
-    FieldTable, LongString, Message, ShortString, Value, as_integer, as_text,
-};
+use crate::message::{FieldTable, LongString, Message, ShortString, Value, as_integer, as_text};
 
 /// The newest death of a message.
 #[derive(Debug, Clone, PartialEq)]

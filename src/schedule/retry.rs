@@ -123,8 +123,12 @@ impl Policy {
         let (pause, longest) = match retry.ladder.get(retries as usize) {
             Some(rung) => (*rung, Duration::MAX),
             None => {
-                let pause =
-                    attempt::grown(retry.initial_backoff, retry.multiplier, retries, retry.max_backoff);
+                let pause = attempt::grown(
+                    retry.initial_backoff,
+                    retry.multiplier,
+                    retries,
+                    retry.max_backoff,
+                );
                 (pause, retry.max_backoff)
             }
         };

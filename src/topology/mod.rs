@@ -111,6 +111,25 @@ impl Topology {
     }
 }
 
+/// The exchange that leads back to one queue: a fanout, so that no key that a client chose leads
+/// elsewhere, and without an alternate exchange, so that a message for a queue that is gone is returned.
+pub fn back_exchange(name: &str) -> Exchange {
+    Exchange {
+        name: name.to_owned(),
+        kind: Kind::Fanout,
+        internal: false,
+        arguments: Arguments::new(),
+    }
+}
+
+pub fn back_binding(exchange: &str, queue: &str) -> Binding {
+    Binding {
+        source: exchange.to_owned(),
+        destination: Destination::Queue(queue.to_owned()),
+        routing_key: String::new(),
+    }
+}
+
 struct Builder {
     names: Names,
     queue_type: QueueType,

@@ -11,6 +11,8 @@ mod hold;
 mod hostile;
 mod operator;
 mod process;
+mod rejecting;
+mod retry;
 mod run;
 mod support;
 mod tls;
