@@ -9,6 +9,7 @@ use crate::config::{Config, QueueType};
 use crate::schedule::Layout;
 
 pub mod diff;
+pub mod enable;
 pub mod export;
 pub mod names;
 pub mod policy;

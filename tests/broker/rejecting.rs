@@ -16,7 +16,7 @@ use crate::support::{DEADLINE, queue};
 pub struct Client {
     // closed when it is dropped
     _connection: lapin::Connection,
-    pub channel: Channel,
+    _channel: Channel,
     consumer: lapin::Consumer,
 }
 
@@ -35,7 +35,7 @@ impl Client {
         let options = BasicConsumeOptions::default();
         let consumer =
             channel.basic_consume(queue.into(), "".into(), options, <_>::default()).await.unwrap();
-        Self { _connection: connection, channel, consumer }
+        Self { _connection: connection, _channel: channel, consumer }
     }
 
     pub async fn next(&mut self) -> Got {
@@ -70,12 +70,22 @@ impl Client {
 
     pub async fn ack_next(&mut self) -> Message {
         let got = self.next().await;
-        got.delivery.acker.ack(BasicAckOptions::default()).await.unwrap();
-        got.message
+        let message = got.message.clone();
+        got.ack().await;
+        message
     }
 }
 
 impl Got {
+    pub async fn ack(self) {
+        self.delivery.acker.ack(BasicAckOptions::default()).await.unwrap();
+    }
+
+    /// Returns it to its queue, as a consumer does that wants another to try.
+    pub async fn requeue(self) {
+        self.delivery.acker.reject(BasicRejectOptions { requeue: true }).await.unwrap();
+    }
+
     pub async fn reject(self) {
         let options = BasicRejectOptions { requeue: false };
         self.delivery.acker.reject(options).await.unwrap();

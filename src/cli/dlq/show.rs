@@ -107,6 +107,12 @@ fn about(entry: &Entry, now: UnixMs) -> Vec<(&'static str, String)> {
             about.push(("last failure", when(failure.last)));
         }
     }
+    if let Some(comeback) = entry.comeback() {
+        about.push(("queue", comeback.queue.clone()));
+        about.push(("retries", comeback.retries.to_string()));
+        let history = comeback.history().iter().map(ToString::to_string);
+        about.push(("history", history.collect::<Vec<_>>().join(", ")));
+    }
     if let Some(dropped) = &entry.dropped {
         about.push(("left out", format!("headers without room in a frame: {dropped}")));
     }
