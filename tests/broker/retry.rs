@@ -401,15 +401,20 @@ async fn the_retry_exchange_believes_dead_letters_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_queue_leads_to_the_dlq_and_a_redrive_brings_it_back() {
     let broker = Broker::fresh("deleted").await;
-    let mut config = config(&broker);
-    config.retry.initial_backoff = Duration::from_millis(400);
+    let config = config(&broker);
     let worker = Worker::start(&config).await;
     let connection = broker.connect().await;
     orders(&connection, vec![(retried("mail", &config), "#")]).await;
     publish(&connection, [to("orders", "order.created", Headers::new(), "lost home")]).await;
-    Client::consume(&broker.uri(), "mail").await.reject_next().await;
-    until("it was taken", async || depth(&connection, "dormouse.retry").await == Some(0)).await;
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    mail.reject_next().await;
+    let back = mail.next().await;
+    worker.stop().await;
+    back.reject().await;
+    until("it is dead-lettered", async || depth(&connection, "dormouse.retry").await == Some(1))
+        .await;
     broker.management.delete_queue(&broker.vhost, "mail").await.unwrap();
+    let worker = Worker::start(&config).await;
     until("it is dead", async || depth(&connection, "dormouse.dlq").await == Some(1)).await;
 
     let list = dormouse(&broker, &["dlq", "list"]);
