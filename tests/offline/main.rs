@@ -5,6 +5,7 @@ mod config;
 mod config_faults;
 mod docs;
 mod laws_frames;
+mod laws_retry;
 mod laws_schedule;
 mod laws_worker;
 mod management;
