@@ -14,6 +14,7 @@ mod operator;
 mod process;
 mod rejecting;
 mod retry;
+mod retry_enable;
 mod run;
 mod support;
 mod tls;

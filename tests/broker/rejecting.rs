@@ -1,5 +1,6 @@
-//! A consumer that rejects, as any client's does, and the queues it has.
+//! A consumer that rejects, as any client's does, the queues it has, and what their operator runs.
 
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use dormouse::config::Config;
@@ -10,7 +11,8 @@ use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::{Channel, ConnectionProperties};
 
-use crate::support::{DEADLINE, queue};
+use crate::operator::shown;
+use crate::support::{Broker, DEADLINE, queue};
 
 /// One channel that consumes a queue.
 pub struct Client {
@@ -107,4 +109,27 @@ pub fn retried(name: &str, config: &Config) -> Queue {
 pub fn retried_classic(name: &str, config: &Config) -> Queue {
     let exchange = Argument::Text(Names::of(config).retry());
     queue(name, [("x-dead-letter-exchange", exchange)].into_iter().collect())
+}
+
+/// `dormouse …` for the layout of [`Broker::config`]; it has to succeed.
+pub fn dormouse(broker: &Broker, arguments: &[&str]) -> String {
+    let output = run(broker, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", shown(&output));
+    shown(&output)
+}
+
+pub fn run(broker: &Broker, arguments: &[&str]) -> Output {
+    let management_uri = std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    command.env_clear().args(["--uri", &broker.uri(), "--management-uri", &management_uri]);
+    for setting in [
+        "topology.unit=100ms",
+        "topology.radix=4",
+        "topology.max_delay=60s",
+        "attempts.max_backoff=60s",
+        "hold.margin=20ms",
+    ] {
+        command.args(["--set", setting]);
+    }
+    command.args(arguments).output().unwrap()
 }

@@ -1,11 +1,9 @@
 //! On a real broker: a consumer rejects, and the message comes back to its queue.
 
 use std::collections::HashMap;
-use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::operator::shown;
-use crate::rejecting::{Client, retried, retried_classic};
+use crate::rejecting::{Client, dormouse, retried, retried_classic};
 use crate::support::*;
 use dormouse::amqp::Connection;
 use dormouse::config::{Config, DeadLetterReason, RetryOverride};
@@ -525,27 +523,4 @@ async fn a_worker_that_may_not_bind_uses_the_default_exchange_until_an_operator_
     worker.stop().await;
     broker.management.delete_user(&user).await.unwrap();
     broker.drop_it().await;
-}
-
-/// `dormouse …` for the layout of [`Broker::config`]; it has to succeed.
-fn dormouse(broker: &Broker, arguments: &[&str]) -> String {
-    let output = run(broker, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", shown(&output));
-    shown(&output)
-}
-
-fn run(broker: &Broker, arguments: &[&str]) -> Output {
-    let management_uri = std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
-    command.env_clear().args(["--uri", &broker.uri(), "--management-uri", &management_uri]);
-    for setting in [
-        "topology.unit=100ms",
-        "topology.radix=4",
-        "topology.max_delay=60s",
-        "attempts.max_backoff=60s",
-        "hold.margin=20ms",
-    ] {
-        command.args(["--set", setting]);
-    }
-    command.args(arguments).output().unwrap()
 }
