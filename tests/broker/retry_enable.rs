@@ -103,6 +103,9 @@ async fn enable_copies_the_policy_and_disable_takes_it_back() {
     let again = dormouse(&broker, &["retry", "enable", "shop.mail"]);
     assert!(again.starts_with("Nothing to do"), "asked for once, it stays: {again}");
 
+    let destroyed = run(&broker, &["topology", "destroy", "--yes"]);
+    exits_with(&destroyed, 5);
+    assert!(shown(&destroyed).contains("shop.mail would drop"), "{}", shown(&destroyed));
     exits_with(&run(&broker, &["retry", "disable", "shop.mail", "--dry-run"]), 3);
     dormouse(&broker, &["retry", "disable", "shop.mail", "--exchange"]);
     assert_eq!(ours(&broker, "shop.mail").await, None);

@@ -110,8 +110,9 @@ fn about(entry: &Entry, now: UnixMs) -> Vec<(&'static str, String)> {
     if let Some(comeback) = entry.comeback() {
         about.push(("queue", comeback.queue.clone()));
         about.push(("retries", comeback.retries.to_string()));
+        let names = std::iter::once("history").chain(std::iter::repeat(""));
         let history = comeback.history().iter().map(ToString::to_string);
-        about.push(("history", history.collect::<Vec<_>>().join(", ")));
+        about.extend(names.zip(history));
     }
     if let Some(dropped) = &entry.dropped {
         about.push(("left out", format!("headers without room in a frame: {dropped}")));

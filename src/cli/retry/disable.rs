@@ -7,6 +7,7 @@ use super::{api, needed};
 use crate::amqp::Connection;
 use crate::amqp::remove::Remove;
 use crate::cli::table::{fold, print, print_json};
+use crate::cli::topology::look;
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::management::ManagementError;
@@ -45,7 +46,10 @@ impl Disable {
                 match management.delete_policy(vhost, &name).await {
                     // somebody was faster
                     Ok(()) | Err(ManagementError::NotFound { .. }) => {}
-                    Err(error) => return Err(needed(error)),
+                    Err(error) => {
+                        let problem = "cannot delete the policy, so the queue stays enabled";
+                        return Err(look::needed(&error, problem));
+                    }
                 }
             }
             if let Some(exchange) = to_delete {

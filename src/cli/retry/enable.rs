@@ -55,7 +55,9 @@ impl Enable {
                 bind(config, exchange, &self.queue).await?;
             }
             if let Some(policy) = plan.policy.as_ref().filter(|_| !plan.stands) {
-                api.management().put_policy(&api.vhost, policy).await.map_err(needed)?;
+                api.management().put_policy(&api.vhost, policy).await.map_err(|error| {
+                    look::needed(&error, "cannot set the policy, so the queue is not enabled")
+                })?;
             }
         }
         match output {
