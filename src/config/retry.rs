@@ -246,8 +246,9 @@ impl Rules<'_> {
         const POLICIES: &[&str] = &["retry.policies"];
         const BACKOFF: &[&str] = &["retry.initial_backoff", "retry.max_backoff"];
         let retry = &self.config.retry;
-        if let Some(problem) = backoff_problem(retry) {
-            self.fail(BACKOFF, problem);
+        if shrinks(retry) {
+            let max = words::duration(retry.max_backoff);
+            self.fail(BACKOFF, format!("must be at most retry.max_backoff, {max}"));
         }
         for policy in &retry.policies {
             let queues = &policy.queues;
@@ -266,17 +267,18 @@ impl Rules<'_> {
                     let problem = format!("has a ladder and {key}; the ladder alone would count");
                     self.fail_item(POLICIES, queues, problem);
                 }
-            } else if let Some(problem) = backoff_problem(&retry.with(policy)) {
-                self.fail_item(POLICIES, queues, format!("initial_backoff {problem}"));
+            } else if (policy.initial_backoff.is_some() || policy.max_backoff.is_some())
+                // what it only takes over is told above
+                && shrinks(&retry.with(policy))
+            {
+                let problem = "has an initial_backoff longer than its max_backoff";
+                self.fail_item(POLICIES, queues, problem);
             }
         }
     }
 }
 
-fn backoff_problem(retry: &Retry) -> Option<String> {
-    let max = words::duration(retry.max_backoff);
-    // not used beside a ladder
-    let used = retry.ladder.is_empty();
-    (used && retry.initial_backoff > retry.max_backoff)
-        .then(|| format!("must be at most max_backoff, {max}"))
+/// Whether its pauses begin longer than they may become. They are not used beside a ladder.
+fn shrinks(retry: &Retry) -> bool {
+    retry.ladder.is_empty() && retry.initial_backoff > retry.max_backoff
 }
