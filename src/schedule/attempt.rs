@@ -32,12 +32,14 @@ pub enum Reason {
     HeadersTooLarge,
     /// A message inside the cascade lacks a stamp of ours that can be read.
     MalformedStamp,
+    /// A consumer's handler gave up on it, or cannot read its body.
+    RefusedByConsumer,
     /// Its routing key or properties cannot be read: they are not UTF-8, or larger than a frame.
     Unreadable,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 13] = [
         Reason::Unroutable,
         Reason::ExchangeNotFound,
         Reason::AccessRefused,
@@ -49,6 +51,7 @@ impl Reason {
         Reason::DelayTooLong,
         Reason::HeadersTooLarge,
         Reason::MalformedStamp,
+        Reason::RefusedByConsumer,
         Reason::Unreadable,
     ];
 
@@ -65,6 +68,7 @@ impl Reason {
             Reason::DelayTooLong => "delay-too-long",
             Reason::HeadersTooLarge => "headers-too-large",
             Reason::MalformedStamp => "malformed-stamp",
+            Reason::RefusedByConsumer => "refused-by-consumer",
             Reason::Unreadable => "unreadable",
         }
     }
@@ -87,6 +91,7 @@ impl Reason {
             | Reason::DelayTooLong
             | Reason::HeadersTooLarge
             | Reason::MalformedStamp
+            | Reason::RefusedByConsumer
             | Reason::Unreadable => false,
         }
     }

@@ -15,6 +15,8 @@ pub const PREFIX: &str = "x-dormouse-";
 pub const ID: &str = "x-dormouse-id";
 pub const DUE_MS: &str = "x-dormouse-due-ms";
 pub const ATTEMPT: &str = "x-dormouse-attempt";
+/// How often `dormouse.retry` has brought it back to its consumer.
+pub const RETRIES: &str = "x-dormouse-retries";
 pub const RETRY_AT_MS: &str = "x-dormouse-retry-at-ms";
 pub const USER_ID: &str = "x-dormouse-user-id";
 pub const REASON: &str = "x-dormouse-reason";

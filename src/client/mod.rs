@@ -1,0 +1,147 @@
+//! The library's front door: schedule messages, and consume them with retries.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use dormouse::client::{Client, Delivery, Message, Retry, Target, Verdict};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct Order { number: u32 }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("amqp://guest:guest@localhost/%2f").await?;
+//!
+//! let unpaid = Message::json(&Order { number: 7 })?;
+//! let id = client
+//!     .scheduler()
+//!     .publish_in(Target::queue("orders.unpaid"), unpaid, Duration::from_secs(1800))
+//!     .await?;
+//!
+//! let stop = CancellationToken::new();
+//! client
+//!     .consumer::<Order>("orders.unpaid")
+//!     .run(
+//!         |order: Delivery<Order>| async move {
+//!             match order.body.number {
+//!                 0 => Verdict::dead_letter("there is no order 0"),
+//!                 _ if order.attempt() < 3 => Verdict::retry(Retry::ByPolicy, "not yet"),
+//!                 _ => Verdict::Done,
+//!             }
+//!         },
+//!         stop,
+//!     )
+//!     .await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Delivery is at least once: a handler may see a message again, with the same [`Delivery::id`].
+//!
+//! | | in → out |
+//! |---|---|
+//! | [`Scheduler`] | message, target and time → its id, confirmed |
+//! | [`Consumer`] | queue and handler → each message acked, retried or dead-lettered |
+//! | [`Verdict`], [`RetryPolicy`] | what a handler says → what becomes of the message. Pure |
+//! | [`Line`] | deliveries and keys → who is next, in which batch. Pure |
+//! | [`TraceContext`] | W3C `traceparent`, read and written. Pure |
+
+mod consumer;
+mod copy;
+mod delivery;
+mod errand;
+mod error;
+mod line;
+mod mismatch;
+mod outgoing;
+mod policy;
+mod publishing;
+mod retry_exchange;
+mod scheduler;
+mod session;
+mod span;
+mod trace;
+mod verdict;
+mod work;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+pub use consumer::Consumer;
+pub use delivery::{Delivery, FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES};
+#[doc(hidden)] // for the laws in tests/
+pub use errand::{Errand, Now, Routes, When};
+pub use error::{ClientError, NotScheduled, Problem};
+pub use line::Line;
+pub use mismatch::{Difference, Mismatch};
+pub use outgoing::{Header, Message, Target};
+pub use policy::{Pauses, RetryPolicy};
+pub use retry_exchange::{DeadLetter, dead_letter};
+pub use scheduler::{Scheduled, Scheduler};
+pub use span::current as current_trace;
+pub use trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceFault};
+pub use verdict::{Retry, Settlement, Verdict, settlement};
+
+use crate::config::{Config, Uri};
+use crate::message;
+use publishing::Publishing;
+
+/// A connection to publish on, and where consumers start from. Cheap to clone; the connection is closed
+/// with the last clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    publishing: Publishing,
+}
+
+impl Client {
+    /// Connects to `amqp://user:password@host:port/vhost` with the defaults of the configuration.
+    pub async fn connect(uri: &str) -> Result<Self, ClientError> {
+        let mut config = Config::default();
+        config.broker.uri = vec![Uri::new(uri)];
+        Self::open(config).await
+    }
+
+    /// Connects with the worker's configuration: its nodes, its namespace and, for who plans for itself,
+    /// its levels. What concerns the worker alone is not looked at.
+    pub async fn open(config: Config) -> Result<Self, ClientError> {
+        Ok(Self { publishing: Publishing::open(config).await? })
+    }
+
+    /// Publishes messages that are due later.
+    pub fn scheduler(&self) -> Scheduler {
+        Scheduler::new(self.publishing.clone())
+    }
+
+    /// Consumes JSON bodies from `queue`.
+    pub fn consumer<T: DeserializeOwned + Send + 'static>(
+        &self,
+        queue: impl Into<String>,
+    ) -> Consumer<T> {
+        Consumer::new(self.publishing.clone(), queue.into(), consumer::json())
+    }
+
+    /// Consumes bodies as they are.
+    pub fn consumer_of_bytes(&self, queue: impl Into<String>) -> Consumer<Bytes> {
+        self.consumer_with(queue, |body: &[u8], _: Option<&str>| Ok(Bytes::copy_from_slice(body)))
+    }
+
+    /// Consumes bodies that `decode` makes of bytes and content type. What it returns as error is the
+    /// reason in the DLQ.
+    pub fn consumer_with<T: Send + 'static>(
+        &self,
+        queue: impl Into<String>,
+        decode: impl Fn(&[u8], Option<&str>) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Consumer<T> {
+        let decode = move |message: &message::Message| {
+            let content_type = message.properties.content_type.as_ref();
+            decode(&message.body, content_type.map(|content_type| content_type.as_str()))
+        };
+        Consumer::new(self.publishing.clone(), queue.into(), Arc::new(decode))
+    }
+
+    /// Waits until all that was published is settled, then closes the connection, if no scheduler or
+    /// other clone still has it.
+    pub async fn close(self) {
+        self.publishing.close().await;
+    }
+}
