@@ -201,18 +201,18 @@ impl Task {
             tokio::select! {
                 biased;
                 settled = publisher.settled() => {
-                    let closed = self.settle(settled);
-                    if closed {
-                        // the rest of the channel's publishes is settled at the same moment or next
-                        while !publisher.is_empty() {
-                            let settled = publisher.settled().await;
-                            let _ = self.settle(settled);
-                        }
-                        if connection.is_open() {
-                            return End::Channel;
-                        }
-                        return End::Connection(connection.lost().await);
+                    let mut lost = Vec::new();
+                    let Some(mut closed) = answer_all(settled, &mut lost) else { continue };
+                    // all that was outstanding is lost with the channel, in one go or several
+                    while !publisher.is_empty() {
+                        let settled = publisher.settled().await;
+                        closed = answer_all(settled, &mut lost).unwrap_or(closed);
                     }
+                    self.publish_again(closed, lost);
+                    if connection.is_open() {
+                        return End::Channel;
+                    }
+                    return End::Connection(connection.lost().await);
                 }
                 ticket = self.tickets.recv(), if open && room => match ticket {
                     Some(ticket) => self.publish(&mut publisher, ticket, frame_max_bytes),
@@ -246,37 +246,38 @@ impl Task {
         publisher.publish(message, ticket);
     }
 
-    /// Answers what is settled, keeps what has to be published again, and says whether the channel was
-    /// closed.
-    fn settle(&mut self, settled: Vec<(Ticket, Outcome)>) -> bool {
-        let mut closed = None;
-        let mut unknown = Vec::new();
-        for (ticket, outcome) in settled {
-            match outcome {
-                Outcome::Confirmed => answer(ticket, Ok(())),
-                Outcome::Returned { code, text } => {
-                    let exchange = ticket.exchange.clone();
-                    answer(ticket, Err(Problem::Returned { exchange, code, text }));
-                }
-                Outcome::Nacked => {
-                    let exchange = ticket.exchange.clone();
-                    answer(ticket, Err(Problem::Nacked { exchange }));
-                }
-                Outcome::Unknown(why) => {
-                    closed = Some(why);
-                    unknown.push(ticket);
-                }
-            }
-        }
-        let Some(closed) = closed else { return false };
-        let (refused, innocent) = told_apart(&closed, unknown);
+    /// Answers those that a channel was closed over, and keeps the others.
+    fn publish_again(&mut self, closed: Closed, lost: Vec<Ticket>) {
+        let (refused, innocent) = told_apart(&closed, lost);
         for ticket in refused {
             let Closed { code, text } = closed.clone();
             answer(ticket, Err(Problem::Refused { code, text }));
         }
         self.again.extend(innocent);
-        true
     }
+}
+
+/// Answers what is settled. What is lost with its channel is put to `lost`, and said why.
+fn answer_all(settled: Vec<(Ticket, Outcome)>, lost: &mut Vec<Ticket>) -> Option<Closed> {
+    let mut closed = None;
+    for (ticket, outcome) in settled {
+        match outcome {
+            Outcome::Confirmed => answer(ticket, Ok(())),
+            Outcome::Returned { code, text } => {
+                let exchange = ticket.exchange.clone();
+                answer(ticket, Err(Problem::Returned { exchange, code, text }));
+            }
+            Outcome::Nacked => {
+                let exchange = ticket.exchange.clone();
+                answer(ticket, Err(Problem::Nacked { exchange }));
+            }
+            Outcome::Unknown(why) => {
+                closed = Some(why);
+                lost.push(ticket);
+            }
+        }
+    }
+    closed
 }
 
 /// Which publishes a channel was closed over: RabbitMQ names the exchange, or speaks of the size.
