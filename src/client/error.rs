@@ -13,7 +13,7 @@ pub enum ClientError {
     Broker(#[from] AmqpError),
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    #[error("queue {queue:?} cannot be consumed: {problem}")]
+    #[error("queue {queue:?} cannot be used: {problem}")]
     Queue { queue: String, problem: String },
     #[error(
         "exchange {exchange:?} does not exist: a worker declares it when it starts, `dormouse topology apply` \

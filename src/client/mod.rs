@@ -82,8 +82,11 @@ pub use span::current as current_trace;
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceFault};
 pub use verdict::{Retry, Settlement, Verdict, settlement};
 
+use crate::amqp::Connection;
+use crate::amqp::declare::{DeclareError, declare};
 use crate::config::{Config, Uri};
 use crate::message;
+use crate::topology::{Argument, Arguments, DELIVERY_LIMIT, Queue, Topology};
 use publishing::Publishing;
 
 /// A connection to publish on, and where consumers start from. Cheap to clone; the connection is closed
@@ -105,6 +108,35 @@ impl Client {
     /// its levels. What concerns the worker alone is not looked at.
     pub async fn open(config: Config) -> Result<Self, ClientError> {
         Ok(Self { publishing: Publishing::open(config).await? })
+    }
+
+    /// Declares a durable quorum queue for a consumer, unless it stands there. It never drops a message
+    /// over its number of deliveries, as RabbitMQ 4 does after 20 by default:
+    /// <https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling>.
+    ///
+    /// Errors: it stands there with other arguments, or is not for this user to declare.
+    pub async fn declare_queue(&self, name: &str) -> Result<(), ClientError> {
+        let broker = &self.publishing.config().broker;
+        let arguments = Arguments::from([
+            ("x-queue-type", Argument::Text("quorum".into())),
+            ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
+            ("x-overflow", Argument::Text("reject-publish".into())),
+        ]);
+        let queues = vec![Queue { name: name.to_owned(), arguments }];
+        let topology = Topology { exchanges: Vec::new(), queues, bindings: Vec::new() };
+        let connection = Connection::open(broker, "dormouse client declare").await?;
+        let declared = declare(&connection, &topology).await;
+        connection.close().await;
+        declared.map_err(|error| {
+            let problem = match error {
+                DeclareError::Different { answer, .. } => {
+                    format!("it stands there with other arguments ({answer})")
+                }
+                DeclareError::Refused { answer, .. } => answer,
+                DeclareError::Failed { source, .. } => source.to_string(),
+            };
+            ClientError::Queue { queue: name.to_owned(), problem }
+        })
     }
 
     /// Publishes messages that are due later.

@@ -720,7 +720,7 @@ async fn a_consumer_that_cannot_work_says_why() {
     assert!(told.contains(r#"exchange "dormouse.delay" does not exist"#), "{told}");
     let worker = Worker::start(&config).await;
     let told = refused("nowhere", RetryPolicy::default()).await;
-    assert!(told.contains(r#"queue "nowhere" cannot be consumed: it does not exist"#), "{told}");
+    assert!(told.contains(r#"queue "nowhere" cannot be used: it does not exist"#), "{told}");
     let told = refused("orders", RetryPolicy::DeadLetterExchange).await;
     assert!(told.contains(r#"queue "orders" has none as dead-letter exchange"#), "{told}");
     let elsewhere = [("x-dead-letter-exchange", Argument::Text("elsewhere".into()))];

@@ -1,7 +1,9 @@
 //! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can kill.
+//! [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can kill.
 
 mod client;
+mod client_examples;
+mod client_faults;
 mod delivery;
 mod destroy;
 mod dev_node;
