@@ -17,7 +17,7 @@ use super::session::{Key, Plan, Session};
 use super::work::{Decode, Handler, Work};
 use super::{RetryPolicy, Verdict};
 use crate::amqp::exists::Ask;
-use crate::amqp::{AmqpError, Connection};
+use crate::amqp::{self, AmqpError, Connection};
 use crate::config::Config;
 use crate::message::Message;
 use crate::topology::Names;
@@ -253,10 +253,17 @@ async fn session<T: Send + 'static>(
     };
     if !*checked {
         check(config, &connection, &plan).await?;
-        *checked = true;
+    }
+    let mut consumer = amqp::Consumer::open_in_order(&connection).await?;
+    match consumer.consume(&plan.queue, plan.prefetch).await {
+        Ok(()) => *checked = true,
+        Err(AmqpError::Closed { text, .. }) if !*checked => {
+            return Err(ClientError::Queue { queue: plan.queue.to_string(), problem: text });
+        }
+        Err(error) => return Err(error.into()),
     }
     info!(queue = &*plan.queue, address = connection.address(), "consuming");
-    let ended = Session::new(plan, stop.clone()).run(&connection).await;
+    let ended = Session::new(plan, stop.clone()).run(&connection, &mut consumer).await;
     connection.close().await;
     Ok(ended?)
 }
@@ -282,8 +289,14 @@ async fn check<T>(
     }
     let delay = format!("{}.delay", config.topology.namespace);
     for exchange in [delay, Names::of(config).dlq()] {
-        if !ask.exchange(&exchange).await? {
-            return Err(ClientError::NoExchange { exchange });
+        match ask.exchange(&exchange).await {
+            Ok(true) => {}
+            Ok(false) => return Err(ClientError::NoExchange { exchange }),
+            // since 4.3 RabbitMQ tells nothing of what a user has no permission for
+            Err(AmqpError::Closed { text: answer, .. }) => {
+                return Err(ClientError::ExchangeRefused { exchange, answer });
+            }
+            Err(error) => return Err(error.into()),
         }
     }
     match plan.work.policy {

@@ -20,6 +20,8 @@ pub enum ClientError {
          without one"
     )]
     NoExchange { exchange: String },
+    #[error("exchange {exchange:?} is not for this user: grant write on it ({answer})")]
+    ExchangeRefused { exchange: String, answer: String },
     #[error(
         "queue {queue:?} has {found} as dead-letter exchange, not {wanted:?}: what its handler wants to retry would be \
          lost. `dormouse retry enable {queue}` sets it; or let the client retry, with RetryPolicy::exponential"

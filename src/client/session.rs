@@ -55,8 +55,12 @@ impl<T: Send + 'static> Session<T> {
     ///
     /// Errors: the connection or the consumer is gone. Handlers under way then finish first, within the
     /// grace, so that the next session does not run them beside themselves.
-    pub async fn run(mut self, connection: &Connection) -> Result<(), AmqpError> {
-        let ended = self.consume(connection).await;
+    pub async fn run(
+        mut self,
+        connection: &Connection,
+        consumer: &mut Consumer,
+    ) -> Result<(), AmqpError> {
+        let ended = self.consume(connection, consumer).await;
         if ended.is_err() {
             self.gone.cancel();
             let finished = async { while self.tasks.join_next().await.is_some() {} };
@@ -68,9 +72,11 @@ impl<T: Send + 'static> Session<T> {
         ended
     }
 
-    async fn consume(&mut self, connection: &Connection) -> Result<(), AmqpError> {
-        let mut consumer = Consumer::open_in_order(connection).await?;
-        consumer.consume(&self.plan.queue, self.plan.prefetch).await?;
+    async fn consume(
+        &mut self,
+        connection: &Connection,
+        consumer: &mut Consumer,
+    ) -> Result<(), AmqpError> {
         let mut stopping: Option<Instant> = None;
         loop {
             let room = self.start(stopping.is_some());
@@ -81,12 +87,12 @@ impl<T: Send + 'static> Session<T> {
             tokio::select! {
                 biased;
                 Some(handled) = self.tasks.join_next() => {
-                    self.settle(handled, &mut consumer).await?;
+                    self.settle(handled, consumer).await?;
                 }
                 () = self.stop.cancelled(), if stopping.is_none() => {
                     stopping = Some(Instant::now() + self.plan.grace);
                     consumer.cancel().await?;
-                    self.give_back(&mut consumer).await?;
+                    self.give_back(consumer).await?;
                 }
                 () = at(stopping), if stopping.is_some() => {
                     let unfinished = self.tasks.len();

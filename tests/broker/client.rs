@@ -719,6 +719,16 @@ async fn a_consumer_that_cannot_work_says_why() {
     let told = refused("orders", RetryPolicy::default()).await;
     assert!(told.contains(r#"exchange "dormouse.delay" does not exist"#), "{told}");
     let worker = Worker::start(&config).await;
+    // RabbitMQ 4.3 tells nothing of what a user has no permission for; 3.10 does, and refuses later
+    let user = format!("user-{}", uuid::Uuid::now_v7().simple());
+    broker.management.put_user(&user, "s3cret", &[]).await.unwrap();
+    broker.management.put_permissions(&broker.vhost, &user, "^$", "^$", "^$").await.unwrap();
+    let mut stranger = config.clone();
+    stranger.broker.uri = vec![dormouse::config::Uri::new(broker.uri_as(&user, "s3cret"))];
+    let consumer = Client::open(stranger).await.unwrap().consumer_of_bytes("orders");
+    let told = consumer.run(|_| async {}, CancellationToken::new()).await;
+    let told = told.expect_err("it may not read").to_string();
+    assert!(told.contains("ACCESS_REFUSED"), "{told}");
     let told = refused("nowhere", RetryPolicy::default()).await;
     assert!(told.contains(r#"queue "nowhere" cannot be used: it does not exist"#), "{told}");
     let told = refused("orders", RetryPolicy::DeadLetterExchange).await;
