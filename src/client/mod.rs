@@ -44,6 +44,11 @@
 //! | [`Line`] | deliveries and keys → who is next, in which batch. Pure |
 //! | [`TraceContext`] | W3C `traceparent`, read and written. Pure |
 
+/// The code on the library's page, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/library.md")]
+struct Page;
+
 mod consumer;
 mod copy;
 mod delivery;

@@ -789,3 +789,50 @@ async fn an_aborted_worker_gives_back_what_it_held() {
     last.stop().await;
     broker.drop_it().await;
 }
+
+/// The permissions that docs/library.md names are enough for each role.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_permissions_are_enough() {
+    let broker = Broker::fresh("client-permissions").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let page = include_str!("../../docs/library.md");
+    let role = async |role: &str| {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {role} |"))).expect(role);
+        let row = row.replace("\\|", "/");
+        let cells: Vec<String> =
+            row.split('|').map(|cell| cell.trim().trim_matches('`').replace('/', "|")).collect();
+        let user = format!("user-{}", uuid::Uuid::now_v7().simple());
+        broker.management.put_user(&user, "s3cret", &[]).await.unwrap();
+        let [_, _, configure, write, read, _] = &cells[..] else { panic!("{cells:?}") };
+        let vhost = &broker.vhost;
+        broker.management.put_permissions(vhost, &user, configure, write, read).await.unwrap();
+        let mut config = config.clone();
+        config.broker.uri = vec![dormouse::config::Uri::new(broker.uri_as(&user, "s3cret"))];
+        client(&config).await
+    };
+    let orders = || Target::queue("orders");
+    let scheduler = role("scheduler").await.scheduler();
+    scheduler.publish_in(orders(), order(1), Duration::from_millis(200)).await.unwrap();
+    let direct = role("scheduler, direct").await.scheduler().direct().await.unwrap();
+    direct.publish_in(orders(), order(2), Duration::from_millis(300)).await.unwrap();
+    direct.publish_in(orders(), order(3), Duration::ZERO).await.unwrap();
+    let consumer = role("consumer").await.consumer::<Order>("orders");
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<Order>| async move {
+                match delivery.attempt() {
+                    1 => Verdict::retry(Retry::After(Duration::from_millis(50)), "once more"),
+                    _ => Verdict::dead_letter("no use"),
+                }
+            },
+            stop,
+        )
+    });
+    assert_eq!(take_dead(&connection, &config, 3).await.len(), 3);
+    running.stop().await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
