@@ -137,7 +137,8 @@ impl Client {
                 DeclareError::Different { answer, .. } => {
                     format!("it stands there with other arguments ({answer})")
                 }
-                DeclareError::Refused { answer, .. } => answer,
+                DeclareError::Refused { answer, .. }
+                | DeclareError::UnknownArgument { answer, .. } => answer,
                 DeclareError::Failed { source, .. } => source.to_string(),
             };
             ClientError::Queue { queue: name.to_owned(), problem }
