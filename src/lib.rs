@@ -19,6 +19,7 @@
 //! | [`amqp`] | declare, publish with confirms, consume with manual acks: all that speaks AMQP |
 //! | [`management`] | what the management API tells of a broker |
 //! | [`worker`] | intake, hold, delivery: a process that keeps no state |
+//! | [`client`] | for consumers: flow control, scaling, idempotent handling |
 //! | [`http`] | metrics and health |
 //! | [`dev`] | a private RabbitMQ node for development and tests |
 //! | [`cli`] | the command line |
@@ -46,6 +47,8 @@ pub mod amqp;
 pub mod management;
 
 pub mod worker;
+
+pub mod client;
 
 pub mod http;
 
