@@ -9,6 +9,8 @@ pub mod gate;
 pub mod limit;
 pub mod scale;
 
+pub mod once;
+
 pub use adaptive::{AdaptiveLimit, AdaptiveSettings};
 pub use breaker::{Breaker, BreakerSettings};
 pub use flow::{Flow, FlowSettings};

@@ -9,8 +9,12 @@ mod drain;
 mod faults;
 mod hold;
 mod hostile;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod once;
 mod operator;
 mod run;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod stores;
 mod support;
 mod tls;
 mod topology;
