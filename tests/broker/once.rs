@@ -476,7 +476,8 @@ async fn without_redis_messages_wait() {
     });
     let ran = ran.await;
     assert!(matches!(ran, Once::Unmarked { error: StoreError::Unavailable { .. }, .. }), "{ran:?}");
-    server.into_inner().unwrap().start_again().await;
+    let mut server = server.into_inner().unwrap();
+    server.start_again().await;
     handle_when_new(&store, &order).await;
     assert!(matches!(once(&store, &order, nothing).await, Once::Duplicate));
 }
