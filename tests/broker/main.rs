@@ -11,6 +11,8 @@ mod hold;
 mod hostile;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod once;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod once_consumer;
 mod operator;
 mod run;
 #[cfg(all(feature = "postgres", feature = "redis"))]

@@ -3,7 +3,7 @@
 
 use std::future::pending;
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -43,25 +43,8 @@ async fn postgres_server() -> (PostgresServer, Postgres) {
     let server = PostgresServer::start().await;
     let store = postgres(&server);
     store.create_table().await.unwrap();
-    sql(&server, "CREATE TABLE effects (id text)").await;
+    server.sql("CREATE TABLE effects (id text)").await;
     (server, store)
-}
-
-async fn sql(server: &PostgresServer, statement: &str) {
-    let (client, connection) = server.config().connect(NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
-    client.batch_execute(statement).await.unwrap();
-    drop(client);
-    connection.await.unwrap().unwrap();
-}
-
-async fn count(server: &PostgresServer, from: &str) -> i64 {
-    let (client, connection) = server.config().connect(NoTls).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let row = client.query_one(&format!("SELECT count(*) FROM {from}"), &[]).await.unwrap();
-    drop(client);
-    connection.await.unwrap().unwrap();
-    row.get(0)
 }
 
 async fn pay(transaction: &Transaction) -> Result<(), tokio_postgres::Error> {
@@ -151,7 +134,24 @@ async fn runs_exactly_one<S: Store + 'static>(workers: Vec<S>) {
 }
 
 /// A worker in a process of its own that has done its effect and not its mark.
-fn victim(store: &str, uri: &str) -> std::process::Child {
+struct Victim(Child);
+
+impl Victim {
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // a test that fails early leaves no process behind
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn victim(store: &str, uri: &str) -> Victim {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["once::a_worker_to_be_killed", "--exact", "--ignored", "--nocapture"])
         .env("DORMOUSE_TEST_VICTIM", format!("{store} {uri}"))
@@ -161,7 +161,7 @@ fn victim(store: &str, uri: &str) -> std::process::Child {
     let out = BufReader::new(child.stdout.take().unwrap());
     let done = out.lines().map_while(Result::ok).any(|line| line.contains("the effect is done"));
     assert!(done, "the victim ended too early");
-    child
+    Victim(child)
 }
 
 /// Not a test: the process that [`victim`] starts, and that waits for its end.
@@ -178,7 +178,11 @@ async fn a_worker_to_be_killed() {
     if store == "redis" {
         let settings = RedisSettings { lease: LEASE, ..RedisSettings::new("orders") };
         let store = Redis::new(uri, settings).unwrap();
-        let _ = once(&store, &order, async |_| Ok::<_, ()>(wait().await)).await;
+        let ran = once(&store, &order, async |_| {
+            wait().await;
+            Ok::<_, ()>(())
+        });
+        let _ = ran.await;
     } else {
         let config = uri.parse().unwrap();
         let store = Postgres::new(config, NoTls, PostgresSettings::new("orders"));
@@ -286,8 +290,7 @@ async fn a_killed_worker_blocks_its_message_in_redis_no_longer_than_its_lease() 
     assert!(
         matches!(seen, Once::InProgress { retry_after } if retry_after <= LEASE + Duration::from_millis(1))
     );
-    victim.kill().unwrap();
-    victim.wait().unwrap();
+    victim.kill();
     let killed = Instant::now();
     let Once::InProgress { retry_after } = once(&store, &order, nothing).await else {
         panic!("the lease is still there");
@@ -308,8 +311,7 @@ async fn a_killed_worker_leaves_neither_effect_nor_mark_in_postgres() {
     let mut victim = victim("postgres", &server.uri());
     let order = id("killed");
     assert!(matches!(once(&store, &order, nothing).await, Once::InProgress { .. }));
-    victim.kill().unwrap();
-    victim.wait().unwrap();
+    victim.kill();
     // the server notices the closed socket in its own time
     until("the message is new again", async || match once(&store, &order, pay).await {
         Once::Handled(()) => true,
@@ -317,9 +319,9 @@ async fn a_killed_worker_leaves_neither_effect_nor_mark_in_postgres() {
         other => panic!("{other:?}"),
     })
     .await;
-    assert_eq!(count(&server, "effects").await, 1);
+    assert_eq!(server.count("effects").await, 1);
     assert!(matches!(once(&store, &order, pay).await, Once::Duplicate));
-    assert_eq!(count(&server, "effects").await, 1);
+    assert_eq!(server.count("effects").await, 1);
 }
 
 #[tokio::test]
@@ -497,7 +499,7 @@ async fn without_postgres_messages_wait() {
     server.start_again().await;
     assert!(matches!(once(&store, &id("while down"), pay).await, Once::Handled(())));
     assert!(matches!(once(&store, &id("before"), pay).await, Once::Duplicate));
-    assert_eq!(count(&server, "effects").await, 2);
+    assert_eq!(server.count("effects").await, 2);
 
     // down between effect and mark: both are gone, and both come with the next delivery
     let order = id("down in the middle");
@@ -511,9 +513,9 @@ async fn without_postgres_messages_wait() {
     assert!(matches!(ran, Once::Unmarked { error: StoreError::Unavailable { .. }, .. }), "{ran:?}");
     let mut server = mutex.into_inner().unwrap();
     server.start_again().await;
-    assert_eq!(count(&server, "effects").await, 2);
+    assert_eq!(server.count("effects").await, 2);
     assert!(matches!(once(&store, &order, pay).await, Once::Handled(())));
-    assert_eq!(count(&server, "effects").await, 3);
+    assert_eq!(server.count("effects").await, 3);
 }
 
 /// What a handler can do wrong with its transaction is no success, and loses nothing.
@@ -537,7 +539,7 @@ async fn a_handler_that_ends_its_transaction_itself_is_found_out() {
         matches!(ran, Once::Unmarked { error: StoreError::TransactionEnded(_), .. }),
         "{ran:?}"
     );
-    assert_eq!(count(&server, "effects").await, 0);
+    assert_eq!(server.count("effects").await, 0);
 
     for end in ["ROLLBACK", "ROLLBACK; BEGIN; SELECT txid_current()"] {
         let ran = once(&store, &order, async |transaction| {
@@ -548,22 +550,22 @@ async fn a_handler_that_ends_its_transaction_itself_is_found_out() {
         let found_out =
             matches!(ran, Once::Unmarked { error: StoreError::TransactionEnded(_), .. });
         assert!(found_out, "{ran:?}");
-        assert_eq!(count(&server, "effects").await, 0);
+        assert_eq!(server.count("effects").await, 0);
     }
 
     // a constraint that is checked at COMMIT
-    sql(&server, "ALTER TABLE effects ADD UNIQUE (id) DEFERRABLE INITIALLY DEFERRED").await;
+    server.sql("ALTER TABLE effects ADD UNIQUE (id) DEFERRABLE INITIALLY DEFERRED").await;
     let ran = once(&store, &order, async |transaction| {
         pay(transaction).await?;
         pay(transaction).await
     });
     let ran = ran.await;
     assert!(matches!(ran, Once::Unmarked { error: StoreError::Refused { .. }, .. }), "{ran:?}");
-    assert_eq!(count(&server, "effects").await, 0);
+    assert_eq!(server.count("effects").await, 0);
 
     // none of it is marked
     assert!(matches!(once(&store, &order, pay).await, Once::Handled(())));
-    assert_eq!(count(&server, "effects").await, 1);
+    assert_eq!(server.count("effects").await, 1);
 }
 
 /// A failed handler's effect goes with its transaction, and a savepoint is its own affair.
@@ -579,7 +581,7 @@ async fn a_failed_handler_leaves_no_effect_in_postgres() {
         Err::<(), _>("no money")
     });
     assert!(matches!(ran.await, Once::Failed("no money")));
-    assert_eq!(count(&server, "effects").await, 0);
+    assert_eq!(server.count("effects").await, 0);
     let ran = once(&store, &order, async |transaction| {
         transaction.batch_execute("SAVEPOINT try").await?;
         assert!(transaction.batch_execute("SELECT 1/0").await.is_err());
@@ -587,7 +589,7 @@ async fn a_failed_handler_leaves_no_effect_in_postgres() {
         pay(transaction).await
     });
     assert!(matches!(ran.await, Once::Handled(())));
-    assert_eq!(count(&server, "effects").await, 1);
+    assert_eq!(server.count("effects").await, 1);
 }
 
 /// A message waits for a connection, and a handler that is dropped gives its connection up.
@@ -616,10 +618,10 @@ async fn handlers_share_few_connections() {
     }
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
-        assert!(count(&server, used).await <= 5, "two, and those that are just ending");
+        assert!(server.count(used).await <= 5, "two, and those that are just ending");
     }
-    let marks = count(&server, "dormouse_handled WHERE scope = 'few'").await;
-    assert_eq!(count(&server, "effects").await, marks, "each effect with its mark");
+    let marks = server.count("dormouse_handled WHERE scope = 'few'").await;
+    assert_eq!(server.count("effects").await, marks, "each effect with its mark");
     assert!(marks >= 16, "{marks}");
 }
 

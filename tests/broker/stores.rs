@@ -6,6 +6,8 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use tokio::task::JoinHandle;
+
 use super::support::until;
 
 /// `scripts/get-stores.sh` could not install them, and said so: only then a test may be skipped.
@@ -175,6 +177,28 @@ impl PostgresServer {
     /// Ends all its processes at once, as a crash does.
     pub fn kill(&mut self) {
         self.program.end("QUIT");
+    }
+
+    pub async fn sql(&self, statement: &str) {
+        let (client, connection) = self.connect().await;
+        client.batch_execute(statement).await.expect("done");
+        drop(client);
+        connection.await.expect("no panic");
+    }
+
+    /// Rows of a table, or of whatever may stand after `FROM`.
+    pub async fn count(&self, from: &str) -> i64 {
+        let (client, connection) = self.connect().await;
+        let counted = client.query_one(&format!("SELECT count(*) FROM {from}"), &[]).await;
+        drop(client);
+        connection.await.expect("no panic");
+        counted.expect("a number").get(0)
+    }
+
+    async fn connect(&self) -> (tokio_postgres::Client, JoinHandle<()>) {
+        let connected = self.config().connect(tokio_postgres::NoTls).await;
+        let (client, connection) = connected.expect("a connection");
+        (client, tokio::spawn(async move { connection.await.expect("it ends in order") }))
     }
 
     fn data(&self) -> PathBuf {

@@ -466,7 +466,7 @@ async fn a_gate_lets_as_many_in_as_its_limit_and_one_more_for_each_that_leaves()
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     permits.pop().unwrap().done(Verdict::Succeeded, MS);
-    let third = second.await.unwrap();
+    let third = tokio::time::timeout(SECOND * 30, second).await.expect("it has its turn").unwrap();
     assert_eq!(gate.in_flight(), 3);
     drop((permits, third));
     assert_eq!(gate.in_flight(), 0, "a dropped permit is given back");
@@ -498,7 +498,8 @@ async fn a_gate_pauses_while_its_breaker_is_open() {
     one.done(Verdict::Succeeded, MS);
     assert!((&mut third).now_or_never().is_none(), "two probes in all");
     two.done(Verdict::Succeeded, MS);
-    third.await.done(Verdict::Succeeded, MS);
+    let third = tokio::time::timeout(SECOND * 30, third).await.expect("it closes");
+    third.done(Verdict::Succeeded, MS);
     assert_eq!(gate.state(), State::Closed);
 }
 

@@ -47,3 +47,8 @@ pub use postgres::{Postgres, PostgresSettings, Transaction};
 pub use redis::{Redis, RedisClaim, RedisSettings};
 pub use run::{Once, once};
 pub use store::{Begin, Store};
+
+/// The examples of the guide, compiled.
+#[cfg(all(doctest, feature = "postgres", feature = "redis"))]
+#[doc = include_str!("../../../docs/idempotency.md")]
+struct Guide;

@@ -125,6 +125,15 @@ impl Redis {
         })
     }
 
+    /// What `PTTL` says is left of another's lease.
+    fn left(&self, ms: i64) -> Duration {
+        match u64::try_from(ms) {
+            Ok(ms) => Duration::from_millis(ms + 1),
+            // -1: no expiry, so nobody of ours has set it
+            Err(_) => self.settings.lease,
+        }
+    }
+
     async fn renew(&self, claim: &RedisClaim) -> Result<bool, StoreError> {
         self.call(RENEW, &claim.key, &claim.token, self.settings.lease).await
     }
@@ -156,10 +165,7 @@ impl Store for Redis {
         Ok(match state.as_str() {
             "new" => Begin::New(claim),
             DONE => Begin::Done,
-            // the key may have gone or have no expiry (-2, -1): ask again soon
-            _ => Begin::InProgress {
-                retry_after: Duration::from_millis(u64::try_from(left_ms).unwrap_or(0) + 1),
-            },
+            _ => Begin::InProgress { retry_after: self.left(left_ms) },
         })
     }
 
