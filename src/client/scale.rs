@@ -61,6 +61,27 @@ pub enum Decision {
 /// A shrunk group has to manage with this share of what it can do, or it would soon grow again.
 const HEADROOM: f64 = 0.8;
 
+/// Decides from look to look. It keeps what it has seen, and no clock.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use dormouse::client::scale::{Decision, Look};
+/// use dormouse::client::{ScaleSettings, Scaler};
+///
+/// let mut scaler = Scaler::new(ScaleSettings { max: 8, ..ScaleSettings::default() });
+/// let begin = Instant::now();
+/// let look = |ready, consumers| Look { ready, handled_per_second: 50.0, consumers };
+///
+/// assert_eq!(scaler.decide(begin, look(3_000, 1)), Decision::Grow { to: 2 });
+/// let later = begin + Duration::from_secs(15);
+/// assert_eq!(scaler.decide(later, look(6_000, 2)), Decision::Grow { to: 4 });
+/// let later = begin + Duration::from_secs(30);
+/// assert_eq!(scaler.decide(later, look(900, 4)), Decision::Stay);
+/// ```
+///
+/// What one consumer can do is measured while more wait than `grow_above`, and kept from then on: a
+/// group shrinks no further than that load allows, so that it does not grow again at once.
 #[derive(Debug, Clone)]
 pub struct Scaler {
     settings: ScaleSettings,
