@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -12,10 +13,10 @@ use tracing::{info, warn};
 use super::delivery::Delivery;
 use super::error::ClientError;
 use super::publishing::Publishing;
-use super::retry_exchange;
-use super::session::{Key, Plan, Session};
+use super::session::{Key, Pace, Plan, Session};
 use super::work::{Decode, Handler, Work};
-use super::{RetryPolicy, Verdict};
+use super::{AdaptiveSettings, FlowSettings, Gate, RetryPolicy, ScaleSettings, Verdict};
+use super::{group, retry_exchange};
 use crate::amqp::exists::Ask;
 use crate::amqp::{self, AmqpError, Connection};
 use crate::config::Config;
@@ -49,14 +50,12 @@ pub struct Consumer<T> {
     decode: Decode<T>,
     key: Option<Key<T>>,
     prefetch: Option<u16>,
-    concurrency: usize,
+    pace: Pace,
+    scale: Option<ScaleSettings>,
     grace: Duration,
     policy: RetryPolicy,
     direct: bool,
 }
-
-/// Handlers under way at once, unless said otherwise.
-const CONCURRENCY: usize = 16;
 
 impl<T: Send + 'static> Consumer<T> {
     pub(super) fn new(publishing: Publishing, queue: String, decode: Decode<T>) -> Self {
@@ -67,7 +66,8 @@ impl<T: Send + 'static> Consumer<T> {
             decode,
             key: None,
             prefetch: None,
-            concurrency: CONCURRENCY,
+            pace: Pace::Each(FlowSettings::default()),
+            scale: None,
             grace,
             policy: RetryPolicy::default(),
             direct: false,
@@ -75,8 +75,35 @@ impl<T: Send + 'static> Consumer<T> {
     }
 
     /// Handlers under way at once; 16 by default. With batches: batches.
-    pub fn concurrency(mut self, handlers: usize) -> Self {
-        self.concurrency = handlers.max(1);
+    pub fn concurrency(self, handlers: u32) -> Self {
+        let flow = match self.pace {
+            Pace::Each(flow) => flow,
+            Pace::Together(_) => FlowSettings::default(),
+        };
+        let concurrency = AdaptiveSettings::fixed(handlers);
+        self.flow(FlowSettings { concurrency, ..flow })
+    }
+
+    /// Rate, number at once (fixed, or one that adapts) and circuit breaker. A verdict other than
+    /// [`Verdict::Done`] and [`Verdict::DeadLetter`] is a failure to them, and so is a panic. While the
+    /// breaker is open no handler starts: messages wait, none fails. With batches each batch counts as
+    /// one.
+    pub fn flow(mut self, settings: FlowSettings) -> Self {
+        self.pace = Pace::Each(settings);
+        self
+    }
+
+    /// The same, shared with other consumers: all of them together start no faster.
+    pub fn gate(mut self, gate: Gate) -> Self {
+        self.pace = Pace::Together(gate);
+        self
+    }
+
+    /// Grows and shrinks: several consumers of the queue in this process, each with a connection of its
+    /// own, and [`Consumer::flow`] and [`Consumer::prefetch`] for each. Not together with
+    /// [`Consumer::ordered_by`].
+    pub fn scaled(mut self, settings: ScaleSettings) -> Self {
+        self.scale = Some(settings);
         self
     }
 
@@ -175,7 +202,14 @@ impl<T: Send + 'static> Consumer<T> {
         if self.direct {
             self.publishing.go_direct().await?;
         }
-        let twice = self.concurrency.saturating_mul(batch).saturating_mul(2);
+        if self.scale.is_some() && self.key.is_some() {
+            return Err(ClientError::OrderedAndScaled { queue: self.queue });
+        }
+        let at_once = match &self.pace {
+            Pace::Each(flow) => flow.concurrency.max.max(flow.concurrency.min),
+            Pace::Together(gate) => gate.limit(),
+        };
+        let twice = (at_once.max(1) as usize).saturating_mul(batch).saturating_mul(2);
         let prefetch = self.prefetch.unwrap_or(u16::try_from(twice).unwrap_or(u16::MAX));
         let config = self.publishing.config().clone();
         let plan = Arc::new(Plan {
@@ -189,17 +223,21 @@ impl<T: Send + 'static> Consumer<T> {
             },
             key: self.key,
             prefetch,
-            concurrency: self.concurrency,
+            pace: self.pace,
             batch: batch.min(prefetch.into()),
             batch_wait,
             grace: self.grace,
+            handled: AtomicU64::new(0),
         });
-        live(&config, plan, stop).await
+        match self.scale {
+            Some(settings) => group::live(config, plan, settings, stop).await,
+            None => live(&config, plan, stop).await,
+        }
     }
 }
 
 /// One session after another, until `stop`.
-async fn live<T: Send + 'static>(
+pub(super) async fn live<T: Send + 'static>(
     config: &Config,
     plan: Arc<Plan<T>>,
     stop: CancellationToken,
@@ -217,9 +255,11 @@ async fn live<T: Send + 'static>(
     };
     let mut pause = pauses();
     let mut checked = false;
+    // what the breaker knows outlives a connection
+    let gate = plan.pace.gate();
     while !stop.is_cancelled() {
         let began = Instant::now();
-        let session = session(config, &name, plan.clone(), &stop, &mut checked);
+        let session = session(config, &name, plan.clone(), gate.clone(), &stop, &mut checked);
         let error = match session.await {
             Ok(()) => break,
             Err(ClientError::Broker(error)) if checked || error.code().is_none() => error,
@@ -244,6 +284,7 @@ async fn session<T: Send + 'static>(
     config: &Config,
     name: &str,
     plan: Arc<Plan<T>>,
+    gate: Gate,
     stop: &CancellationToken,
     checked: &mut bool,
 ) -> Result<(), ClientError> {
@@ -263,7 +304,7 @@ async fn session<T: Send + 'static>(
         Err(error) => return Err(error.into()),
     }
     info!(queue = &*plan.queue, address = connection.address(), "consuming");
-    let ended = Session::new(plan, stop.clone()).run(&connection, &mut consumer).await;
+    let ended = Session::new(plan, gate, stop.clone()).run(&connection, &mut consumer).await;
     connection.close().await;
     Ok(ended?)
 }

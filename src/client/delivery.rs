@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::span;
 use super::trace::TraceContext;
+use super::{once, span};
 use crate::message::{Headers, Message, as_integer, as_text};
 use crate::schedule::stamp;
 
@@ -60,6 +60,13 @@ impl<T> Delivery<T> {
     /// tell duplicates by.
     pub fn id(&self) -> Option<&str> {
         id(&self.message)
+    }
+
+    /// Its id, for [`once`](super::once::once).
+    ///
+    /// Errors: it has none, or one that the stores cannot keep. Time does not heal that: dead-letter it.
+    pub fn once_id(&self) -> Result<once::Id, once::InvalidId> {
+        once::Id::new(self.id().unwrap_or_default())
     }
 
     /// Which attempt this is, from 1: one more than the retries of `dormouse.retry` and of this library.

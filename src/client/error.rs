@@ -27,8 +27,10 @@ pub enum ClientError {
          lost. `dormouse retry enable {queue}` sets it; or let the client retry, with RetryPolicy::exponential"
     )]
     NoRetryExchange { queue: String, found: String, wanted: String },
-    #[error("the client was closed")]
-    Closed,
+    #[error(
+        "the consumer of queue {queue:?} is both ordered and scaled: several consumers keep no order"
+    )]
+    OrderedAndScaled { queue: String },
 }
 
 /// A message that was not published, or of which that is not known.

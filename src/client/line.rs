@@ -50,12 +50,16 @@ impl<Item> Line<Item> {
 
     /// The next batch with its keys, oldest first; with `flush` also one that is not full.
     pub fn next(&mut self, now: Instant, flush: bool) -> Option<Vec<(Option<String>, Item)>> {
-        let due = self.due().is_some_and(|due| due <= now);
-        if self.ready.is_empty() || !(flush || due) {
+        if !self.is_ready(now, flush) {
             return None;
         }
         let count = self.ready.len().min(self.size);
         Some(self.ready.drain(..count).map(|entry| (entry.key, entry.item)).collect())
+    }
+
+    /// Whether there is a next batch.
+    pub fn is_ready(&self, now: Instant, flush: bool) -> bool {
+        self.due().is_some_and(|due| flush || due <= now)
     }
 
     /// When the next batch is ready: in the past if it is full, none if nothing may go out.

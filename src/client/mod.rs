@@ -49,19 +49,28 @@
 #[doc = include_str!("../../docs/library.md")]
 struct Page;
 
+pub mod adaptive;
+pub mod breaker;
 mod consumer;
 mod copy;
 mod delivery;
 mod errand;
 mod error;
+pub mod flow;
+pub mod gate;
+mod group;
+pub mod limit;
 mod line;
 mod mismatch;
+pub mod once;
 mod outgoing;
 mod policy;
 mod publishing;
 mod retry_exchange;
+pub mod scale;
 mod scheduler;
 mod session;
+pub mod signal;
 mod span;
 mod trace;
 mod verdict;
@@ -72,17 +81,24 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+pub use adaptive::{AdaptiveLimit, AdaptiveSettings};
+pub use breaker::{Breaker, BreakerSettings};
 pub use consumer::Consumer;
 pub use delivery::{Delivery, FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES};
 #[doc(hidden)] // for the laws in tests/
 pub use errand::{Errand, Now, Routes, When};
 pub use error::{ClientError, NotScheduled, Problem};
+pub use flow::{Flow, FlowSettings};
+pub use gate::{Gate, Permit};
+pub use limit::{Rate, TokenBucket};
 pub use line::Line;
 pub use mismatch::{Difference, Mismatch};
 pub use outgoing::{Header, Message, Target};
 pub use policy::{Pauses, RetryPolicy};
 pub use retry_exchange::{DeadLetter, dead_letter};
+pub use scale::{ScaleSettings, Scaler};
 pub use scheduler::{Scheduled, Scheduler};
+pub use signal::Signal;
 pub use span::current as current_trace;
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceFault};
 pub use verdict::{Retry, Settlement, Verdict, settlement};

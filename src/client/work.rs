@@ -13,9 +13,10 @@ use uuid::Uuid;
 
 use super::delivery::{Delivery, Raw};
 use super::error::Problem;
+use super::gate::{Gate, Permit};
 use super::publishing::Publishing;
-use super::verdict::{Settlement, settlement};
-use super::{Retry, RetryPolicy, Verdict, copy, span};
+use super::verdict::{Settlement, settlement, signal_of_batch};
+use super::{Retry, RetryPolicy, Signal, Verdict, copy, span};
 use crate::message::Message;
 use crate::worker::Clock;
 
@@ -60,14 +61,23 @@ pub enum How {
 /// faster, and the delivery it replaces stays unacknowledged meanwhile.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What a handler runs under.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// Every run of the handler needs a permit of it.
+    pub gate: Gate,
+    pub stop: CancellationToken,
+    /// The delivery can be acked no more: then nothing is published in its place either.
+    pub gone: CancellationToken,
+}
+
 impl<T: Send + 'static> Work<T> {
-    /// Runs the handler once for all parcels, and settles each. `gone` says that the delivery can be
-    /// acked no more: then nothing is published in its place either.
+    /// Runs the handler once for all parcels, and settles each.
     pub async fn handle(
         &self,
         parcels: Vec<Parcel<T>>,
-        stop: &CancellationToken,
-        gone: &CancellationToken,
+        permit: Permit,
+        around: &Circumstances,
     ) -> Vec<Settled> {
         let (mut raws, mut deliveries, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
         for Parcel { tag, raw, body } in parcels {
@@ -77,26 +87,32 @@ impl<T: Send + 'static> Work<T> {
                     raws.push((tag, raw));
                 }
                 Err(problem) => {
-                    let settled = self.settle(tag, raw, Verdict::DeadLetter(problem), stop, gone);
+                    let settled = self.settle(tag, raw, Verdict::DeadLetter(problem), around);
                     settlements.push(settled.boxed());
                 }
             }
         }
-        let verdicts = self.verdicts(&raws, deliveries).await;
+        let verdicts = self.verdicts(&raws, deliveries, permit, around).await;
         for ((tag, raw), verdict) in raws.into_iter().zip(verdicts) {
-            settlements.push(self.settle(tag, raw, verdict, stop, gone).boxed());
+            settlements.push(self.settle(tag, raw, verdict, around).boxed());
         }
         join_all(settlements).await
     }
 
     /// One for each delivery. After a panic over several, each is handled alone: one that cannot be
     /// handled does not take the others with it.
-    async fn verdicts(&self, raws: &[(u64, Raw)], deliveries: Vec<Delivery<T>>) -> Vec<Verdict> {
+    async fn verdicts(
+        &self,
+        raws: &[(u64, Raw)],
+        deliveries: Vec<Delivery<T>>,
+        permit: Permit,
+        around: &Circumstances,
+    ) -> Vec<Verdict> {
         let count = deliveries.len();
         if count == 0 {
             return Vec::new();
         }
-        match self.call(raws, deliveries).await {
+        match self.call(raws, deliveries, permit).await {
             Ok(mut verdicts) => {
                 if verdicts.len() != count {
                     let said = format!(
@@ -113,20 +129,21 @@ impl<T: Send + 'static> Work<T> {
                 warn!(count, "{panic}; handling each message alone");
                 let mut verdicts = Vec::with_capacity(count);
                 for (_, raw) in raws {
-                    verdicts.push(self.alone(raw.clone()).await);
+                    let permit = around.gate.permit().await;
+                    verdicts.push(self.alone(raw.clone(), permit).await);
                 }
                 verdicts
             }
         }
     }
 
-    async fn alone(&self, raw: Raw) -> Verdict {
+    async fn alone(&self, raw: Raw, permit: Permit) -> Verdict {
         let body = match (self.decode)(&raw.message) {
             Ok(body) => body,
             Err(problem) => return Verdict::DeadLetter(problem),
         };
         let delivery = raw.clone().with_body(body);
-        match self.call(&[(0, raw)], vec![delivery]).await {
+        match self.call(&[(0, raw)], vec![delivery], permit).await {
             Ok(mut verdicts) => verdicts.pop().unwrap_or_else(|| {
                 Verdict::retry(Retry::ByPolicy, "the handler returned no verdict")
             }),
@@ -139,7 +156,9 @@ impl<T: Send + 'static> Work<T> {
         &self,
         raws: &[(u64, Raw)],
         deliveries: Vec<Delivery<T>>,
+        permit: Permit,
     ) -> Result<Vec<Verdict>, String> {
+        let started = Instant::now();
         // the call itself may panic, too
         let handled = AssertUnwindSafe(async { (self.handler)(deliveries).await }).catch_unwind();
         let handled = match raws {
@@ -153,6 +172,14 @@ impl<T: Send + 'static> Work<T> {
                 handled.instrument(span).await
             }
         };
+        let signal = match &handled {
+            Ok(verdicts) => signal_of_batch(verdicts),
+            Err(_) => Some(Signal::Failed),
+        };
+        match signal {
+            Some(signal) => permit.done(signal, started.elapsed()),
+            None => drop(permit),
+        }
         handled.map_err(|panic| format!("the handler panicked: {}", words(&*panic)))
     }
 
@@ -161,8 +188,7 @@ impl<T: Send + 'static> Work<T> {
         tag: u64,
         mut raw: Raw,
         mut verdict: Verdict,
-        stop: &CancellationToken,
-        gone: &CancellationToken,
+        around: &Circumstances,
     ) -> Settled {
         let settled = |how| Settled { tag, how };
         loop {
@@ -173,14 +199,19 @@ impl<T: Send + 'static> Work<T> {
             let errand = match settlement(verdict, attempt, &self.policy, fastrand::f64()) {
                 Settlement::Ack => return settled(How::Ack),
                 Settlement::Reject => return settled(How::Reject),
-                Settlement::Again if stop.is_cancelled() || gone.is_cancelled() => {
-                    return settled(How::Requeue);
-                }
                 Settlement::Again => {
                     raw.again += 1;
-                    // a handler that never waits must not keep its thread
-                    tokio::task::yield_now().await;
-                    verdict = self.alone(raw.clone()).await;
+                    match self.again(&raw, Duration::ZERO, around).await {
+                        Some(next) => verdict = next,
+                        None => return settled(How::Requeue),
+                    }
+                    continue;
+                }
+                Settlement::Hold(pause) => {
+                    match self.again(&raw, pause, around).await {
+                        Some(next) => verdict = next,
+                        None => return settled(How::Requeue),
+                    }
                     continue;
                 }
                 Settlement::Delay(pause) => {
@@ -197,8 +228,14 @@ impl<T: Send + 'static> Work<T> {
                     copy::dead(&raw, reason, &new_id(), Clock::default().now())
                 }
             };
-            return settled(self.replace(&raw, errand, gone).await);
+            return settled(self.replace(&raw, errand, &around.gone).await);
         }
+    }
+
+    /// Another verdict, by another run after `pause`; none if there is no time for one.
+    async fn again(&self, raw: &Raw, pause: Duration, around: &Circumstances) -> Option<Verdict> {
+        let permit = around.permit_after(pause).await?;
+        Some(self.alone(raw.clone(), permit).await)
     }
 
     /// Publishes `errand` in place of a delivery, until it is confirmed.
@@ -227,6 +264,23 @@ impl<T: Send + 'static> Work<T> {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
+        }
+    }
+}
+
+impl Circumstances {
+    /// A permit for another run; none if there is no time for one.
+    async fn permit_after(&self, pause: Duration) -> Option<Permit> {
+        let again = async {
+            // also if it is zero: a handler that never waits must not keep its thread
+            tokio::time::sleep(pause).await;
+            self.gate.permit().await
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            () = self.gone.cancelled() => None,
+            permit = again => Some(permit),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
 use dormouse::client::{
-    Client, ClientError, Delivery, Message, Problem, Retry, RetryPolicy, Scheduled, Target, Verdict,
+    AdaptiveSettings, BreakerSettings, Client, ClientError, Delivery, FlowSettings, Gate, Message,
+    Problem, Rate, Retry, RetryPolicy, ScaleSettings, Scheduled, Target, Verdict,
 };
 use dormouse::config::Config;
 use dormouse::schedule::stamp;
@@ -338,7 +339,7 @@ async fn a_stop_finishes_what_is_under_way_and_gives_back_the_rest() {
     publish(&connection, (0..20).map(|n| delayed("orders", 0, &n.to_string()))).await;
     until("they are there", async || depth(&connection, "orders").await == Some(20)).await;
     let (entered, go) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
-    let start = |prefetch: u16, concurrency: usize, grace: Duration| {
+    let start = |prefetch: u16, concurrency: u32, grace: Duration| {
         let (entered, go) = (entered.clone(), go.clone());
         let consumer = client.consumer_of_bytes("orders");
         let consumer = consumer.prefetch(prefetch).concurrency(concurrency).grace(grace);
@@ -833,6 +834,182 @@ async fn the_documented_permissions_are_enough() {
     });
     assert_eq!(take_dead(&connection, &config, 3).await.len(), 3);
     running.stop().await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A rate limit, and a number at once that is shared by two consumers.
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_start_no_faster_than_their_limits() {
+    let broker = Broker::fresh("client-rate").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["one", "two"]).await;
+    let client = client(&config).await;
+    for queue in ["one", "two"] {
+        publish(&connection, (0..40).map(|n| delayed(queue, 0, &n.to_string()))).await;
+    }
+    for queue in ["one", "two"] {
+        until("they are there", async || depth(&connection, queue).await == Some(40)).await;
+    }
+    let gate = Gate::new(&FlowSettings {
+        rate: Some(Rate::new(100, Duration::from_secs(1)).burst(10)),
+        concurrency: AdaptiveSettings::fixed(3),
+        breaker: None,
+    });
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let starts = Log::default();
+    let running = ["one", "two"].map(|queue| {
+        let (under_way, most, starts) = (under_way.clone(), most.clone(), starts.clone());
+        let consumer = client.consumer_of_bytes(queue).gate(gate.clone());
+        Running::start(move |stop| {
+            consumer.run(
+                move |_| {
+                    starts.note(Instant::now());
+                    let (under_way, most) = (under_way.clone(), most.clone());
+                    async move {
+                        let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        under_way.fetch_sub(1, Ordering::SeqCst);
+                    }
+                },
+                stop,
+            )
+        })
+    });
+    let starts = starts.until(80).await;
+    let took = starts[79] - starts[0];
+    // 10 at once, and 70 more at 100 a second
+    assert!(took >= Duration::from_millis(690), "{took:?}");
+    assert!(most.load(Ordering::SeqCst) <= 3, "together");
+    for running in running {
+        running.stop().await;
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What the handler depends on is down: the breaker opens, messages wait in their queue, none is lost,
+/// and none uses up its attempts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_leaves_messages_in_their_queue() {
+    let broker = Broker::fresh("client-breaker").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    const MESSAGES: usize = 200;
+    publish(&connection, (0..MESSAGES).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    until("they are there", async || depth(&connection, "orders").await == Some(200)).await;
+    let gate = Gate::new(&FlowSettings {
+        rate: None,
+        concurrency: AdaptiveSettings { initial: 4, max: 8, ..AdaptiveSettings::default() },
+        breaker: Some(BreakerSettings {
+            at_least: 5,
+            pause: Duration::from_millis(100),
+            max_pause: Duration::from_millis(400),
+            ..BreakerSettings::default()
+        }),
+    });
+    let (up, calls) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let done = Log::default();
+    let (is_up, counted, log) = (up.clone(), calls.clone(), done.clone());
+    let consumer = client
+        .consumer::<u32>("orders")
+        .gate(gate.clone())
+        .prefetch(20)
+        .policy(RetryPolicy::ladder([]));
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let (is_up, log) = (is_up.is_cancelled(), log.clone());
+                async move {
+                    if !is_up {
+                        let soon = Duration::from_millis(10);
+                        return Verdict::retry(Retry::Unavailable(soon), "the bank is down");
+                    }
+                    log.note((delivery.body, delivery.attempt()));
+                    Verdict::Done
+                }
+            },
+            stop,
+        )
+    });
+    tokio::time::timeout(DEADLINE, gate.opened()).await.unwrap();
+    // many pauses long: a handler that were run freely would be called thousands of times
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let called = calls.load(Ordering::SeqCst);
+    assert!(called < 60, "{called} calls");
+    assert_eq!(depth(&connection, "orders").await, Some(180), "but for the prefetched ones");
+    up.cancel();
+    let done = done.until(MESSAGES).await;
+    let numbers: HashSet<u32> = done.iter().map(|(number, _)| *number).collect();
+    assert_eq!((numbers.len(), done.len()), (MESSAGES, MESSAGES), "each once");
+    assert!(done.iter().all(|(_, attempt)| *attempt == 1), "no attempt was used up");
+    running.stop().await;
+    is_empty(&config, "orders").await;
+    let dlq = dormouse::topology::Names::of(&config).dlq();
+    assert_eq!(depth(&connection, &dlq).await, Some(0));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Consumers come with a backlog and go when it is gone, between their bounds, and lose nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_grow_with_the_backlog_and_shrink_without() {
+    let broker = Broker::fresh("client-scale").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    let straight = (0..2_000u32).map(|number| {
+        let mut message = with_headers("orders", [].into(), &number.to_string());
+        message.exchange = String::new();
+        message
+    });
+    publish(&connection, straight).await;
+    let settings = ScaleSettings {
+        min: 1,
+        max: 4,
+        grow_above: 200,
+        shrink_below: 20,
+        grow_pause: Duration::from_millis(150),
+        shrink_pause: Duration::from_millis(200),
+        idle: Duration::from_millis(300),
+        drain_within: Duration::from_millis(100),
+    };
+    let seen = Log::default();
+    let log = seen.clone();
+    let consumer = client.consumer::<u32>("orders").concurrency(2).scaled(settings);
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                log.note(delivery.body);
+                tokio::time::sleep(Duration::from_millis(5))
+            },
+            stop,
+        )
+    });
+    let consumers = async || {
+        let mut ask = Ask::open(&connection).await.unwrap();
+        ask.queue("orders").await.unwrap().unwrap().consumers
+    };
+    until("it has grown", async || consumers().await == 4).await;
+    let handled = seen.until(2_000).await;
+    assert_eq!(handled.iter().collect::<HashSet<_>>().len(), 2_000);
+    until("it has shrunk", async || consumers().await == 1).await;
+    running.stop().await;
+    assert_eq!(consumers().await, 0);
+    is_empty(&config, "orders").await;
+    assert_eq!(seen.all().len(), 2_000, "each once");
+    let ordered = client.consumer::<u32>("orders").scaled(settings).ordered_by(|_| "key");
+    let refused = ordered.run(|_| async {}, CancellationToken::new()).await;
+    assert!(refused.unwrap_err().to_string().contains("both ordered and scaled"));
     worker.stop().await;
     broker.drop_it().await;
 }

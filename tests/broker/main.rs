@@ -12,9 +12,15 @@ mod drain;
 mod faults;
 mod hold;
 mod hostile;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod once;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod once_consumer;
 mod operator;
 mod process;
 mod run;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod stores;
 mod support;
 mod tls;
 mod topology;

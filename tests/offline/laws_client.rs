@@ -151,6 +151,7 @@ proptest! {
         let when = if at_once { Retry::Now } else { Retry::ByPolicy };
         match settlement(Verdict::retry(when, "why"), attempt, &policy, 0.5) {
             Settlement::Ack => prop_assert!(false, "an ack would lose it"),
+            Settlement::Hold(_) => prop_assert!(false, "that is no attempt"),
             Settlement::Again => prop_assert!(at_once && attempt < attempts.max(10)),
             Settlement::Delay(_) => prop_assert!(here && !at_once && attempt < attempts),
             Settlement::Reject => prop_assert!(!here && !at_once),
