@@ -22,7 +22,7 @@ use super::stores::{PostgresServer, RedisServer, skipped};
 use super::support::{DEADLINE, until};
 
 /// Short, so that tests are quick; long enough for a busy machine to renew it in time.
-const LEASE: Duration = Duration::from_secs(2);
+const LEASE: Duration = Duration::from_secs(3);
 
 fn id(text: &str) -> Id {
     Id::new(text).unwrap()
