@@ -75,7 +75,8 @@ async fn exchange(channel: Arc<lapin::Channel>, exchange: &Exchange) -> Result<(
         Kind::Fanout => ExchangeKind::Fanout,
         Kind::Topic => ExchangeKind::Topic,
     };
-    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let options =
+        ExchangeDeclareOptions { durable: true, internal: exchange.internal, ..Default::default() };
     let declared = channel
         .exchange_declare(exchange.name.as_str().into(), kind, options, table(&exchange.arguments))
         .await;

@@ -87,12 +87,12 @@ impl<T> Delivery<T> {
 
     /// The routing key that it came with the first time, before any retry.
     pub fn routing_key(&self) -> &str {
-        first(self.headers(), FIRST_ROUTING_KEY, &self.message.routing_key)
+        first_routing_key(&self.message)
     }
 
     /// The exchange that it came through the first time; the default exchange is the empty string.
     pub fn exchange(&self) -> &str {
-        first(self.headers(), FIRST_EXCHANGE, &self.message.exchange)
+        first_exchange(&self.message)
     }
 
     /// When it was due, if Dormouse delivered it.
@@ -137,8 +137,21 @@ fn id(message: &Message) -> Option<&str> {
     property.or_else(|| message.properties.headers.get(stamp::ID).and_then(as_text))
 }
 
-fn first<'a>(headers: &'a Headers, name: &str, now: &'a str) -> &'a str {
-    headers.get(name).and_then(as_text).unwrap_or(now)
+/// Before the first retry, ours or the worker's. Ours came first where both are: a copy of ours is
+/// published to its queue by name, and the worker notes that.
+pub(super) fn first_exchange(message: &Message) -> &str {
+    first(&message.properties.headers, [FIRST_EXCHANGE, stamp::FIRST_EXCHANGE])
+        .unwrap_or(&message.exchange)
+}
+
+pub(super) fn first_routing_key(message: &Message) -> &str {
+    first(&message.properties.headers, [FIRST_ROUTING_KEY, stamp::FIRST_ROUTING_KEY])
+        .unwrap_or(&message.routing_key)
+}
+
+fn first<'a>(headers: &'a Headers, names: [&str; 2]) -> Option<&'a str> {
+    let fits = |text: &&str| text.len() <= stamp::MAX_KEY_BYTES;
+    names.into_iter().find_map(|name| headers.get(name).and_then(as_text).filter(fits))
 }
 
 /// Retries before this delivery: the worker's since the last one of ours, and ours.

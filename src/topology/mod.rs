@@ -9,6 +9,7 @@ use crate::config::{Config, QueueType};
 use crate::schedule::Layout;
 
 pub mod diff;
+pub mod enable;
 pub mod export;
 pub mod names;
 pub mod policy;
@@ -29,6 +30,8 @@ pub struct Topology {
 pub struct Exchange {
     pub name: String,
     pub kind: Kind,
+    /// Takes messages from dead-lettering and other exchanges only: a client's publish is refused (403).
+    pub internal: bool,
     pub arguments: Arguments,
 }
 
@@ -109,6 +112,25 @@ impl Topology {
     }
 }
 
+/// The exchange that leads back to one queue: a fanout, so that no key that a client chose leads
+/// elsewhere, and without an alternate exchange, so that a message for a queue that is gone is returned.
+pub fn back_exchange(name: &str) -> Exchange {
+    Exchange {
+        name: name.to_owned(),
+        kind: Kind::Fanout,
+        internal: false,
+        arguments: Arguments::new(),
+    }
+}
+
+pub fn back_binding(exchange: &str, queue: &str) -> Binding {
+    Binding {
+        source: exchange.to_owned(),
+        destination: Destination::Queue(queue.to_owned()),
+        routing_key: String::new(),
+    }
+}
+
 struct Builder {
     names: Names,
     queue_type: QueueType,
@@ -120,6 +142,11 @@ impl Builder {
         let names = self.names.clone();
         self.pair(&names.parking(), None, None);
         self.pair(&names.dlq(), Some(&names.parking()), None);
+        self.pair(&names.retry(), Some(&names.parking()), None);
+        for exchange in &mut self.topology.exchanges {
+            // what comes through it was dead-lettered: nobody can publish there with a forged past
+            exchange.internal = exchange.name == names.retry();
+        }
         for delay in &config.delay_exchanges {
             let (intake, expired) = (names.intake(delay), names.expired(delay));
             self.pair(&expired, Some(&names.parking()), None);
@@ -164,6 +191,7 @@ impl Builder {
         self.topology.exchanges.push(Exchange {
             name: name.to_owned(),
             kind,
+            internal: false,
             arguments: alternate.into_iter().collect(),
         });
     }

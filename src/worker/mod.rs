@@ -1,21 +1,23 @@
 //! Run: the three parts of a worker and what they share.
 //!
 //! ```text
-//! intake queues ─▶ intake ─▶ level queues ─▶ due queue ─▶ delivery (hold) ─▶ targets
+//! intake queues ─▶ intake ─┐
+//! retry queue ───▶ retry ──┴─▶ level queues ─▶ due queue ─▶ delivery (hold) ─▶ targets
 //!                                                └────────── inward ◀──┘ attempts, DLQ, wait queue
 //! ```
 //!
 //! A worker keeps no state: whatever it holds is unacknowledged, so the broker requeues it when the
 //! worker dies. Run one, or twenty.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::schedule::{Authority, Backoff, Layout};
+use crate::schedule::{Authority, Backoff, Layout, Policies};
 use crate::topology::{self, Names};
 
+mod backs;
 mod clock;
 mod delivery;
 mod health;
@@ -24,11 +26,13 @@ mod intake;
 mod inward;
 mod lanes;
 mod metrics;
+mod retry;
 mod service;
 mod shares;
 mod targets;
 mod unreadable;
 
+pub use backs::{Backs, Look};
 pub use clock::Clock;
 pub use health::Health;
 pub use hold::Hold;
@@ -44,6 +48,8 @@ struct Shared {
     layout: Layout,
     authority: Authority,
     backoff: Backoff,
+    policies: Policies,
+    backs: Mutex<Backs>,
     clock: Clock,
     metrics: Metrics,
     frame_max_bytes: usize,
@@ -62,11 +68,18 @@ impl Shared {
             layout: topology::layout(&config),
             authority: Authority::new(&config)?,
             backoff: Backoff::new(&config.attempts),
+            policies: Policies::of(&config)?,
+            backs: <_>::default(),
             metrics: Metrics::new(),
             heal: Notify::new(),
             config,
             clock,
             frame_max_bytes,
         })
+    }
+
+    /// Which queues have an exchange that leads back to them. Never held over an await.
+    fn backs(&self) -> MutexGuard<'_, Backs> {
+        self.backs.lock().expect("no panic while noting an exchange")
     }
 }

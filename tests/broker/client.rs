@@ -13,7 +13,7 @@ use dormouse::client::{
 };
 use dormouse::config::Config;
 use dormouse::schedule::stamp;
-use dormouse::topology::{Argument, Topology};
+use dormouse::topology::{Argument, Binding, Destination, Exchange, Kind, Topology};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -272,7 +272,7 @@ async fn what_is_given_up_lies_in_the_dlq_with_its_reason() {
         .iter()
         .map(|message| {
             assert_eq!(words(message, stamp::REASON), "refused-by-consumer");
-            assert_eq!(words(message, stamp::ROUTING_KEY), "orders");
+            assert_eq!(words(message, stamp::QUEUE), "orders");
             (body(message), words(message, stamp::DETAIL))
         })
         .collect();
@@ -1010,6 +1010,135 @@ async fn consumers_grow_with_the_backlog_and_shrink_without() {
     let ordered = client.consumer::<u32>("orders").scaled(settings).ordered_by(|_| "key");
     let refused = ordered.run(|_| async {}, CancellationToken::new()).await;
     assert!(refused.unwrap_err().to_string().contains("both ordered and scaled"));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// 1,000 messages rejected at once: each comes back as often as the operator's policy says, with its
+/// first routing key and counted, and then lies in the DLQ, once. (An argument sets the exchange, so
+/// that the consumer can see at its start that nothing would be lost.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_rejected_at_once_all_come_back_and_end_in_the_dlq() {
+    let broker = Broker::fresh("client-reject").await;
+    let mut config = broker.config();
+    config.retry.max_retries = 2;
+    config.retry.initial_backoff = Duration::from_millis(200);
+    config.broker.management_uri =
+        Some(dormouse::config::Uri::new(std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap()));
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let orders = crate::rejecting::retried("orders", &config);
+    let topology = Topology {
+        exchanges: vec![Exchange {
+            name: "events".into(),
+            kind: Kind::Topic,
+            internal: false,
+            arguments: Default::default(),
+        }],
+        queues: vec![orders],
+        bindings: vec![Binding {
+            source: "events".into(),
+            destination: Destination::Queue("orders".into()),
+            routing_key: "#".into(),
+        }],
+    };
+    declare_all(&connection, topology).await;
+    const MESSAGES: usize = 1_000;
+    let messages = (0..MESSAGES).map(|number| {
+        let mut message = with_headers(&format!("order.{number}"), [].into(), &number.to_string());
+        message.exchange = "events".into();
+        message
+    });
+    publish(&connection, messages).await;
+    let client = client(&config).await;
+    let attempts: Arc<Mutex<HashMap<u32, Vec<u32>>>> = Arc::default();
+    let (log, all_are_here) = (attempts.clone(), Arc::new(tokio::sync::Barrier::new(MESSAGES)));
+    let consumer = client
+        .consumer::<u32>("orders")
+        .concurrency(MESSAGES as u32)
+        .prefetch(MESSAGES as u16)
+        .policy(RetryPolicy::DeadLetterExchange);
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                assert_eq!(delivery.routing_key(), format!("order.{}", delivery.body));
+                assert_eq!(delivery.exchange(), "events");
+                let attempt = delivery.attempt();
+                log.lock().unwrap().entry(delivery.body).or_default().push(attempt);
+                let all_are_here = all_are_here.clone();
+                async move {
+                    if attempt == 1 {
+                        all_are_here.wait().await;
+                    }
+                    Err::<(), _>("no")
+                }
+            },
+            stop,
+        )
+    });
+    let dead = take_dead(&connection, &config, MESSAGES).await;
+    let bodies: HashSet<_> = dead.iter().map(body).collect();
+    assert_eq!(bodies.len(), MESSAGES);
+    for message in &dead {
+        assert_eq!(words(message, stamp::REASON), "retries-exhausted");
+    }
+    let attempts = attempts.lock().unwrap();
+    assert!(attempts.values().all(|attempts| *attempts == [1, 2, 3]), "{attempts:?}");
+    drop(attempts);
+    running.stop().await;
+    is_empty(&config, "orders").await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What a handler gave up on comes back to its queue by a redrive, as new and with its first routing key.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_redriven_as_new() {
+    let broker = Broker::fresh("client-redrive").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    exchange_with_queue(&connection, "events", "billing").await;
+    exchange_with_queue(&connection, "events", "audit").await;
+    let mut message = with_headers("order.paid", [].into(), "paid");
+    message.exchange = "events".into();
+    message.properties.message_id = Some("event-1".into());
+    message.properties.user_id = Some("guest".into());
+    publish(&connection, [message]).await;
+    let client = client(&config).await;
+    let (seen, repaired) = (Log::default(), CancellationToken::new());
+    let (log, is_repaired) = (seen.clone(), repaired.clone());
+    let policy = RetryPolicy::ladder([Duration::from_millis(50)]);
+    let consumer = client.consumer_of_bytes("billing").policy(policy);
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<bytes::Bytes>| {
+                log.note(delivery);
+                let is_repaired = is_repaired.is_cancelled();
+                async move { if is_repaired { Ok(()) } else { Err("broken") } }
+            },
+            stop,
+        )
+    });
+    let dlq = dormouse::topology::Names::of(&config).dlq();
+    until("it is in the DLQ", async || depth(&connection, &dlq).await == Some(1)).await;
+    let shown = crate::rejecting::dormouse(&broker, &["dlq", "show", "event-1"]);
+    for line in ["refused-by-consumer", "broken", "billing", "order.paid"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    repaired.cancel();
+    crate::rejecting::dormouse(&broker, &["dlq", "redrive", "--all"]);
+    let seen = seen.until(3).await;
+    let attempts: Vec<u32> = seen.iter().map(Delivery::attempt).collect();
+    assert_eq!(attempts, [1, 2, 1]);
+    for delivery in &seen {
+        assert_eq!((delivery.exchange(), delivery.routing_key()), ("events", "order.paid"));
+        assert_eq!(delivery.id(), Some("event-1"));
+    }
+    assert_eq!(seen[1].text(dormouse::client::FIRST_USER_ID), Some("guest"));
+    assert_eq!(seen[2].text(stamp::USER_ID), Some("guest"));
+    running.stop().await;
+    assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");
     worker.stop().await;
     broker.drop_it().await;
 }

@@ -4,6 +4,7 @@
 mod client;
 mod client_examples;
 mod client_faults;
+mod clients;
 mod delivery;
 mod destroy;
 mod dev_node;
@@ -18,6 +19,9 @@ mod once;
 mod once_consumer;
 mod operator;
 mod process;
+mod rejecting;
+mod retry;
+mod retry_enable;
 mod run;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod stores;

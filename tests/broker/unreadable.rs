@@ -4,12 +4,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::process::Process;
+use crate::rejecting::{Client, retried};
 use crate::support::*;
 use dormouse::amqp::RawConnection;
 use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
 use dormouse::message::{Message, Value};
 use dormouse::schedule::{Sleeper, stamp};
-use dormouse::topology::{Names, Topology};
+use dormouse::topology::{Argument, Names, Topology};
 
 /// Publishes bytes as they are, to the delay exchange.
 struct Hostile(RawConnection);
@@ -55,6 +56,34 @@ impl Hostile {
         let confirm = self.0.frame().await.unwrap();
         assert_eq!(confirm.payload()[..4], [0, 60, 0, 80], "acked: {confirm:?}");
     }
+}
+
+/// What a client's queue dead-letters can be as unreadable: it is taken aside, and the next comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_dead_letter_does_not_stop_the_retries_of_others() {
+    let broker = Broker::fresh("unreadable-retry").await;
+    let mut config = broker.config();
+    config.retry.initial_backoff = std::time::Duration::from_millis(100);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let mut expiring = retried("expiring", &config);
+    expiring.arguments.insert("x-message-ttl", Argument::Number(50));
+    let queues = vec![expiring, retried("mail", &config)];
+    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    let mut hostile = Hostile::connect(&broker).await;
+    hostile.publish_to(b"", b"expiring", &bad_id(), b"cannot be read").await;
+    let dead = take_dead(&connection, &config, 1).await.remove(0);
+    assert_eq!(words(&dead, stamp::REASON), "unreadable");
+    assert!(words(&dead, stamp::DETAIL).contains("dormouse.retry"), "it names the queue");
+    assert_eq!(body(&dead), "cannot be read");
+
+    let message = Message { routing_key: "mail".into(), body: "next".into(), ..Default::default() };
+    publish(&connection, [message]).await;
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    mail.reject_next().await;
+    assert_eq!(body(&mail.ack_next().await), "next");
+    worker.stop().await;
+    broker.drop_it().await;
 }
 
 fn short(bytes: &[u8]) -> Vec<u8> {

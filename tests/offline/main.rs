@@ -8,6 +8,7 @@ mod laws_client;
 mod laws_flow;
 mod laws_frames;
 mod laws_once;
+mod laws_retry;
 mod laws_schedule;
 mod laws_worker;
 mod management;

@@ -14,6 +14,9 @@ use crate::schedule::UnixMs;
 use crate::topology::Names;
 use crate::worker::Clock;
 
+/// In place of the exchange of a message that was to go back to a queue.
+const BACK: &str = "(back to)";
+
 /// A longer queue is not looked at as a whole if the limit is below, which may change its order.
 const WHOLE: u32 = 2_000;
 
@@ -91,7 +94,7 @@ fn table(entries: &[Entry], now: UnixMs) -> Table {
         right("attempts"),
         right("failed"),
         wide("exchange"),
-        wide("key"),
+        wide("key or queue"),
     ]);
     for (entry, id) in entries.iter().zip(short_ids(entries)) {
         let ago = entry
@@ -102,8 +105,8 @@ fn table(entries: &[Entry], now: UnixMs) -> Table {
             entry.reason_text().into(),
             entry.attempts().map(|attempts| attempts.to_string()).unwrap_or_default(),
             ago,
-            exchange_name(entry.exchange()),
-            entry.routing_key().into(),
+            entry.queue().map_or_else(|| exchange_name(entry.exchange()), |_| BACK.into()),
+            entry.queue().unwrap_or(entry.routing_key()).into(),
         ]);
     }
     table
@@ -117,6 +120,11 @@ pub fn summary(entry: &Entry) -> Value {
         "reason": entry.reason().map(|reason| reason.as_str()),
         "detail": failure.map(|failure| &failure.detail),
         "attempts": entry.attempts(),
+        "queue": entry.queue(),
+        "retries": entry.comeback().map(|comeback| comeback.retries),
+        "history": entry.comeback().map(|comeback| {
+            comeback.history().iter().map(ToString::to_string).collect::<Vec<_>>()
+        }),
         "first_failure": failure.map(|failure| failure.first.to_string()),
         "last_failure": failure.map(|failure| failure.last.to_string()),
         "exchange": entry.exchange(),

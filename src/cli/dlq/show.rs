@@ -107,6 +107,13 @@ fn about(entry: &Entry, now: UnixMs) -> Vec<(&'static str, String)> {
             about.push(("last failure", when(failure.last)));
         }
     }
+    if let Some(comeback) = entry.comeback() {
+        about.push(("queue", comeback.queue.clone()));
+        about.push(("retries", comeback.retries.to_string()));
+        let names = std::iter::once("history").chain(std::iter::repeat(""));
+        let history = comeback.history().iter().map(ToString::to_string);
+        about.extend(names.zip(history));
+    }
     if let Some(dropped) = &entry.dropped {
         about.push(("left out", format!("headers without room in a frame: {dropped}")));
     }

@@ -89,7 +89,7 @@ impl Inspection<'_> {
         if self.config.topology.declare {
             return self.all_of_ours();
         }
-        let mut names = vec![self.names.due(), self.names.parking()];
+        let mut names = vec![self.names.due(), self.names.parking(), self.names.retry()];
         for delay in &self.config.delay_exchanges {
             names.extend([self.names.intake(delay), self.names.expired(delay)]);
         }
