@@ -21,6 +21,7 @@
 //! | [`amqp`] | declare, publish with confirms, consume with manual acks: all that speaks AMQP |
 //! | [`management`] | what the management API tells of a broker |
 //! | [`worker`] | intake, retry, hold, delivery: a process that keeps no state |
+//! | [`client`] | schedule messages, consume them with retries: the front door of the library |
 //! | [`http`] | metrics and health |
 //! | [`dev`] | a private RabbitMQ node for development and tests |
 //! | [`cli`] | the command line |
@@ -50,6 +51,8 @@ pub mod amqp;
 pub mod management;
 
 pub mod worker;
+
+pub mod client;
 
 pub mod http;
 

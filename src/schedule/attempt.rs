@@ -32,6 +32,8 @@ pub enum Reason {
     HeadersTooLarge,
     /// A message inside the cascade lacks a stamp of ours that can be read.
     MalformedStamp,
+    /// A consumer's handler gave up on it, or cannot read its body.
+    RefusedByConsumer,
     /// Its routing key or properties cannot be read: they are not UTF-8, or larger than a frame.
     Unreadable,
     /// Its consumer rejected it, and its retry policy brings it back no more.
@@ -49,7 +51,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 19] = [
         Reason::Unroutable,
         Reason::ExchangeNotFound,
         Reason::AccessRefused,
@@ -61,6 +63,7 @@ impl Reason {
         Reason::DelayTooLong,
         Reason::HeadersTooLarge,
         Reason::MalformedStamp,
+        Reason::RefusedByConsumer,
         Reason::Unreadable,
         Reason::RetriesExhausted,
         Reason::RetryTooOld,
@@ -83,6 +86,7 @@ impl Reason {
             Reason::DelayTooLong => "delay-too-long",
             Reason::HeadersTooLarge => "headers-too-large",
             Reason::MalformedStamp => "malformed-stamp",
+            Reason::RefusedByConsumer => "refused-by-consumer",
             Reason::Unreadable => "unreadable",
             Reason::RetriesExhausted => "retries-exhausted",
             Reason::RetryTooOld => "retry-too-old",
@@ -111,6 +115,7 @@ impl Reason {
             | Reason::DelayTooLong
             | Reason::HeadersTooLarge
             | Reason::MalformedStamp
+            | Reason::RefusedByConsumer
             | Reason::Unreadable
             | Reason::RetriesExhausted
             | Reason::RetryTooOld

@@ -58,7 +58,7 @@ impl Sleeper {
             .unwrap_or(target_exchange)
             .to_owned();
         let cc = stamp::long_strings(properties.headers.get(CC));
-        properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name));
+        properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name.as_str()));
         published.exchange.clear();
         let target =
             Target { exchange, routing_key: std::mem::take(&mut published.routing_key), cc };
@@ -128,7 +128,10 @@ impl Sleeper {
         message.exchange.clear();
         message.routing_key.clear();
         message.properties.delivery_mode = None;
-        message.properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name));
+        message
+            .properties
+            .headers
+            .retain(|name, _| !is_ours(name) && !is_set_by_broker(name.as_str()));
         Ok(Self { stamp, message })
     }
 
@@ -310,8 +313,7 @@ fn is_ours(name: &ShortString) -> bool {
 
 /// Headers that RabbitMQ sets about its own queues. A death header that stayed would end the
 /// message's next way through the same queues: <https://www.rabbitmq.com/docs/dlx#cycles>.
-fn is_set_by_broker(name: &ShortString) -> bool {
-    let name = name.as_str();
+pub fn is_set_by_broker(name: &str) -> bool {
     matches!(name, CC | "BCC" | "x-death" | "x-delivery-count" | "x-acquired-count")
         || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")
@@ -329,7 +331,8 @@ fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
     field("original-expiration").and_then(|expiration| ShortString::try_new(expiration).ok())
 }
 
-fn room(frame_max_bytes: usize) -> usize {
+/// Bytes of headers that a client may have, for ours to fit the same frame.
+pub fn room(frame_max_bytes: usize) -> usize {
     frame_max_bytes.saturating_sub(ROOM_BYTES)
 }
 

@@ -14,14 +14,14 @@ use dormouse::topology::{Argument, Topology};
 
 /// A broker that this test may break, of the version that `DORMOUSE_TEST_BROKER` names, else the
 /// installed one.
-struct Own {
-    node: Node,
-    config: Config,
+pub struct Own {
+    pub node: Node,
+    pub config: Config,
     directory: PathBuf,
 }
 
 impl Own {
-    async fn start(test: &str) -> Self {
+    pub async fn start(test: &str) -> Self {
         let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(PathBuf::from);
         let installation = Installation::find(root.as_deref()).unwrap();
         let directory =
@@ -33,7 +33,7 @@ impl Own {
         Self { node, config, directory }
     }
 
-    async fn connect(&self) -> Connection {
+    pub async fn connect(&self) -> Connection {
         Connection::open(&self.config.broker, "test").await.unwrap()
     }
 
@@ -56,7 +56,7 @@ impl Own {
         arrivals
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         self.node.stop().await.unwrap();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
