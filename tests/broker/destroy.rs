@@ -107,7 +107,9 @@ async fn a_refusal_at_the_second_look_puts_the_delay_exchange_back() {
 
     let destroy = operator.start(&["destroy", "--yes"]);
     let mut ask = Ask::open(&connection).await.unwrap();
+    let start = std::time::Instant::now();
     while ask.exchange("dormouse.delay").await.unwrap() {
+        assert!(start.elapsed() < DEADLINE, "the inflow is not stopped");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let late = Message { routing_key: "dormouse.intake".into(), ..Default::default() };

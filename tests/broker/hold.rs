@@ -15,15 +15,16 @@ async fn a_full_hold_lets_what_is_due_sooner_pass() {
     const MESSAGES: usize = 10_000;
     let broker = Broker::fresh("hold").await;
     let mut config = broker.config();
-    config.topology.unit = Duration::from_secs(20);
-    config.topology.max_delay = Duration::from_secs(200);
+    config.topology.unit = Duration::from_secs(40);
+    config.topology.max_delay = Duration::from_secs(400);
     config.hold.max_messages = 100;
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
     let worker = Worker::start(&config).await;
     let start = Clock::default().now().0 as i64;
-    // due between 8 and 18 s from now: within one unit, and after all of them have been published
-    let due_ms = |number: usize| start + 18_000 - number as i64;
+    // due between 20 and 30 s from now: within one unit, and after all of them have been published,
+    // even on a machine that is busy with something else
+    let due_ms = |number: usize| start + 30_000 - number as i64;
     let messages = (0..MESSAGES).map(|number| {
         let headers =
             Headers::from([("x-opt-delivery-time".into(), Value::LongLongInt(due_ms(number)))]);
