@@ -21,6 +21,7 @@
 //! | [`worker`] | intake, hold, delivery: a process that keeps no state |
 //! | [`http`] | metrics and health |
 //! | [`dev`] | a private RabbitMQ node for development and tests |
+//! | [`drill`] | faults on private brokers under load; a verdict on every message |
 //! | [`cli`] | the command line |
 //!
 //! Glossary, beside RabbitMQ's own words:
@@ -50,5 +51,7 @@ pub mod worker;
 pub mod http;
 
 pub mod dev;
+
+pub mod drill;
 
 pub mod cli;

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod config_faults;
 mod docs;
+mod laws_drill;
 mod laws_frames;
 mod laws_schedule;
 mod laws_worker;

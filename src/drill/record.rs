@@ -1,0 +1,31 @@
+//! What a run saw, by two witnesses who do not know of each other: the publisher and the consumers.
+
+use crate::message::Message;
+
+/// What became of one message at the publisher, in ms since the epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Before its first publish.
+    pub first_ms: u64,
+    /// How often it was published: again whenever the outcome was not known.
+    pub times: u32,
+    /// After RabbitMQ's confirm, if there was one.
+    pub confirmed_ms: Option<u64>,
+}
+
+/// One message that came out of a target queue or the DLQ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arrival {
+    pub queue: String,
+    pub at_ms: u64,
+    /// RabbitMQ said that it may have been delivered before: to us, by this queue.
+    pub redelivered: bool,
+    pub message: Message,
+}
+
+/// A time during which a fault was in force, and what it had piled up was worked off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub from_ms: u64,
+    pub to_ms: u64,
+}
