@@ -183,6 +183,12 @@ impl Consumer {
         Ok(())
     }
 
+    /// Closes the channel: RabbitMQ requeues at once what is unacknowledged.
+    pub async fn close(self) {
+        // a channel that fails to close is gone with its connection
+        let _ = self.channel.close(200, "done".into()).await;
+    }
+
     async fn cancel_source(&mut self, index: usize) -> Result<(), AmqpError> {
         if let Some(tag) = self.sources[index].tag.take() {
             self.channel.basic_cancel(tag.into(), <_>::default()).await?;

@@ -39,6 +39,7 @@ pub struct Config {
     pub hold: Hold,
     pub delivery: Delivery,
     pub attempts: Attempts,
+    pub sweep: Sweep,
     pub http: Http,
     pub log: Log,
     pub stop: Stop,
@@ -157,6 +158,13 @@ pub struct Attempts {
     pub jitter: f64,
 }
 
+/// What is done in the levels after a broker's start, so that nothing carries its downtime on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sweep {
+    /// Messages a second that are planned again; 0 is never.
+    pub rate: u32,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     /// Where `/metrics`, `/healthz` and `/readyz` answer; absent means nowhere.
@@ -228,6 +236,7 @@ impl Default for Config {
                 max_backoff: Duration::from_secs(600),
                 jitter: 0.2,
             },
+            sweep: Sweep { rate: 1_000 },
             http: Http { listen: Some(([127, 0, 0, 1], 15_790).into()) },
             log: Log { filter: "info".into(), format: LogFormat::Text },
             stop: Stop { grace: Duration::from_secs(20) },

@@ -239,6 +239,17 @@ pub static KEYS: &[Key] = &[
         Field::Ratio(|c| &mut c.attempts.jitter, 0.0, 1.0),
     ),
     key(
+        "sweep.rate",
+        "Messages a second planned again after a broker's start, to make up for its downtime; 0 is never",
+        Field::Whole {
+            get: |c| c.sweep.rate.into(),
+            set: |c, rate| c.sweep.rate = rate as u32,
+            min: 0,
+            max: u32::MAX as u64,
+            unit: "messages",
+        },
+    ),
+    key(
         "http.listen",
         "Where /metrics, /healthz and /readyz answer",
         Field::MaybeAddress(|c| &mut c.http.listen),

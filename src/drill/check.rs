@@ -167,8 +167,8 @@ impl Judge<'_> {
         let due_ms = due_header(arrival).unwrap_or_default();
         if let Ask::At(offset) = order.ask {
             let asked_ms = self.terms.start_ms + offset.as_millis() as u64;
-            // a moment that had passed when it was taken in is due at once
-            if due_ms != asked_ms && asked_ms > sent.confirmed_ms.unwrap_or(u64::MAX) {
+            // a moment that had passed when a worker took it in is due at once
+            if due_ms != asked_ms && !(asked_ms..=arrival.at_ms).contains(&due_ms) {
                 faults.push(format!("asked for {asked_ms}, and its stamp says {due_ms}"));
             }
         }

@@ -24,8 +24,11 @@ mod intake;
 mod inward;
 mod lanes;
 mod metrics;
+pub mod moving;
+mod pace;
 mod service;
 mod shares;
+mod sweep;
 mod targets;
 mod unreadable;
 
@@ -33,6 +36,7 @@ pub use clock::Clock;
 pub use health::Health;
 pub use hold::Hold;
 pub use metrics::{LATENESS_BUCKETS_SECONDS, Metrics, describe};
+pub use pace::Pace;
 pub use service::{WorkerError, run};
 pub use shares::Shares;
 pub use targets::{Route, Targets};
@@ -49,6 +53,8 @@ struct Shared {
     frame_max_bytes: usize,
     /// Asks for the topology to be declared again: something of ours is missing.
     heal: Notify,
+    /// A message left the levels late though no worker was in its way.
+    late_arrivals: Notify,
 }
 
 impl Shared {
@@ -64,6 +70,7 @@ impl Shared {
             backoff: Backoff::new(&config.attempts),
             metrics: Metrics::new(),
             heal: Notify::new(),
+            late_arrivals: Notify::new(),
             config,
             clock,
             frame_max_bytes,

@@ -1,11 +1,12 @@
 //! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can kill.
+//! [`drill`], [`faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can kill.
 
 mod delivery;
 mod destroy;
 mod dev_node;
 mod dlq;
 mod drain;
+mod drill;
 mod faults;
 mod hold;
 mod hostile;

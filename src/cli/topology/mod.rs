@@ -12,7 +12,6 @@ mod destroy;
 mod drain;
 mod export;
 mod look;
-mod moving;
 mod plan;
 mod verify;
 

@@ -1,0 +1,125 @@
+//! One load under way: its witnesses, its clock for the faults, and its end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::check::{Terms, Verdict, check};
+use super::error::DrillError;
+use super::load::Load;
+use super::record::{Sent, Span};
+use super::site::Site;
+use super::witness::{self, SeenBook, SentBook, Start, now_ms};
+
+/// A load that is being published and consumed.
+pub struct Run {
+    pub load: Arc<Load>,
+    pub start: Start,
+    pub faults: Vec<Span>,
+    sent: SentBook,
+    seen: SeenBook,
+    publisher: JoinSet<()>,
+    consumers: JoinSet<()>,
+    terms: Terms,
+}
+
+/// What is not there so long after everything was due is lost.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// After the last arrival, for what should not come any more.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How often a run looks whether all is there.
+const LOOK: Duration = Duration::from_millis(100);
+
+impl Run {
+    /// Starts to publish the load, and to consume `queues` and the DLQ.
+    pub fn begin(site: &Site, load: Load, queues: &[&str]) -> Self {
+        let (load, start) = (Arc::new(load), Start::now());
+        let dlq = site.names().dlq();
+        let terms = Terms {
+            start_ms: start.ms,
+            bound: site.options().bound,
+            faults: Vec::new(),
+            dlq: dlq.clone(),
+        };
+        let mut run = Self {
+            load: load.clone(),
+            start,
+            faults: Vec::new(),
+            sent: Arc::default(),
+            seen: SeenBook::default(),
+            publisher: JoinSet::new(),
+            consumers: JoinSet::new(),
+            terms,
+        };
+        let broker = &site.config.broker;
+        for queue in queues.iter().copied().chain([dlq.as_str()]) {
+            let (queue, book) = (queue.to_owned(), run.seen.clone());
+            run.consumers.spawn(witness::consume(broker.clone(), queue, book, load.clone()));
+        }
+        run.publisher.spawn(witness::publish(broker.clone(), load, start, run.sent.clone()));
+        run
+    }
+
+    /// Waits for a moment of the schedule.
+    pub async fn at(&self, offset: Duration) {
+        tokio::time::sleep_until(self.start.at + offset).await;
+    }
+
+    /// A fault is in force from now until `to` says.
+    pub fn fault_begins(&mut self) {
+        self.faults.push(Span { from_ms: now_ms(), to_ms: u64::MAX });
+    }
+
+    /// The fault is over, and what it piled up is worked off after this time.
+    pub fn fault_ends(&mut self, catching_up: Duration) {
+        if let Some(fault) = self.faults.last_mut() {
+            fault.to_ms = now_ms() + catching_up.as_millis() as u64;
+        }
+    }
+
+    /// Everything that was confirmed and has not arrived.
+    pub fn missing(&self) -> usize {
+        self.seen.missing(&self.load, &self.book(), &self.terms.dlq)
+    }
+
+    fn book(&self) -> HashMap<u32, Sent> {
+        self.sent.lock().expect("no panic while noting a publish").clone()
+    }
+
+    /// Waits until all is published and has arrived, or should have, and judges it.
+    pub async fn end(mut self) -> Result<Verdict, DrillError> {
+        let given = self.start.at.into_std() + self.longest() + PATIENCE;
+        let mut looked_at = Instant::now();
+        let mut missing = usize::MAX;
+        while missing > 0 || !self.publisher.is_empty() {
+            if Instant::now() > given && looked_at.elapsed() > PATIENCE {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+            let _ = self.publisher.try_join_next();
+            let now = self.missing();
+            // as long as something still comes, it is late and not lost
+            if now != missing {
+                (missing, looked_at) = (now, Instant::now());
+            }
+        }
+        tokio::time::sleep(LINGER).await;
+        self.consumers.shutdown().await;
+        self.publisher.shutdown().await;
+        self.terms.faults = std::mem::take(&mut self.faults);
+        Ok(check(&self.load, &self.book(), &self.seen.take(), &self.terms))
+    }
+
+    /// From the start to the last due time, without faults.
+    fn longest(&self) -> Duration {
+        let due = |order: &super::load::Order| match order.ask {
+            super::load::Ask::At(offset) => offset,
+            ref relative => order.after + relative.delay().unwrap_or_default(),
+        };
+        self.load.orders.iter().map(due).max().unwrap_or_default()
+    }
+}
