@@ -30,12 +30,12 @@ pub async fn down(options: &Options) -> Result<Outcome, DrillError> {
         tokio::time::sleep(options.duration.mul_f64(0.05 + 0.1 * rng.f64())).await;
         run.fault_begins();
         if kill {
-            site.node.kill();
+            site.nodes[0].kill();
         } else {
-            site.node.stop().await?;
+            site.nodes[0].stop().await?;
         }
         tokio::time::sleep(options.duration.mul_f64(0.05 + 0.05 * rng.f64())).await;
-        site.node.start_again().await?;
+        site.nodes[0].start_again().await?;
         for hand in &mut hands {
             hand.until_ready().await?;
         }

@@ -203,12 +203,12 @@ impl Judge<'_> {
             relative => taken_ms + relative.delay().unwrap_or_default().as_millis() as u64,
         };
         // with faults: taken in after them, and delivered after them
-        let taken_after_ms = self.after_faults(taken_ms);
+        let taken_after_ms = self.after_faults(taken_ms, &first.queue);
         let due_after_ms = match &order.ask {
             Ask::At(_) => self.earliest_ms(order, sent).max(taken_after_ms),
             relative => taken_after_ms + relative.delay().unwrap_or_default().as_millis() as u64,
         };
-        let excused_ms = self.after_faults(due_after_ms);
+        let excused_ms = self.after_faults(due_after_ms, &first.queue);
         let late_ms = first.at_ms.saturating_sub(due_ms);
         if first.at_ms > excused_ms + bound_ms {
             self.verdict.late += 1;
@@ -231,10 +231,11 @@ impl Judge<'_> {
     }
 
     /// The end of the fault that was in force, or about to be, at this moment; else the moment.
-    fn after_faults(&self, moment_ms: u64) -> u64 {
+    fn after_faults(&self, moment_ms: u64, queue: &str) -> u64 {
         let mut moment_ms = moment_ms;
         let bound_ms = self.terms.bound.as_millis() as u64;
-        let mut faults = self.terms.faults.clone();
+        let concerns = |fault: &&Span| fault.queue.as_deref().is_none_or(|only| only == queue);
+        let mut faults: Vec<_> = self.terms.faults.iter().filter(concerns).collect();
         faults.sort_by_key(|fault| fault.from_ms);
         for fault in faults {
             // what was due just before was still on its way

@@ -10,12 +10,16 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+mod alarms;
+mod bad_targets;
 mod brokers;
 pub mod check;
 mod error;
 mod hand;
 pub mod load;
+mod network;
 pub mod promise;
+mod proxy;
 pub mod record;
 mod run;
 mod site;
@@ -34,6 +38,9 @@ use load::{Load, Shape};
 pub enum Drill {
     WorkersKilled,
     BrokerDown,
+    NetworkTroubled,
+    AlarmsRaised,
+    BadTargets,
     WorkersStopped,
 }
 
@@ -54,13 +61,23 @@ pub struct Outcome {
 pub struct Finding(pub String);
 
 impl Drill {
-    pub const ALL: [Drill; 3] = [Drill::WorkersKilled, Drill::BrokerDown, Drill::WorkersStopped];
+    pub const ALL: [Drill; 6] = [
+        Drill::WorkersKilled,
+        Drill::BrokerDown,
+        Drill::NetworkTroubled,
+        Drill::AlarmsRaised,
+        Drill::BadTargets,
+        Drill::WorkersStopped,
+    ];
 
     /// Its number, as documents and `--only` name it.
     pub fn number(self) -> u32 {
         match self {
             Drill::WorkersKilled => 1,
             Drill::BrokerDown => 2,
+            Drill::NetworkTroubled => 3,
+            Drill::AlarmsRaised => 4,
+            Drill::BadTargets => 5,
             Drill::WorkersStopped => 9,
         }
     }
@@ -69,6 +86,9 @@ impl Drill {
         match self {
             Drill::WorkersKilled => "workers killed",
             Drill::BrokerDown => "broker stopped and killed",
+            Drill::NetworkTroubled => "network cut, stalled, slowed",
+            Drill::AlarmsRaised => "memory and disk alarm",
+            Drill::BadTargets => "bad targets among good",
             Drill::WorkersStopped => "workers stopped in order",
         }
     }
@@ -78,6 +98,9 @@ impl Drill {
         match self {
             Drill::WorkersKilled => workers::killed(options).await,
             Drill::BrokerDown => brokers::down(options).await,
+            Drill::NetworkTroubled => network::troubled(options).await,
+            Drill::AlarmsRaised => alarms::raised(options).await,
+            Drill::BadTargets => bad_targets::among_good(options).await,
             Drill::WorkersStopped => workers::stopped(options).await,
         }
     }

@@ -24,8 +24,10 @@ pub struct Arrival {
 }
 
 /// A time during which a fault was in force, and what it had piled up was worked off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
     pub from_ms: u64,
     pub to_ms: u64,
+    /// The only queue it concerns; none is all.
+    pub queue: Option<String>,
 }

@@ -55,13 +55,23 @@ impl Run {
             consumers: JoinSet::new(),
             terms,
         };
-        let broker = &site.config.broker;
         for queue in queues.iter().copied().chain([dlq.as_str()]) {
-            let (queue, book) = (queue.to_owned(), run.seen.clone());
-            run.consumers.spawn(witness::consume(broker.clone(), queue, book, load.clone()));
+            run.also_consume(site, queue);
         }
-        run.publisher.spawn(witness::publish(broker.clone(), load, start, run.sent.clone()));
+        let broker = site.config.broker.clone();
+        run.publisher.spawn(witness::publish(broker, load, start, run.sent.clone()));
         run
+    }
+
+    /// Consumes a queue that was not there from the start.
+    pub fn also_consume(&mut self, site: &Site, queue: &str) {
+        let (broker, book) = (site.config.broker.clone(), self.seen.clone());
+        self.consumers.spawn(witness::consume(broker, queue.to_owned(), book, self.load.clone()));
+    }
+
+    /// Messages confirmed to the publisher so far.
+    pub fn confirmed(&self) -> usize {
+        self.book().values().filter(|sent| sent.confirmed_ms.is_some()).count()
     }
 
     /// Waits for a moment of the schedule.
@@ -71,7 +81,7 @@ impl Run {
 
     /// A fault is in force from now until `to` says.
     pub fn fault_begins(&mut self) {
-        self.faults.push(Span { from_ms: now_ms(), to_ms: u64::MAX });
+        self.faults.push(Span { from_ms: now_ms(), to_ms: u64::MAX, queue: None });
     }
 
     /// The fault is over, and what it piled up is worked off after this time.

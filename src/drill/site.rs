@@ -30,7 +30,8 @@ pub struct Options {
 
 /// A broker of the drill's own, with everything declared and old enough to be killed.
 pub struct Site {
-    pub node: Node,
+    /// One, or those of a cluster.
+    pub nodes: Vec<Node>,
     pub config: Config,
     settings: Vec<(String, String)>,
     options: Options,
@@ -79,12 +80,12 @@ impl Site {
         let node = NodeOptions::new(options.directory.join("node"));
         let node = Node::start(&options.installation, node).await?;
         let uri = format!("{}/%2f", node.amqp_uri());
-        Self::on(node, &uri, options, settings).await
+        Self::on(vec![node], &uri, options, settings).await
     }
 
     /// On a node, or a cluster with these addresses.
     pub async fn on(
-        node: Node,
+        nodes: Vec<Node>,
         uri: &str,
         options: &Options,
         settings: &[(&str, &str)],
@@ -95,9 +96,9 @@ impl Site {
             all.push(((*key).to_owned(), (*value).to_owned()));
         }
         all.push(("broker.uri".into(), uri.to_owned()));
-        all.push(("broker.management_uri".into(), node.management_uri()));
+        all.push(("broker.management_uri".into(), nodes[0].management_uri()));
         let config = Config::load(Sources { overrides: all.clone(), ..Sources::default() })?;
-        let site = Self { node, config, settings: all, options: options.clone(), hired: 0 };
+        let site = Self { nodes, config, settings: all, options: options.clone(), hired: 0 };
         let connection = Connection::open(&site.config.broker, "drill").await?;
         declare(&connection, &Topology::of(&site.config)).await?;
         let queues: Vec<&str> = INBOXES.into_iter().chain([COPIES]).collect();
@@ -105,6 +106,10 @@ impl Site {
         connection.close().await;
         tokio::time::sleep(OLD_ENOUGH).await;
         Ok(site)
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.nodes[0]
     }
 
     pub fn names(&self) -> Names {
@@ -145,7 +150,9 @@ impl Site {
     }
 
     pub async fn close(mut self) -> Result<(), DrillError> {
-        self.node.stop().await?;
+        for node in &mut self.nodes {
+            node.stop().await?;
+        }
         Ok(())
     }
 }

@@ -179,14 +179,22 @@ proptest! {
         history.seen[index].at_ms = due_ms + 501;
         prop_assert_eq!(history.check().late, 1);
         // a fault that was in force then explains it, until it is over and the bound has passed
-        history.terms.faults = vec![Span { from_ms: due_ms, to_ms: due_ms + 1 }];
+        history.terms.faults = vec![Span { from_ms: due_ms, to_ms: due_ms + 1, queue: None }];
         let verdict = history.check();
         prop_assert_eq!((verdict.late, verdict.held_up), (0, 1));
         history.seen[index].at_ms += 1;
         prop_assert_eq!(history.check().late, 1);
-        // one that was over long before does not
-        history.terms.faults = vec![Span { from_ms: START_MS - 20_000, to_ms: START_MS - 10_000 }];
+        // one that was over long before does not, nor one of another queue's
+        let (from_ms, to_ms) = (START_MS - 20_000, START_MS - 10_000);
+        history.terms.faults = vec![Span { from_ms, to_ms, queue: None }];
         prop_assert_eq!(history.check().late, 1);
+        let queue = |name: &str| Some(name.to_owned());
+        let to_ms = due_ms + 60_000;
+        history.terms.faults = vec![Span { from_ms: due_ms, to_ms, queue: queue("another") }];
+        prop_assert_eq!(history.check().late, 1);
+        let own = history.seen[index].queue.clone();
+        history.terms.faults = vec![Span { from_ms: due_ms, to_ms, queue: queue(&own) }];
+        prop_assert_eq!(history.check().late, 0);
     }
 
     #[test]
