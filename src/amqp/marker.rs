@@ -48,6 +48,11 @@ impl Marker {
             close(&channel).await;
             return Ok(Claim::Marked);
         }
+        // to try all the same would be an error in the broker's log
+        if declared.consumer_count() > 0 {
+            close(&channel).await;
+            return Ok(Claim::Taken);
+        }
         channel.basic_qos(1, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
         let consumed =

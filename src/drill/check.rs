@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::load::{Ask, Ends, Load, Order};
 use super::promise;
 use super::record::{Arrival, Sent, Span};
-use crate::message::{as_integer, as_text};
+use crate::message::as_text;
 
 /// By what a run is judged.
 #[derive(Debug, Clone)]
@@ -79,6 +79,26 @@ impl Verdict {
     /// Nothing that must never be.
     pub fn is_clean(&self) -> bool {
         self.lost + self.early + self.late + self.unexpected + self.altered == 0
+    }
+
+    /// Takes in the verdict of another load of the same drill.
+    pub fn add(&mut self, other: Verdict) {
+        self.confirmed += other.confirmed;
+        self.expected += other.expected;
+        self.once += other.once;
+        self.lost += other.lost;
+        self.early += other.early;
+        self.late += other.late;
+        self.unexpected += other.unexpected;
+        self.altered += other.altered;
+        self.held_up += other.held_up;
+        self.duplicates.by_publisher += other.duplicates.by_publisher;
+        self.duplicates.by_consumer += other.duplicates.by_consumer;
+        self.duplicates.by_delivery += other.duplicates.by_delivery;
+        self.duplicates.by_intake += other.duplicates.by_intake;
+        self.lateness_ms.extend(other.lateness_ms);
+        self.lateness_ms.sort_unstable();
+        self.findings.extend(other.findings);
     }
 
     /// The lateness that this share (0 to 1) of the messages does not exceed, in ms.
@@ -164,7 +184,7 @@ impl Judge<'_> {
     fn arrival(&mut self, order: &Order, sent: Sent, arrival: &Arrival) -> bool {
         let number = order.number;
         let mut faults = promise::broken(&order.published(self.terms.start_ms), &arrival.message);
-        let due_ms = due_header(arrival).unwrap_or_default();
+        let due_ms = arrival.due_ms().unwrap_or_default();
         if let Ask::At(offset) = order.ask {
             let asked_ms = self.terms.start_ms + offset.as_millis() as u64;
             // a moment that had passed when a worker took it in is due at once
@@ -293,9 +313,4 @@ impl Judge<'_> {
             self.verdict.findings.push(finding);
         }
     }
-}
-
-fn due_header(arrival: &Arrival) -> Option<u64> {
-    let due_ms = arrival.message.properties.headers.get("x-dormouse-due-ms").and_then(as_integer);
-    due_ms.and_then(|due_ms| u64::try_from(due_ms).ok())
 }

@@ -14,15 +14,19 @@ mod alarms;
 mod bad_targets;
 mod brokers;
 pub mod check;
+mod clock;
+mod cluster;
 mod error;
 mod hand;
 pub mod load;
 mod network;
+mod policies;
 pub mod promise;
 mod proxy;
 pub mod record;
 mod run;
 mod site;
+mod upgrade;
 mod witness;
 mod workers;
 
@@ -41,7 +45,11 @@ pub enum Drill {
     NetworkTroubled,
     AlarmsRaised,
     BadTargets,
+    Policies,
+    ClusterBroken,
+    ClockStepped,
     WorkersStopped,
+    LayoutChanged,
 }
 
 /// What came of a drill.
@@ -61,13 +69,17 @@ pub struct Outcome {
 pub struct Finding(pub String);
 
 impl Drill {
-    pub const ALL: [Drill; 6] = [
+    pub const ALL: [Drill; 10] = [
         Drill::WorkersKilled,
         Drill::BrokerDown,
         Drill::NetworkTroubled,
         Drill::AlarmsRaised,
         Drill::BadTargets,
+        Drill::Policies,
+        Drill::ClusterBroken,
+        Drill::ClockStepped,
         Drill::WorkersStopped,
+        Drill::LayoutChanged,
     ];
 
     /// Its number, as documents and `--only` name it.
@@ -78,7 +90,11 @@ impl Drill {
             Drill::NetworkTroubled => 3,
             Drill::AlarmsRaised => 4,
             Drill::BadTargets => 5,
+            Drill::Policies => 6,
+            Drill::ClusterBroken => 7,
+            Drill::ClockStepped => 8,
             Drill::WorkersStopped => 9,
+            Drill::LayoutChanged => 10,
         }
     }
 
@@ -89,7 +105,11 @@ impl Drill {
             Drill::NetworkTroubled => "network cut, stalled, slowed",
             Drill::AlarmsRaised => "memory and disk alarm",
             Drill::BadTargets => "bad targets among good",
+            Drill::Policies => "blanket policies",
+            Drill::ClusterBroken => "nodes of a cluster lost",
+            Drill::ClockStepped => "clock stepped",
             Drill::WorkersStopped => "workers stopped in order",
+            Drill::LayoutChanged => "upgrade by drain",
         }
     }
 
@@ -101,7 +121,11 @@ impl Drill {
             Drill::NetworkTroubled => network::troubled(options).await,
             Drill::AlarmsRaised => alarms::raised(options).await,
             Drill::BadTargets => bad_targets::among_good(options).await,
+            Drill::Policies => policies::blanket(options).await,
+            Drill::ClusterBroken => cluster::broken(options).await,
+            Drill::ClockStepped => clock::stepped(options).await,
             Drill::WorkersStopped => workers::stopped(options).await,
+            Drill::LayoutChanged => upgrade::drained(options).await,
         }
     }
 }

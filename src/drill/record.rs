@@ -1,6 +1,6 @@
 //! What a run saw, by two witnesses who do not know of each other: the publisher and the consumers.
 
-use crate::message::Message;
+use crate::message::{Message, as_integer};
 
 /// What became of one message at the publisher, in ms since the epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,6 +21,14 @@ pub struct Arrival {
     /// RabbitMQ said that it may have been delivered before: to us, by this queue.
     pub redelivered: bool,
     pub message: Message,
+}
+
+impl Arrival {
+    /// When it was due, by its own stamp.
+    pub fn due_ms(&self) -> Option<u64> {
+        let due_ms = self.message.properties.headers.get("x-dormouse-due-ms");
+        due_ms.and_then(as_integer).and_then(|due_ms| u64::try_from(due_ms).ok())
+    }
 }
 
 /// A time during which a fault was in force, and what it had piled up was worked off.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::check::{Terms, Verdict, check};
 use super::error::DrillError;
-use super::load::Load;
+use super::load::{Ask, Load, Order};
 use super::record::{Sent, Span};
 use super::site::Site;
 use super::witness::{self, SeenBook, SentBook, Start, now_ms};
@@ -18,12 +18,23 @@ pub struct Run {
     pub load: Arc<Load>,
     pub start: Start,
     pub faults: Vec<Span>,
+    steps: Vec<Step>,
     sent: SentBook,
     seen: SeenBook,
     publisher: JoinSet<()>,
     consumers: JoinSet<()>,
     terms: Terms,
 }
+
+/// A step of the workers' clock, at a moment of the machine's.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    pub at_ms: u64,
+    pub by_ms: i64,
+}
+
+/// What arrives so shortly after a step was delivered before it.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 /// What is not there so long after everything was due is lost.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -49,6 +60,7 @@ impl Run {
             load: load.clone(),
             start,
             faults: Vec::new(),
+            steps: Vec::new(),
             sent: Arc::default(),
             seen: SeenBook::default(),
             publisher: JoinSet::new(),
@@ -91,6 +103,45 @@ impl Run {
         }
     }
 
+    /// A fault by the workers' clock.
+    pub fn fault_of(&mut self, from_ms: u64, to_ms: u64) {
+        self.faults.push(Span { from_ms, to_ms, queue: None });
+    }
+
+    /// From now on the run is judged by a clock that was stepped.
+    pub fn step(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    /// The workers' clock at a moment of the machine's.
+    fn by_clock(&self, at_ms: u64) -> u64 {
+        let past = self.steps.iter().filter(|step| step.at_ms <= at_ms);
+        at_ms.saturating_add_signed(past.map(|step| step.by_ms).sum())
+    }
+
+    /// Messages that are due in this time by the workers' clock, are confirmed for a while, have not
+    /// arrived, and were asked for so shortly before that no level holds them.
+    pub fn held_between(&self, from_ms: u64, to_ms: u64, unit: Duration) -> Vec<u32> {
+        let (book, now_ms) = (self.book(), now_ms());
+        let held = |order: &&Order| {
+            let Ask::At(offset) = order.ask else { return false };
+            let due_ms = self.start.ms + offset.as_millis() as u64;
+            let taken_ms = book.get(&order.number).and_then(|sent| sent.confirmed_ms);
+            let held = taken_ms.is_some_and(|taken_ms| {
+                now_ms.saturating_sub(taken_ms) > 500
+                    && due_ms.saturating_sub(self.by_clock(taken_ms)) < unit.as_millis() as u64
+            });
+            held && (from_ms + 1..=to_ms).contains(&due_ms) && self.seen.lacks(order)
+        };
+        self.load.orders.iter().filter(held).map(|order| order.number).collect()
+    }
+
+    /// How many of these have not arrived.
+    pub fn missing_of(&self, numbers: &[u32]) -> usize {
+        let orders = numbers.iter().filter_map(|number| self.load.order(*number));
+        orders.filter(|order| self.seen.lacks(order)).count()
+    }
+
     /// Everything that was confirmed and has not arrived.
     pub fn missing(&self) -> usize {
         self.seen.missing(&self.load, &self.book(), &self.terms.dlq)
@@ -121,13 +172,27 @@ impl Run {
         self.consumers.shutdown().await;
         self.publisher.shutdown().await;
         self.terms.faults = std::mem::take(&mut self.faults);
-        Ok(check(&self.load, &self.book(), &self.seen.take(), &self.terms))
+        let (mut book, mut arrivals) = (self.book(), self.seen.take());
+        for sent in book.values_mut() {
+            sent.first_ms = self.by_clock(sent.first_ms);
+            sent.confirmed_ms = sent.confirmed_ms.map(|ms| self.by_clock(ms));
+        }
+        for arrival in &mut arrivals {
+            let on_its_way_ms = ON_ITS_WAY.as_millis() as u64;
+            let before_ms = self.by_clock(arrival.at_ms - on_its_way_ms) + on_its_way_ms;
+            arrival.at_ms = self.by_clock(arrival.at_ms);
+            // delivered before the clock went back, and received after
+            if arrival.due_ms().is_some_and(|due_ms| arrival.at_ms < due_ms) {
+                arrival.at_ms = arrival.at_ms.max(before_ms);
+            }
+        }
+        Ok(check(&self.load, &book, &arrivals, &self.terms))
     }
 
     /// From the start to the last due time, without faults.
     fn longest(&self) -> Duration {
-        let due = |order: &super::load::Order| match order.ask {
-            super::load::Ask::At(offset) => offset,
+        let due = |order: &Order| match order.ask {
+            Ask::At(offset) => offset,
             ref relative => order.after + relative.delay().unwrap_or_default(),
         };
         self.load.orders.iter().map(due).max().unwrap_or_default()

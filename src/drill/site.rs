@@ -130,6 +130,24 @@ impl Site {
             .collect()
     }
 
+    /// Runs another command of the same program: its exit code, and what it prints.
+    pub async fn command(&self, words: &[&str]) -> Result<(Option<i32>, String), DrillError> {
+        self.command_with(&[], words).await
+    }
+
+    pub async fn command_with(
+        &self,
+        settings: &[(&str, &str)],
+        words: &[&str],
+    ) -> Result<(Option<i32>, String), DrillError> {
+        let mut command = tokio::process::Command::new(&self.options.executable);
+        command.env_clear().args(words).args(self.arguments(settings));
+        let output = command.kill_on_drop(true).stdin(std::process::Stdio::null()).output().await;
+        let output = output.map_err(|error| DrillError::of("cannot run a command", error))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((output.status.code(), text(&output.stdout) + &text(&output.stderr)))
+    }
+
     /// A worker that is ready.
     pub async fn hire(&mut self) -> Result<Hand, DrillError> {
         self.hire_with(&[]).await

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::load::{Ends, Load};
+use super::load::{Ends, Load, Order};
 use super::record::{Arrival, Sent};
 use crate::amqp::{AmqpError, Connection, Consumer, Outcome, Publisher};
 use crate::config::Broker;
@@ -74,6 +74,17 @@ impl SeenBook {
                 Ends::Dead(_) => usize::from(!seen.first.contains(&(order.number, dlq.to_owned()))),
             })
             .sum()
+    }
+
+    /// Whether this one has still to come, wherever it has to.
+    pub fn lacks(&self, order: &Order) -> bool {
+        let seen = self.open();
+        match &order.ends {
+            Ends::In(queues) => {
+                queues.iter().any(|queue| !seen.first.contains(&(order.number, queue.clone())))
+            }
+            Ends::Dead(_) => false,
+        }
     }
 
     pub fn take(&self) -> Vec<Arrival> {

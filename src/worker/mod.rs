@@ -55,6 +55,8 @@ struct Shared {
     heal: Notify,
     /// A message left the levels late though no worker was in its way.
     late_arrivals: Notify,
+    /// The wall clock was stepped ahead: what sleeps has to wake sooner.
+    stepped_ahead: Notify,
 }
 
 impl Shared {
@@ -71,6 +73,7 @@ impl Shared {
             metrics: Metrics::new(),
             heal: Notify::new(),
             late_arrivals: Notify::new(),
+            stepped_ahead: Notify::new(),
             config,
             clock,
             frame_max_bytes,

@@ -69,6 +69,7 @@ pub(super) async fn run(
             () = stop.cancelled() => {}
             () = tokio::time::sleep(AGAIN), if !done => {}
             () = sweeper.late_arrivals(), if done => although_marked = true,
+            () = shared.stepped_ahead.notified() => although_marked = true,
         }
     }
 }
