@@ -36,8 +36,9 @@ pub struct Step {
 /// What arrives so shortly after a step was delivered before it.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
-/// What is not there so long after everything was due is lost.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// What has not come for so long after everything was due is lost. Longer than the three minutes after
+/// which RabbitMQ dead-letters again what was not confirmed.
+const PATIENCE: Duration = Duration::from_secs(200);
 
 /// After the last arrival, for what should not come any more.
 const LINGER: Duration = Duration::from_secs(2);

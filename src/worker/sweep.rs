@@ -22,8 +22,11 @@ use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::topology::{self, Names};
 
-/// Another worker sweeps: whether it has finished, and after an error: whether it works now.
+/// Another worker sweeps: whether it has finished.
 const AGAIN: Duration = Duration::from_secs(10);
+
+/// After an error, such as a node that is down with the mark on it: whether it works now.
+const AFTER_ERROR: Duration = Duration::from_secs(60);
 
 /// Two sweeps for messages that came late lie so far apart.
 const REST: Duration = Duration::from_secs(60);
@@ -50,8 +53,9 @@ pub(super) async fn run(
     let sweeper = Sweeper { shared, consuming, publishing, stop };
     let mut although_marked = false;
     while !stop.is_cancelled() {
-        let done = match sweeper.claim(although_marked).await {
-            Ok(done) => done,
+        let again = match sweeper.claim(although_marked).await {
+            Ok(true) => None,
+            Ok(false) => Some(AGAIN),
             Err(MovingError::Amqp(AmqpError::Closed { code: 403, text })) => {
                 info!(
                     text,
@@ -60,15 +64,15 @@ pub(super) async fn run(
                 return stop.cancelled().await;
             }
             Err(error) => {
-                warn!(%error, again_in = ?AGAIN, "what sleeps could not be planned again");
-                false
+                warn!(%error, again_in = ?AFTER_ERROR, "what sleeps could not be planned again");
+                Some(AFTER_ERROR)
             }
         };
         although_marked = false;
         tokio::select! {
             () = stop.cancelled() => {}
-            () = tokio::time::sleep(AGAIN), if !done => {}
-            () = sweeper.late_arrivals(), if done => although_marked = true,
+            () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
+            () = sweeper.late_arrivals(), if again.is_none() => although_marked = true,
             () = shared.stepped_ahead.notified() => although_marked = true,
         }
     }

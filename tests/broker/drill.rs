@@ -40,6 +40,41 @@ async fn drill_2_broker_stopped_and_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn drill_3_network_cut_stalled_slowed() {
+    hold(Drill::NetworkTroubled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_4_memory_and_disk_alarm() {
+    hold(Drill::AlarmsRaised).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_5_bad_targets_among_good() {
+    hold(Drill::BadTargets).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_6_blanket_policies() {
+    hold(Drill::Policies).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_7_nodes_of_a_cluster_lost() {
+    hold(Drill::ClusterBroken).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_8_clock_stepped() {
+    hold(Drill::ClockStepped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn drill_9_workers_stopped_in_order() {
     hold(Drill::WorkersStopped).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_10_upgrade_by_drain() {
+    hold(Drill::LayoutChanged).await;
 }
