@@ -142,6 +142,8 @@ pub struct Delivery {
     pub confirm_timeout: Duration,
     /// How long a target exchange that failed is not tried again.
     pub avoid_failed_exchange: Duration,
+    /// Messages a second and worker that are overdue by more than 5 s; 0 is no limit.
+    pub overdue_rate: u32,
 }
 
 /// What happens to a message that cannot be delivered.
@@ -228,6 +230,7 @@ impl Default for Config {
                 window: 1_000,
                 confirm_timeout: Duration::from_secs(30),
                 avoid_failed_exchange: Duration::from_secs(5),
+                overdue_rate: 0,
             },
             attempts: Attempts {
                 max: 8,

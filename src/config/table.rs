@@ -208,6 +208,17 @@ pub static KEYS: &[Key] = &[
         ),
     ),
     key(
+        "delivery.overdue_rate",
+        "Messages a second that a worker delivers more than 5s late, after a downtime; 0 is no limit",
+        Field::Whole {
+            get: |c| c.delivery.overdue_rate.into(),
+            set: |c, rate| c.delivery.overdue_rate = rate as u32,
+            min: 0,
+            max: u32::MAX as u64,
+            unit: "messages",
+        },
+    ),
+    key(
         "attempts.max",
         "Deliveries tried before a message goes to the DLQ",
         Field::Whole {

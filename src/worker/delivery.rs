@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes, Parcel};
-use super::{Hold, Shared};
+use super::{Hold, Pace, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::message::{Headers, Value};
 use crate::schedule::sleeper::unstamped;
@@ -26,6 +26,8 @@ pub struct Delivery {
     inward: Inward,
     last_look: Look,
     told_of_early_wakes: Option<Instant>,
+    /// Turns of what is overdue.
+    overdue: Pace,
 }
 
 struct Held {
@@ -49,8 +51,11 @@ const STEP: Duration = Duration::from_millis(250);
 /// A step ahead of so much makes it worth to plan again what sleeps.
 const WORTH_A_SWEEP: Duration = Duration::from_millis(500);
 
+/// Later than this is a downtime's work, and not a busy moment's.
+const OVERDUE: Duration = Duration::from_secs(5);
+
 /// Later than this out of the levels is no noise of the broker's.
-const LATE: Duration = Duration::from_secs(2);
+const LATE: Duration = Duration::from_secs(1);
 
 /// Pause between two lines of the log about the same trouble.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
@@ -77,6 +82,7 @@ impl Delivery {
         }
         let last_look = Look { wall: shared.clock.now(), monotonic: Instant::now() };
         let hold = Hold::default();
+        let overdue = Pace::new(shared.config.delivery.overdue_rate);
         Ok(Self {
             shared,
             consumer,
@@ -86,6 +92,7 @@ impl Delivery {
             inward,
             last_look,
             told_of_early_wakes: None,
+            overdue,
         })
     }
 
@@ -154,10 +161,29 @@ impl Delivery {
         // late already when it left the levels, and not only here
         let tolerated = sleeper.stamp.wake_at().plus(LATE);
         if left_levels.is_some_and(|left| left > tolerated && now > tolerated) {
-            self.shared.late_arrivals.notify_one();
+            self.shared.may_be_late.notify_one();
         }
+        if now > sleeper.stamp.wake_at().plus(OVERDUE) {
+            return self.take_turn(sleeper, tag, now);
+        }
+        self.keep(sleeper.stamp.wake_at(), sleeper, tag);
+    }
+
+    fn keep(&mut self, until: UnixMs, sleeper: Sleeper, tag: u64) {
         self.held_bytes += sleeper.body_bytes() as u64;
-        self.hold.insert(sleeper.stamp.wake_at(), Held { sleeper, tag });
+        self.hold.insert(until, Held { sleeper, tag });
+    }
+
+    /// What is overdue goes at its rate, so that a target is not flooded after a downtime. What has to
+    /// wait longer than the hold may keep it sleeps once more, and then goes at its turn.
+    fn take_turn(&mut self, mut sleeper: Sleeper, tag: u64, now: UnixMs) {
+        let wait = self.overdue.take(Instant::now());
+        if wait > self.shared.layout.unit() {
+            sleeper.postpone(now.plus(wait));
+            self.send(Errand { sleeper, tag, to: To::Levels });
+        } else {
+            self.keep(now.plus(wait), sleeper, tag);
+        }
     }
 
     /// Once a minute, since they come by the thousand.

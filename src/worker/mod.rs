@@ -53,8 +53,8 @@ struct Shared {
     frame_max_bytes: usize,
     /// Asks for the topology to be declared again: something of ours is missing.
     heal: Notify,
-    /// A message left the levels late though no worker was in its way.
-    late_arrivals: Notify,
+    /// Messages may sleep too long: one left the levels late, or may have entered them late.
+    may_be_late: Notify,
     /// The wall clock was stepped ahead: what sleeps has to wake sooner.
     stepped_ahead: Notify,
 }
@@ -72,7 +72,7 @@ impl Shared {
             backoff: Backoff::new(&config.attempts),
             metrics: Metrics::new(),
             heal: Notify::new(),
-            late_arrivals: Notify::new(),
+            may_be_late: Notify::new(),
             stepped_ahead: Notify::new(),
             config,
             clock,

@@ -9,7 +9,7 @@
 //! The top level is left out: only a worker publishes into it, by the time that it is then.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -28,8 +28,11 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// After an error, such as a node that is down with the mark on it: whether it works now.
 const AFTER_ERROR: Duration = Duration::from_secs(60);
 
-/// Two sweeps for messages that came late lie so far apart.
-const REST: Duration = Duration::from_secs(60);
+/// Two sweeps without a broker's start lie at least so far apart.
+const REST: Duration = Duration::from_secs(5);
+
+/// And so many times as long as the last one took, so that a busy broker does not sweep all the time.
+const REST_FACTOR: u32 = 10;
 
 /// How long one look at the progress takes.
 const TICK: Duration = Duration::from_millis(100);
@@ -52,7 +55,9 @@ pub(super) async fn run(
     }
     let sweeper = Sweeper { shared, consuming, publishing, stop };
     let mut although_marked = false;
+    let mut rest = Duration::ZERO;
     while !stop.is_cancelled() {
+        let started = Instant::now();
         let again = match sweeper.claim(although_marked).await {
             Ok(true) => None,
             Ok(false) => Some(AGAIN),
@@ -68,11 +73,14 @@ pub(super) async fn run(
                 Some(AFTER_ERROR)
             }
         };
+        if although_marked {
+            rest = REST.max(started.elapsed() * REST_FACTOR);
+        }
         although_marked = false;
         tokio::select! {
             () = stop.cancelled() => {}
             () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
-            () = sweeper.late_arrivals(), if again.is_none() => although_marked = true,
+            () = sweeper.may_be_late(rest), if again.is_none() => although_marked = true,
             () = shared.stepped_ahead.notified() => although_marked = true,
         }
     }
@@ -135,10 +143,11 @@ impl Sweeper<'_> {
         Ok(moved)
     }
 
-    /// Messages came out of the levels late: a lost majority or a stepped clock leaves no other trace.
-    async fn late_arrivals(&self) {
-        tokio::time::sleep(REST).await;
-        self.shared.late_arrivals.notified().await;
+    /// Messages came out of the levels late, or went in late: a lost majority, a stalled connection and
+    /// a frozen broker leave no other trace.
+    async fn may_be_late(&self, rest: Duration) {
+        tokio::time::sleep(rest).await;
+        self.shared.may_be_late.notified().await;
     }
 }
 
