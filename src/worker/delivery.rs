@@ -12,7 +12,7 @@ use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes, Parcel};
 use super::{Hold, Pace, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
-use crate::message::{Headers, Value};
+use crate::message::{Headers, Value, as_text};
 use crate::schedule::sleeper::unstamped;
 use crate::schedule::{Reason, Sleeper, UnixMs};
 use crate::topology::wait_ttl;
@@ -335,13 +335,16 @@ impl Delivery {
     }
 }
 
-/// When RabbitMQ dead-lettered it out of its last level, if it was in one: in whole seconds, by the
+/// When RabbitMQ dead-lettered it out of a level, if it comes from one: in whole seconds, by the
 /// broker's clock. <https://www.rabbitmq.com/docs/dlx#effects>
 fn left_levels(headers: &Headers) -> Option<UnixMs> {
     let Some(Value::FieldArray(deaths)) = headers.get("x-death") else { return None };
     let Some(Value::FieldTable(newest)) = deaths.as_slice().first() else { return None };
+    let queue = newest.inner().get("queue").and_then(as_text)?;
     match newest.inner().get("time") {
-        Some(Value::Timestamp(seconds)) => Some(UnixMs(seconds.saturating_mul(1_000))),
+        Some(Value::Timestamp(seconds)) if queue.contains(".level.") => {
+            Some(UnixMs(seconds.saturating_mul(1_000)))
+        }
         _ => None,
     }
 }

@@ -110,8 +110,8 @@ impl Sweeper<'_> {
     /// Level by level from the shortest on, since what is due sooner has to be put right sooner.
     async fn sweep(&self, marker: &Marker) -> Result<bool, MovingError> {
         let mut moved = 0;
+        let mut ask = Ask::open(self.consuming).await?;
         for queue in queues(&self.shared.config) {
-            let mut ask = Ask::open(self.consuming).await?;
             let stood = ask.queue(&queue).await?.map_or(0, |depth| u64::from(depth.ready));
             if stood > 0 {
                 moved += self.queue(queue, stood).await?;

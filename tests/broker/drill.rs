@@ -18,7 +18,7 @@ async fn hold(drill: Drill) {
         executable: env!("CARGO_BIN_EXE_dormouse").into(),
         directory: directory.clone(),
         seed: 20_261_121,
-        duration: Duration::from_secs(10),
+        duration: Duration::from_secs(8),
         rate: 100,
         bound: BOUND,
     };
