@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cargo build --quiet --release --bin dormouse
+cargo build --quiet --bin dormouse
 brokers=()
 [[ -e /usr/lib/rabbitmq/bin/rabbitmq-server ]] && brokers+=(--broker /)
 for version in 4.0 4.3; do
@@ -16,4 +16,4 @@ for version in 4.0 4.3; do
     exit "$code"
   fi
 done
-exec target/release/dormouse drill "${brokers[@]}" "$@"
+exec target/debug/dormouse drill "${brokers[@]}" "$@"

@@ -34,7 +34,8 @@ pub struct Drills {
     /// be repeated.
     #[arg(long = "broker", value_name = "FOLDER")]
     brokers: Vec<PathBuf>,
-    /// Folder for the brokers' data and the workers' logs; emptied before each drill.
+    /// Folder for the brokers' data and the workers' logs: one folder for each drill and version,
+    /// made anew each time.
     #[arg(long, default_value = ".dormouse/drill", value_name = "FOLDER")]
     directory: PathBuf,
 }
@@ -66,29 +67,30 @@ impl Drills {
 
     async fn hold(&self) -> Result<Vec<Held>, Failure> {
         let failed = |error: crate::dev::NodeError| Failure::failed(error.to_string());
-        let found: Result<Vec<_>, _> = match self.brokers.as_slice() {
-            [] => vec![Installation::find(None)],
-            roots => roots.iter().map(|root| Installation::find(Some(root))).collect(),
-        }
-        .into_iter()
-        .collect();
-        let mut options = drill::Options {
-            installation: Installation::find(None).map_err(failed)?,
-            executable: std::env::current_exe()?,
-            directory: self.directory.clone(),
-            seed: self.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX))),
-            duration: self.duration,
-            rate: self.rate,
-            bound: self.bound,
+        let installations = match self.brokers.as_slice() {
+            [] => vec![Installation::find(None).map_err(failed)?],
+            roots => {
+                let found = roots.iter().map(|root| Installation::find(Some(root)));
+                found.collect::<Result<_, _>>().map_err(failed)?
+            }
         };
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
+        let executable = std::env::current_exe()?;
         let drills = if self.only.is_empty() { &Drill::ALL[..] } else { &self.only };
         let mut held = Vec::new();
-        eprintln!("seed {}: the same seed gives the same load and faults", options.seed);
-        for installation in found.map_err(failed)? {
-            options.installation = installation;
+        eprintln!("seed {seed}: the same seed gives the same load and faults");
+        for installation in installations {
             for drill in drills {
-                let version = options.installation.version().to_owned();
-                options.directory = self.directory.join(format!("{version}-{}", drill.number()));
+                let version = installation.version().to_owned();
+                let options = drill::Options {
+                    installation: installation.clone(),
+                    executable: executable.clone(),
+                    directory: self.directory.join(format!("{version}-{}", drill.number())),
+                    seed,
+                    duration: self.duration,
+                    rate: self.rate,
+                    bound: self.bound,
+                };
                 let one = Held { drill: *drill, version, outcome: drill.hold(&options).await };
                 eprintln!("{}", one.words());
                 held.push(one);

@@ -33,6 +33,9 @@ pub struct Step {
     pub by_ms: i64,
 }
 
+/// A worker takes in what is confirmed within so long.
+const TAKEN_IN: Duration = Duration::from_secs(1);
+
 /// What arrives so shortly after a step was delivered before it.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
@@ -175,7 +178,10 @@ impl Run {
         self.terms.faults = std::mem::take(&mut self.faults);
         let (mut book, mut arrivals) = (self.book(), self.seen.take());
         for sent in book.values_mut() {
-            sent.first_ms = self.by_clock(sent.first_ms);
+            // published before the clock went back, and taken in after
+            let taken_ms = sent.confirmed_ms.unwrap_or(sent.first_ms) + TAKEN_IN.as_millis() as u64;
+            let elapsed_ms = taken_ms - sent.first_ms;
+            sent.first_ms = self.by_clock(sent.first_ms).min(self.by_clock(taken_ms) - elapsed_ms);
             sent.confirmed_ms = sent.confirmed_ms.map(|ms| self.by_clock(ms));
         }
         for arrival in &mut arrivals {
