@@ -78,7 +78,9 @@ impl Delivery {
         consumer.consume(&shared.names.due(), max_messages).await?;
         for version in versions.iter().filter(|version| **version != shared.names.version()) {
             let prefetch = max_messages.min(OLD_VERSION_PREFETCH);
-            consumer.consume(&shared.names.in_version(*version).due(), prefetch).await?;
+            let due = shared.names.in_version(*version).due();
+            // a drain deletes it when it is empty
+            consumer.consume_while_it_stands(&due, prefetch).await?;
         }
         let last_look = Look { wall: shared.clock.now(), monotonic: Instant::now() };
         let hold = Hold::default();

@@ -122,7 +122,7 @@ impl Sweeper<'_> {
         }
         marker.mark().await?;
         if moved > 0 {
-            info!(moved, "planned again what slept in the levels when the broker had started");
+            info!(moved, "planned again what sleeps in the levels, so that it wakes on time");
         }
         Ok(true)
     }
