@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub struct Acks {
     /// Every tag up to here is acked.
     acked_to: u64,
-    /// Tags beyond it that were acked one by one.
+    /// Tags beyond it that were acked one by one, rejected or requeued.
     acked: BTreeSet<u64>,
     /// Settled, to be acked next.
     settled: BTreeSet<u64>,
@@ -26,6 +26,11 @@ pub struct Ack {
 impl Acks {
     pub fn settle(&mut self, tag: u64) {
         self.settled.insert(tag);
+    }
+
+    /// Notes a delivery that was settled in another way than by an ack.
+    pub fn gone(&mut self, tag: u64) {
+        self.acked.insert(tag);
     }
 
     pub fn is_empty(&self) -> bool {

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{ConnectionBuilder, ConnectionProperties, Event};
@@ -124,6 +124,17 @@ impl Connection {
             // one that breaks while it is closed would never answer
             let closed = self.connection.close(200, "done".into());
             let _ = tokio::time::timeout(LOOK, closed).await;
+        }
+    }
+}
+
+/// A connection that is dropped, with a task that was aborted or an early return, is closed all the
+/// same: the client library's own tasks would keep it open, and with it unacknowledged what it holds.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.is_open() {
+            // the first poll hands the request to those tasks, which carry it out; none waits for it
+            let _ = self.connection.close(200, "dropped".into()).now_or_never();
         }
     }
 }

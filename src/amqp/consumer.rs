@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
+};
 
 use super::acks::Acks;
 use super::prefetch::Prefetch;
@@ -65,15 +67,25 @@ impl Consumer {
         Self::open_bounded(connection, MAX_BYTES).await
     }
 
+    /// A channel whose consumers keep the prefetch they are given, so that their deliveries stay in
+    /// order. Bytes are not bounded.
+    pub async fn open_in_order(connection: &Connection) -> Result<Self, AmqpError> {
+        Self::with(connection, Prefetch::fixed()).await
+    }
+
     /// A channel without consumers yet. What is unacknowledged is bounded to about `max_bytes` of
     /// bodies, whatever the prefetch of each consumer would allow.
     pub async fn open_bounded(connection: &Connection, max_bytes: u64) -> Result<Self, AmqpError> {
+        Self::with(connection, Prefetch::new(max_bytes)).await
+    }
+
+    async fn with(connection: &Connection, prefetch: Prefetch) -> Result<Self, AmqpError> {
         Ok(Self {
             channel: connection.channel().await?,
             sources: Vec::new(),
             events: SelectAll::new(),
             unacked: HashMap::new(),
-            prefetch: Prefetch::new(max_bytes),
+            prefetch,
             acks: Acks::default(),
         })
     }
@@ -183,10 +195,31 @@ impl Consumer {
 
     /// Marks a delivery as settled. It is acked with the next [`Consumer::flush`].
     pub fn settle(&mut self, tag: u64) {
+        self.forget(tag);
+        self.acks.settle(tag);
+    }
+
+    /// Gives a delivery back: RabbitMQ delivers it again, to anyone, at its old place in the queue where
+    /// it can. `nack`, which does not count against a delivery limit on 4.3 as `reject` does.
+    pub async fn requeue(&mut self, tag: u64) -> Result<(), AmqpError> {
+        let options = BasicNackOptions { requeue: true, multiple: false };
+        self.forget(tag);
+        self.acks.gone(tag);
+        Ok(self.channel.basic_nack(tag, options).await?)
+    }
+
+    /// Rejects a delivery for good: it goes to the queue's dead-letter exchange, and is lost if the
+    /// queue has none.
+    pub async fn reject(&mut self, tag: u64) -> Result<(), AmqpError> {
+        self.forget(tag);
+        self.acks.gone(tag);
+        Ok(self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await?)
+    }
+
+    fn forget(&mut self, tag: u64) {
         if let Some(bytes) = self.unacked.remove(&tag) {
             self.prefetch.settled(bytes);
         }
-        self.acks.settle(tag);
     }
 
     /// Sends the acks of all that was settled, as few as possible, and gives the consumers another
@@ -217,10 +250,20 @@ impl Consumer {
         Ok(())
     }
 
-    /// Closes the channel: RabbitMQ requeues at once what is unacknowledged.
-    pub async fn close(self) {
-        // a channel that fails to close is gone with its connection
-        let _ = self.channel.close(200, "done".into()).await;
+    /// Sends the last acks after [`Consumer::cancel`], and returns when RabbitMQ has taken them in.
+    ///
+    /// A channel keeps acks back while 32 commands to a quorum queue are under way, and forgets these
+    /// when it closes (`rabbit_fifo_client`): without this, up to all of 500 acks were lost on 3.10.8,
+    /// and 483 on 4.0.5 and 4.3.6. A consume and a cancel are answered when the queue has applied them,
+    /// so the first answer comes after what was under way, and the second after what was kept back.
+    pub async fn finish(mut self) -> Result<(), AmqpError> {
+        self.flush().await?;
+        self.prefetch = Prefetch::new(0);
+        for index in 0..self.sources.len() {
+            self.start(index).await?;
+            self.cancel_source(index).await?;
+        }
+        Ok(())
     }
 
     async fn cancel_source(&mut self, index: usize) -> Result<(), AmqpError> {

@@ -20,6 +20,11 @@ pub enum DeclareError {
     )]
     Different { what: String, answer: String },
     #[error(
+        "the broker does not know an argument of {what} ({answer}). Dormouse needs RabbitMQ 3.10 or newer; \
+         `dormouse topology verify` tells which version this is"
+    )]
+    UnknownArgument { what: String, answer: String },
+    #[error(
         "the broker's user may not declare {what} ({answer}). Grant configure, write and read on it, or declare with another user"
     )]
     Refused { what: String, answer: String },
@@ -70,7 +75,8 @@ async fn exchange(channel: Arc<lapin::Channel>, exchange: &Exchange) -> Result<(
         Kind::Fanout => ExchangeKind::Fanout,
         Kind::Topic => ExchangeKind::Topic,
     };
-    let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+    let options =
+        ExchangeDeclareOptions { durable: true, internal: exchange.internal, ..Default::default() };
     let declared = channel
         .exchange_declare(exchange.name.as_str().into(), kind, options, table(&exchange.arguments))
         .await;
@@ -128,6 +134,10 @@ pub(super) fn table(arguments: &Arguments) -> FieldTable {
 
 fn explain(what: String, error: lapin::Error) -> DeclareError {
     match AmqpError::from(error) {
+        // the words of `rabbit_queue_type_util:check_invalid_arguments` in every version since 3.8
+        AmqpError::Closed { code: 406, text } if text.contains("invalid arg ") => {
+            DeclareError::UnknownArgument { what, answer: text }
+        }
         AmqpError::Closed { code: 406, text } => DeclareError::Different { what, answer: text },
         AmqpError::Closed { code: 403, text } => DeclareError::Refused { what, answer: text },
         source => DeclareError::Failed { what, source },

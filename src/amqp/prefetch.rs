@@ -23,10 +23,16 @@ impl Prefetch {
         Self { max_bytes, max: 1, now: 1, messages: 0, bytes: 0, frozen: false }
     }
 
+    /// Counts messages only and stays as it is: another prefetch needs another consumer, and the
+    /// deliveries of two come in no certain order.
+    pub fn fixed() -> Self {
+        Self { frozen: true, ..Self::new(u64::MAX) }
+    }
+
     /// A consumer may go up to `max`.
     pub fn raise_limit(&mut self, max: u16) {
         self.max = self.max.max(max);
-        self.now = self.max.min(FIRST);
+        self.now = if self.frozen { self.max } else { self.max.min(FIRST) };
     }
 
     pub fn now(&self) -> u16 {

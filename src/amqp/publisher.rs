@@ -25,18 +25,27 @@ pub struct Publisher<T> {
     next: Sequence,
     window: Window,
     pending: HashMap<Sequence, Pending<T>>,
-    /// Ids of what is outstanding, to find the publish of a return.
-    ids: BTreeSet<(String, Sequence)>,
+    /// What is outstanding by [`Mark`], to find the publish of a return.
+    marks: BTreeSet<(Mark, Sequence)>,
     ready: Vec<(Sequence, Confirm)>,
     /// Outstanding ones that nobody waits for any more.
     forgotten: usize,
     arrivals: Arc<Arrivals>,
 }
 
+/// What tells a publish from others: its id, exchange and routing key. The id alone does not, once
+/// several queues reject their copies of one message.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Mark {
+    id: String,
+    exchange: String,
+    routing_key: String,
+}
+
 struct Pending<T> {
     /// None once the caller stopped waiting for it.
     ticket: Option<T>,
-    id: String,
+    mark: Mark,
     since: Instant,
     /// Publish, then confirm; resolves in lapin's I/O thread.
     confirm: Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>,
@@ -70,7 +79,7 @@ impl<T> Publisher<T> {
             next: 1,
             window: Window::default(),
             pending: HashMap::new(),
-            ids: BTreeSet::new(),
+            marks: BTreeSet::new(),
             ready: Vec::new(),
             forgotten: 0,
             arrivals: Arc::default(),
@@ -85,6 +94,7 @@ impl<T> Publisher<T> {
         let id =
             identity(&properties.headers).or(properties.message_id.as_ref().map(|id| id.as_str()));
         let id = id.unwrap_or_default().to_owned();
+        let mark = Mark { id, exchange: exchange.clone(), routing_key: routing_key.clone() };
         let channel = self.channel.clone();
         let properties = to_client(properties);
         let confirm = Box::pin(async move {
@@ -98,9 +108,9 @@ impl<T> Publisher<T> {
             confirm.await
         });
         self.window.published(sequence);
-        self.ids.insert((id.clone(), sequence));
-        self.pending
-            .insert(sequence, Pending { ticket: Some(ticket), id, since: Instant::now(), confirm });
+        self.marks.insert((mark.clone(), sequence));
+        let pending = Pending { ticket: Some(ticket), mark, since: Instant::now(), confirm };
+        self.pending.insert(sequence, pending);
         // polled at once, because the first poll hands the frames to lapin: publishes keep their order
         self.poll_confirm(sequence);
         if !self.ready.is_empty() {
@@ -159,7 +169,7 @@ impl<T> Publisher<T> {
         self.ready.push((sequence, confirm));
     }
 
-    /// Finds the publish of a return: the oldest outstanding one with its id, as returns keep order.
+    /// Finds the publish of a return: the oldest outstanding one with its mark, as returns keep order.
     fn returned(&mut self, message: &lapin::message::BasicReturnMessage) -> Return {
         let headers = message.delivery.properties.headers().as_ref().map(|table| table.inner());
         let id = headers.and_then(identity).or(message
@@ -168,10 +178,16 @@ impl<T> Publisher<T> {
             .message_id()
             .as_ref()
             .map(|id| id.as_str()));
-        let from = (id.unwrap_or_default().to_owned(), 0);
-        let found = self.ids.range(from.clone()..).next().filter(|(id, _)| *id == from.0).cloned();
+        let mark = Mark {
+            id: id.unwrap_or_default().to_owned(),
+            exchange: message.delivery.exchange.to_string(),
+            routing_key: message.delivery.routing_key.to_string(),
+        };
+        let from = (mark, 0);
+        let next = self.marks.range(from.clone()..).next();
+        let found = next.filter(|(mark, _)| *mark == from.0).cloned();
         if let Some(found) = &found {
-            self.ids.remove(found);
+            self.marks.remove(found);
         }
         Return {
             sequence: found.map(|(_, sequence)| sequence),
@@ -182,7 +198,7 @@ impl<T> Publisher<T> {
 
     fn take(&mut self, sequence: Sequence, outcome: Outcome) -> Option<(T, Outcome)> {
         let pending = self.pending.remove(&sequence)?;
-        self.ids.remove(&(pending.id, sequence));
+        self.marks.remove(&(pending.mark, sequence));
         if pending.ticket.is_none() {
             self.forgotten -= 1;
         }

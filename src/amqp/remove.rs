@@ -35,6 +35,12 @@ impl Remove {
         Ok(self.channel.exchange_delete(name.into(), options).await?)
     }
 
+    /// Deletes the exchange unless something is bound to it.
+    pub async fn unused_exchange(&self, name: &str) -> Result<(), AmqpError> {
+        let options = ExchangeDeleteOptions { if_unused: true, ..Default::default() };
+        Ok(self.channel.exchange_delete(name.into(), options).await?)
+    }
+
     /// Deletes a binding to a queue. `arguments` are part of what names it.
     pub async fn queue_binding(
         &self,

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
+use super::table::print;
 use super::{Exit, Failure, Options, run};
 use crate::dev::{Installation, Node, NodeOptions};
 use crate::{http, worker};
@@ -61,21 +62,16 @@ impl Dev {
         stop: CancellationToken,
     ) -> Result<Exit, Failure> {
         let config_uri = node.amqp_uri();
-        println!();
-        println!("  AMQP           {config_uri}");
-        println!(
-            "  management UI  {}   (guest / guest)",
-            node.management_uri().replace("guest:guest@", "")
-        );
+        let management = node.management_uri().replace("guest:guest@", "");
+        print(format!("\n  AMQP           {config_uri}"))?;
+        print(format!("  management UI  {management}   (guest / guest)"))?;
         if let Some(address) = config.http.listen.filter(|_| !self.no_worker) {
-            println!("  worker         http://{address}/metrics");
+            print(format!("  worker         http://{address}/metrics"))?;
         }
-        println!();
-        println!("  Try, in another terminal:");
-        println!("  dormouse publish --uri {config_uri} --delay 3s --to hello 'good morning'");
-        println!();
-        println!("  Ctrl-C ends both.");
-        println!();
+        print(format!(
+            "\n  Try, in another terminal:\n  dormouse publish --uri {config_uri} --delay 3s --to hello \
+             'good morning'\n\n  Ctrl-C ends both.\n"
+        ))?;
         if self.no_worker {
             stop.cancelled().await;
             return Ok(Exit::Done);

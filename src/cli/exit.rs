@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::table::fold;
 use crate::amqp::AmqpError;
 use crate::amqp::declare::DeclareError;
 use crate::worker::WorkerError;
@@ -54,7 +55,10 @@ impl Failure {
 
     /// Prints the sentence and gives the code.
     pub fn report(self) -> ExitCode {
-        eprintln!("dormouse: {}", self.message);
+        for line in format!("dormouse: {}", self.message).lines() {
+            let indent = line.len() - line.trim_start().len();
+            eprintln!("{}{}", " ".repeat(indent), fold(line, indent));
+        }
         self.exit.into()
     }
 }
@@ -80,7 +84,7 @@ impl From<DeclareError> for Failure {
         match error {
             DeclareError::Failed { source, .. } => source.into(),
             error @ DeclareError::Different { .. } => Self::new(Exit::Differs, error.to_string()),
-            error @ DeclareError::Refused { .. } => Self::new(Exit::Refused, error.to_string()),
+            error @ (DeclareError::Refused { .. } | DeclareError::UnknownArgument { .. }) => Self::new(Exit::Refused, error.to_string()),
         }
     }
 }

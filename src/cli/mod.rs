@@ -16,6 +16,7 @@ mod exit;
 mod explain;
 mod fields;
 mod publish;
+mod retry;
 mod run;
 mod status;
 mod table;
@@ -81,6 +82,8 @@ enum Command {
     Topology(topology::Topology),
     /// Look at what could not be delivered; send it again or delete it.
     Dlq(dlq::Dlq),
+    /// Bring rejected messages back to a queue after a pause, or stop doing so.
+    Retry(retry::Retry),
     /// Show how much sleeps in each level, and until when at most.
     Status(status::Status),
     /// Show the exact path of a message with a given delay.
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
             Command::Publish(publish) => publish.run(options.load()?, options.output).await,
             Command::Topology(topology) => topology.run(options.load()?, options.output).await,
             Command::Dlq(dlq) => dlq.run(options.load()?, options.output).await,
+            Command::Retry(retry) => retry.run(options.load()?, options.output).await,
             Command::Status(status) => status.run(options.load()?, options.output).await,
             Command::Explain(explain) => explain.run(&options.load()?, options.output),
             Command::Config(config) => config.run(&options),

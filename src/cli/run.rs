@@ -21,10 +21,10 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Logs to standard error. The client library logs bodies of returned messages as warnings, so only
-/// its errors pass.
+/// Logs to standard error. The client library is silent: it logs bodies of returned messages, and its
+/// errors are ours to handle, logged once where that happens.
 pub fn log(log: &Log) -> Result<(), Failure> {
-    let filter = format!("lapin=error,{}", log.filter);
+    let filter = format!("lapin=off,{}", log.filter);
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format!("log.filter: {error}")))?;
     let builder = tracing_subscriber::fmt()

@@ -55,6 +55,7 @@ pub(super) fn broken(config: &Config) -> Vec<Broken> {
     rules.delay_exchanges();
     rules.targets();
     rules.attempts();
+    rules.retry();
     rules.log();
     rules.broken.sort_by_key(|broken| keys::position(&broken.fault.key));
     rules.broken
@@ -113,7 +114,10 @@ impl Rules<'_> {
                 | Field::Choice { .. }
                 | Field::Text(..)
                 | Field::Texts(..)
-                | Field::DelayExchanges(_) => true,
+                | Field::DelayExchanges(_)
+                | Field::Ladder(_)
+                | Field::Reasons(_)
+                | Field::RetryPolicies(_) => true,
             };
             if !allowed {
                 self.fail(std::slice::from_ref(&key.name), must(key));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::table::KEYS;
-use super::{Config, DelayExchange, Uri, words};
+use super::{Config, DeadLetterReason, DelayExchange, RetryOverride, Uri, retry, words};
 
 /// One thing an operator can set.
 pub struct Key {
@@ -42,6 +42,9 @@ pub(super) enum Field {
     Text(fn(&mut Config) -> &mut String, &'static str),
     Texts(fn(&mut Config) -> &mut Vec<String>, &'static str),
     DelayExchanges(fn(&mut Config) -> &mut Vec<DelayExchange>),
+    Ladder(fn(&mut Config) -> &mut Vec<Duration>),
+    Reasons(fn(&mut Config) -> &mut Vec<DeadLetterReason>),
+    RetryPolicies(fn(&mut Config) -> &mut Vec<RetryOverride>),
 }
 
 /// The durations from `min` to `max` that are a multiple of `step`.
@@ -93,6 +96,9 @@ impl Key {
             Field::Choice { of: [one, other], .. } => format!(r#""{one}" or "{other}""#),
             Field::Text(_, right) | Field::Texts(_, right) => (*right).into(),
             Field::DelayExchanges(_) => "tables of name and target_exchange".into(),
+            Field::Ladder(_) => retry::LADDER.into(),
+            Field::Reasons(_) => retry::REASONS.into(),
+            Field::RetryPolicies(_) => "tables of queues and what is different for them".into(),
         }
     }
 }

@@ -181,7 +181,9 @@ fn keep_known(
         match (keys::find(&path), value.kind) {
             (Some(key), ValueKind::Table(_)) => {
                 let problem = match key.field {
-                    Field::DelayExchanges(_) => "needs two brackets: [[delay_exchange]]".into(),
+                    Field::DelayExchanges(_) | Field::RetryPolicies(_) => {
+                        format!("needs two brackets: [[{path}]]")
+                    }
                     _ => format!("is not a section; must be {}", key.right()),
                 };
                 faults.push(fault(&path, None, Some(file), problem));

@@ -13,6 +13,7 @@ mod fault;
 mod keys;
 mod load;
 mod read;
+mod retry;
 mod secret;
 mod show;
 mod table;
@@ -22,6 +23,7 @@ pub use check::level_queue_count;
 pub use fault::{ConfigFaults, Fault};
 pub use keys::Key;
 pub use load::Sources;
+pub use retry::{DeadLetterReason, Retry, RetryOverride};
 pub use secret::Uri;
 pub use show::key_table;
 pub use table::KEYS;
@@ -39,6 +41,7 @@ pub struct Config {
     pub hold: Hold,
     pub delivery: Delivery,
     pub attempts: Attempts,
+    pub retry: Retry,
     pub sweep: Sweep,
     pub http: Http,
     pub log: Log,
@@ -239,6 +242,7 @@ impl Default for Config {
                 max_backoff: Duration::from_secs(600),
                 jitter: 0.2,
             },
+            retry: Retry::default(),
             sweep: Sweep { rate: 1_000 },
             http: Http { listen: Some(([127, 0, 0, 1], 15_790).into()) },
             log: Log { filter: "info".into(), format: LogFormat::Text },

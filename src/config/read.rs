@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::config::{Value, ValueKind};
 
 use super::keys::{Durations, Field, Key};
-use super::{Config, DelayExchange, Uri, words};
+use super::{Config, DelayExchange, Uri, retry, words};
 
 /// One thing wrong with a value, or with one item of a list.
 pub(super) struct Wrong {
@@ -15,7 +15,7 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    fn whole(problem: impl Into<String>) -> Vec<Self> {
+    pub(super) fn whole(problem: impl Into<String>) -> Vec<Self> {
         vec![Self { item: None, problem: problem.into() }]
     }
 }
@@ -41,38 +41,25 @@ pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), 
             *at(config) = address.map(|a| a.parse()).transpose().map_err(|_| must())?;
         }
         Field::Duration(at, limits) => {
-            let duration = match &value.kind {
-                ValueKind::String(text) => words::parse_duration(text).map_err(Wrong::whole)?,
-                ValueKind::I64(number) => {
-                    return Err(Wrong::whole(words::no_unit(&number.to_string())));
+            let duration = duration(value).map_err(|problem| match &value.kind {
+                ValueKind::String(_) | ValueKind::I64(_) | ValueKind::Float(_) => {
+                    Wrong::whole(problem)
                 }
-                ValueKind::Float(number) => {
-                    return Err(Wrong::whole(words::no_unit(&number.to_string())));
-                }
-                _ => return Err(must()),
-            };
+                _ => must(),
+            })?;
             if let Some(problem) = limits.problem(key, duration) {
                 return Err(Wrong::whole(problem));
             }
             *at(config) = duration;
         }
         Field::Whole { set, min, max, .. } => {
-            let number = match &value.kind {
-                ValueKind::I64(number) => u64::try_from(*number).ok(),
-                ValueKind::String(text) => text.trim().parse().ok(),
-                _ => None,
-            };
-            let number = number.filter(|number| (min..=max).contains(&number)).ok_or_else(must)?;
+            let number =
+                number(value).filter(|number| (min..=max).contains(&number)).ok_or_else(must)?;
             set(config, number);
         }
         Field::Ratio(at, min, max) => {
-            let number = match &value.kind {
-                ValueKind::I64(number) => Some(*number as f64),
-                ValueKind::Float(number) => Some(*number),
-                ValueKind::String(text) => text.trim().parse().ok(),
-                _ => None,
-            };
-            *at(config) = number.filter(|number| (min..=max).contains(&number)).ok_or_else(must)?;
+            *at(config) =
+                ratio(value).filter(|number| (min..=max).contains(&number)).ok_or_else(must)?;
         }
         Field::Switch(at) => {
             *at(config) = match &value.kind {
@@ -95,6 +82,9 @@ pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), 
             })?;
         }
         Field::DelayExchanges(at) => *at(config) = delay_exchanges(value)?,
+        Field::Ladder(at) => *at(config) = retry::read_ladder(value).map_err(Wrong::whole)?,
+        Field::Reasons(at) => *at(config) = retry::read_reasons(value).map_err(Wrong::whole)?,
+        Field::RetryPolicies(at) => *at(config) = retry::read_policies(value)?,
     }
     Ok(())
 }
@@ -135,7 +125,34 @@ pub(super) fn cut(text: &str) -> String {
     }
 }
 
-fn text(value: &Value) -> Option<&str> {
+/// A duration with its unit, or what is wrong with it.
+pub(super) fn duration(value: &Value) -> Result<Duration, String> {
+    match &value.kind {
+        ValueKind::String(text) => words::parse_duration(text),
+        ValueKind::I64(number) => Err(words::no_unit(&number.to_string())),
+        ValueKind::Float(number) => Err(words::no_unit(&number.to_string())),
+        _ => Err("must be a duration".into()),
+    }
+}
+
+pub(super) fn number(value: &Value) -> Option<u64> {
+    match &value.kind {
+        ValueKind::I64(number) => u64::try_from(*number).ok(),
+        ValueKind::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+pub(super) fn ratio(value: &Value) -> Option<f64> {
+    match &value.kind {
+        ValueKind::I64(number) => Some(*number as f64),
+        ValueKind::Float(number) => Some(*number),
+        ValueKind::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+pub(super) fn text(value: &Value) -> Option<&str> {
     match &value.kind {
         ValueKind::String(text) => Some(text.trim()),
         _ => None,
@@ -147,7 +164,7 @@ fn maybe(text: &str) -> Option<&str> {
 }
 
 /// A list of strings; a variable or a flag holds it as one string.
-fn texts(value: &Value, split: fn(&str) -> Vec<String>) -> Option<Vec<String>> {
+pub(super) fn texts(value: &Value, split: fn(&str) -> Vec<String>) -> Option<Vec<String>> {
     match &value.kind {
         ValueKind::String(text) => Some(split(text)),
         ValueKind::Array(items) => {
@@ -157,7 +174,7 @@ fn texts(value: &Value, split: fn(&str) -> Vec<String>) -> Option<Vec<String>> {
     }
 }
 
-fn split_commas(text: &str) -> Vec<String> {
+pub(super) fn split_commas(text: &str) -> Vec<String> {
     if text.trim().is_empty() {
         return Vec::new();
     }

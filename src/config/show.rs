@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::keys::{Field, Key};
 use super::table::KEYS;
-use super::{Config, words};
+use super::{Config, retry, words};
 
 impl Config {
     /// The effective configuration as a file that loads again, every key with its meaning, limits and
@@ -31,6 +31,16 @@ impl Config {
                 let gap = if section.is_empty() { "" } else { "\n" };
                 let _ = writeln!(toml, "{gap}[{in_section}]");
                 section = in_section;
+            }
+            if let Field::RetryPolicies(_) = key.field {
+                let _ = write!(toml, "{comment}");
+                for policy in &self.retry.policies {
+                    let _ = writeln!(toml, "[[{}]]", key.name);
+                    for (name, value) in policy.fields() {
+                        let _ = writeln!(toml, "{name} = {value}");
+                    }
+                }
+                continue;
             }
             let _ = writeln!(toml, "{comment}{name} = {}", value(key, self));
         }
@@ -81,10 +91,17 @@ pub(super) fn value(key: &Key, config: &Config) -> String {
             let name = quoted(&exchange.name);
             format!("{{ name = {name}, target_exchange = {} }}", quoted(&exchange.target_exchange))
         })),
+        Field::Ladder(at) => retry::shown_ladder(at(config)),
+        Field::Reasons(at) => retry::shown_reasons(at(config)),
+        Field::RetryPolicies(at) => list(at(config).iter().map(|policy| {
+            let fields =
+                policy.fields().into_iter().map(|(name, value)| format!("{name} = {value}"));
+            format!("{{ {} }}", fields.collect::<Vec<_>>().join(", "))
+        })),
     }
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
+pub(super) fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 

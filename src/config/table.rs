@@ -250,6 +250,57 @@ pub static KEYS: &[Key] = &[
         Field::Ratio(|c| &mut c.attempts.jitter, 0.0, 1.0),
     ),
     key(
+        "retry.max_retries",
+        "How often a rejected message is brought back to its queue before it goes to the DLQ",
+        Field::Whole {
+            get: |c| c.retry.max_retries.into(),
+            set: |c, max| c.retry.max_retries = max as u32,
+            min: 0,
+            max: u32::MAX as u64,
+            unit: "retries",
+        },
+    ),
+    key(
+        "retry.initial_backoff",
+        "Pause before it is brought back for the first time",
+        Field::Duration(|c| &mut c.retry.initial_backoff, from(Duration::ZERO, TEN_YEARS)),
+    ),
+    key(
+        "retry.multiplier",
+        "Each further pause is this many times longer",
+        Field::Ratio(|c| &mut c.retry.multiplier, 1.0, f64::MAX),
+    ),
+    key(
+        "retry.max_backoff",
+        "The longest pause between two retries",
+        Field::Duration(|c| &mut c.retry.max_backoff, from(Duration::ZERO, TEN_YEARS)),
+    ),
+    key(
+        "retry.ladder",
+        "The pauses one by one, in place of the four keys above; so many retries",
+        Field::Ladder(|c| &mut c.retry.ladder),
+    ),
+    key(
+        "retry.jitter",
+        "Share of a pause that is random, so that what failed together does not return at once",
+        Field::Ratio(|c| &mut c.retry.jitter, 0.0, 1.0),
+    ),
+    key(
+        "retry.max_age",
+        "What would be brought back later than this after its first rejection goes to the DLQ",
+        Field::Duration(|c| &mut c.retry.max_age, from(MILLISECOND, TEN_YEARS)),
+    ),
+    key(
+        "retry.reasons",
+        "What is brought back, by RabbitMQ's reason for dead-lettering it; the rest goes to the DLQ",
+        Field::Reasons(|c| &mut c.retry.reasons),
+    ),
+    key(
+        "retry.policies",
+        "What is different for some queues; the first pattern that matches counts",
+        Field::RetryPolicies(|c| &mut c.retry.policies),
+    ),
+    key(
         "sweep.rate",
         "Messages a second planned again after a broker's start, to make up for its downtime; 0 is never",
         Field::Whole {

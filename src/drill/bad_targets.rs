@@ -116,6 +116,7 @@ fn around() -> Topology {
     let fanout = |name: &str| Exchange {
         name: name.to_owned(),
         kind: Kind::Fanout,
+        internal: false,
         arguments: Arguments::new(),
     };
     let full = Queue {

@@ -32,12 +32,26 @@ pub enum Reason {
     HeadersTooLarge,
     /// A message inside the cascade lacks a stamp of ours that can be read.
     MalformedStamp,
+    /// A consumer's handler gave up on it, or cannot read its body.
+    RefusedByConsumer,
     /// Its routing key or properties cannot be read: they are not UTF-8, or larger than a frame.
     Unreadable,
+    /// Its consumer rejected it, and its retry policy brings it back no more.
+    RetriesExhausted,
+    /// Its next retry would be later than its retry policy brings anything back.
+    RetryTooOld,
+    /// It expired in a client's queue.
+    Expired,
+    /// A client's queue was full.
+    Maxlen,
+    /// A client's quorum queue had it returned too often.
+    DeliveryLimit,
+    /// It came to the retry queue without having been dead-lettered there.
+    NotDeadLettered,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 12] = [
+    pub const ALL: [Reason; 19] = [
         Reason::Unroutable,
         Reason::ExchangeNotFound,
         Reason::AccessRefused,
@@ -49,7 +63,14 @@ impl Reason {
         Reason::DelayTooLong,
         Reason::HeadersTooLarge,
         Reason::MalformedStamp,
+        Reason::RefusedByConsumer,
         Reason::Unreadable,
+        Reason::RetriesExhausted,
+        Reason::RetryTooOld,
+        Reason::Expired,
+        Reason::Maxlen,
+        Reason::DeliveryLimit,
+        Reason::NotDeadLettered,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -65,7 +86,14 @@ impl Reason {
             Reason::DelayTooLong => "delay-too-long",
             Reason::HeadersTooLarge => "headers-too-large",
             Reason::MalformedStamp => "malformed-stamp",
+            Reason::RefusedByConsumer => "refused-by-consumer",
             Reason::Unreadable => "unreadable",
+            Reason::RetriesExhausted => "retries-exhausted",
+            Reason::RetryTooOld => "retry-too-old",
+            Reason::Expired => "expired",
+            Reason::Maxlen => "maxlen",
+            Reason::DeliveryLimit => "delivery-limit",
+            Reason::NotDeadLettered => "not-dead-lettered",
         }
     }
 
@@ -87,7 +115,14 @@ impl Reason {
             | Reason::DelayTooLong
             | Reason::HeadersTooLarge
             | Reason::MalformedStamp
-            | Reason::Unreadable => false,
+            | Reason::RefusedByConsumer
+            | Reason::Unreadable
+            | Reason::RetriesExhausted
+            | Reason::RetryTooOld
+            | Reason::Expired
+            | Reason::Maxlen
+            | Reason::DeliveryLimit
+            | Reason::NotDeadLettered => false,
         }
     }
 }
@@ -125,12 +160,21 @@ impl Backoff {
         if attempt >= self.attempts.max || !reason.is_worth_another_attempt() {
             return None;
         }
-        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-        let max_s = self.attempts.max_backoff.as_secs_f64();
-        let pause_s = (self.attempts.initial_backoff.as_secs_f64()
-            * self.attempts.multiplier.powi(exponent))
-        .min(max_s);
-        let spread = 1.0 + self.attempts.jitter * (chance.clamp(0.0, 1.0) - 0.5);
-        Some(Duration::from_secs_f64((pause_s * spread).min(max_s)))
+        let config::Attempts { initial_backoff, multiplier, max_backoff, jitter, .. } =
+            self.attempts;
+        let pause = grown(initial_backoff, multiplier, attempt.saturating_sub(1), max_backoff);
+        Some(jittered(pause, jitter, chance).min(max_backoff))
     }
+}
+
+/// `first` after it has grown `times` times, `max` at most.
+pub(super) fn grown(first: Duration, multiplier: f64, times: u32, max: Duration) -> Duration {
+    let exponent = i32::try_from(times).unwrap_or(i32::MAX);
+    let grown_s = first.as_secs_f64() * multiplier.powi(exponent);
+    Duration::from_secs_f64(grown_s.min(max.as_secs_f64()))
+}
+
+/// Up to half of `jitter` longer or shorter, by `chance` in 0..1.
+pub(super) fn jittered(pause: Duration, jitter: f64, chance: f64) -> Duration {
+    pause.mul_f64(1.0 + jitter * (chance.clamp(0.0, 1.0) - 0.5))
 }

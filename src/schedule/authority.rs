@@ -3,7 +3,7 @@
 
 use regex::RegexSet;
 
-use super::Target;
+use super::{Stamp, Target};
 use crate::config::Config;
 
 /// Which targets the operator opened.
@@ -47,6 +47,14 @@ impl Authority {
         })
     }
 
+    /// Whether a message may go where its stamp says.
+    pub fn check_stamp(&self, stamp: &Stamp) -> Result<(), Refusal> {
+        match &stamp.comeback {
+            Some(comeback) => self.check_queue(&comeback.queue),
+            None => self.check(&stamp.target),
+        }
+    }
+
     /// Whether a message may go to `target`; the routing keys name queues on the default exchange.
     pub fn check(&self, target: &Target) -> Result<(), Refusal> {
         let exchange = &target.exchange;
@@ -59,13 +67,20 @@ impl Authority {
         if exchange.is_empty() {
             let cc = target.cc.iter().map(ToString::to_string);
             for queue in std::iter::once(target.routing_key.clone()).chain(cc) {
-                self.check_name("queue", &queue)?;
-                if !self.queues.is_match(&queue) {
-                    return Err(Refusal::QueueNotOpened(queue));
-                }
+                self.check_queue(&queue)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a message may go to this queue.
+    pub fn check_queue(&self, queue: &str) -> Result<(), Refusal> {
+        self.check_name("queue", queue)?;
+        if self.queues.is_match(queue) {
+            Ok(())
+        } else {
+            Err(Refusal::QueueNotOpened(queue.to_owned()))
+        }
     }
 
     fn check_name(&self, kind: &'static str, name: &str) -> Result<(), Refusal> {

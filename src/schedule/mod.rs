@@ -3,16 +3,22 @@
 
 pub mod attempt;
 pub mod authority;
+pub mod comeback;
+pub mod death;
 pub mod delay;
 pub mod plan;
+pub mod retry;
 pub mod sleeper;
 pub mod stamp;
 pub mod time;
 
 pub use attempt::{Backoff, Failure, Reason};
 pub use authority::{Authority, Refusal};
+pub use comeback::Comeback;
+pub use death::{Death, DeathFault};
 pub use delay::{DelayFault, Due};
 pub use plan::{Layout, Level, Plan};
+pub use retry::{Policies, Policy, Verdict};
 pub use sleeper::Sleeper;
 pub use stamp::{Stamp, StampFault, Target};
 pub use time::UnixMs;

@@ -3,6 +3,8 @@
 //! message: accepted, asleep, at the target, dead.
 
 use super::attempt::{Failure, Reason};
+use super::comeback::Comeback;
+use super::death::Death;
 use super::delay::{Due, X_DELAY};
 use super::stamp::{self, SetAside, Stamp, StampFault, Target, array};
 use super::time::UnixMs;
@@ -56,7 +58,7 @@ impl Sleeper {
             .unwrap_or(target_exchange)
             .to_owned();
         let cc = stamp::long_strings(properties.headers.get(CC));
-        properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name));
+        properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name.as_str()));
         published.exchange.clear();
         let target =
             Target { exchange, routing_key: std::mem::take(&mut published.routing_key), cc };
@@ -67,11 +69,37 @@ impl Sleeper {
                 retry_at: None,
                 attempt: 1,
                 target,
+                comeback: None,
                 set_aside,
                 failure: None,
             },
             message: published,
         }
+    }
+
+    /// Takes in a message that a queue dead-lettered to the retry exchange, to bring it back there.
+    ///
+    /// The id stays if it had one; `id` is for one that had none.
+    pub fn take_back(dead: Message, death: &Death, id: String, now: UnixMs) -> Self {
+        let headers = &dead.properties.headers;
+        let comeback = Comeback::of(headers, death, now);
+        let first = First::of(&dead, death);
+        let id = headers.get(stamp::ID).and_then(as_text).and_then(uuid).unwrap_or(id);
+        let user_id = headers.get(stamp::USER_ID).and_then(as_text);
+        let user_id = user_id.and_then(|user_id| ShortString::try_new(user_id).ok());
+        let mut sleeper = Self::accept(dead, "", id, now, None);
+        let Stamp { target, set_aside, comeback: back, .. } = &mut sleeper.stamp;
+        *target = first.0;
+        *back = Some(comeback);
+        set_aside.user_id = set_aside.user_id.take().or(user_id);
+        set_aside.expiration = set_aside.expiration.take().or(death.original_expiration.clone());
+        sleeper
+    }
+
+    /// Sets when it is brought back.
+    pub fn bring_back_at(&mut self, at: UnixMs) {
+        self.stamp.due = at;
+        self.stamp.comeback.iter_mut().for_each(Comeback::count);
     }
 
     /// Sets when it is due; a positive `x-delay` arrives negated, "already delayed".
@@ -88,6 +116,7 @@ impl Sleeper {
     }
 
     /// Takes up a message from a queue of ours, where it was put by [`Sleeper::asleep`].
+    #[expect(clippy::result_large_err)] // the message goes back whole; a sleeper is as large
     pub fn read(mut message: Message) -> Result<Self, (StampFault, Message)> {
         let stamp = match Stamp::read(&message.properties.headers) {
             Ok(stamp) => stamp,
@@ -96,7 +125,10 @@ impl Sleeper {
         message.exchange.clear();
         message.routing_key.clear();
         message.properties.delivery_mode = None;
-        message.properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name));
+        message
+            .properties
+            .headers
+            .retain(|name, _| !is_ours(name) && !is_set_by_broker(name.as_str()));
         Ok(Self { stamp, message })
     }
 
@@ -118,7 +150,7 @@ impl Sleeper {
     /// The message as its consumers get it: the README's table of kept, restored and changed.
     pub fn at_target(&self) -> Message {
         let mut message = self.message.clone();
-        let Stamp { id, due, retry_at: _, attempt, target, set_aside, failure: _ } = &self.stamp;
+        let Stamp { id, due, attempt, target, set_aside, .. } = &self.stamp;
         message.exchange = target.exchange.clone();
         message.routing_key = target.routing_key.clone();
         message.properties.expiration = set_aside.expiration.clone();
@@ -139,6 +171,29 @@ impl Sleeper {
         message
     }
 
+    /// The message on its way back to the queue of its comeback, and to no other.
+    ///
+    /// Through `exchange`, a fanout of that queue alone: it keeps its first routing key and its `CC`,
+    /// which lead nowhere there. Without one, through the default exchange: that would deliver to `CC`,
+    /// so it and the first routing key are in headers.
+    pub fn at_queue(&self, comeback: &Comeback, exchange: Option<&str>) -> Message {
+        let mut message = self.at_target();
+        let headers = &mut message.properties.headers;
+        let Target { exchange: first, routing_key, cc } = &self.stamp.target;
+        comeback.write(headers);
+        headers.insert(stamp::FIRST_EXCHANGE.into(), text(first));
+        headers.insert(stamp::FIRST_ROUTING_KEY.into(), text(routing_key));
+        if exchange.is_none() {
+            headers.remove(CC);
+            if !cc.is_empty() {
+                headers.insert(stamp::FIRST_CC.into(), array(cc.iter().cloned()));
+            }
+            message.routing_key = comeback.queue.clone();
+        }
+        message.exchange = exchange.unwrap_or_default().to_owned();
+        message
+    }
+
     /// The message for the DLQ: stamped, with its failure and its target in words. Client headers
     /// that do not fit a frame beside ours are left out, largest first, and named.
     pub fn dead(&self, exchange: &str, frame_max_bytes: usize) -> Message {
@@ -149,6 +204,9 @@ impl Sleeper {
         };
         put(stamp::EXCHANGE, text(&self.stamp.target.exchange));
         put(stamp::ROUTING_KEY, text(&self.stamp.target.routing_key));
+        if let Some(comeback) = &self.stamp.comeback {
+            put(stamp::QUEUE, text(&comeback.queue));
+        }
         if !dropped.is_empty() {
             put(stamp::DROPPED, text(&dropped.join(", ")));
         }
@@ -180,6 +238,7 @@ impl Sleeper {
         self.stamp.retry_at = None;
         self.stamp.attempt = 1;
         self.stamp.failure = None;
+        self.stamp.comeback.iter_mut().for_each(Comeback::revive);
     }
 
     /// Whether the client's headers leave room for ours in a frame.
@@ -204,6 +263,41 @@ impl Sleeper {
     }
 }
 
+/// Where a dead-lettered message was first published to. One that we brought back before tells that in
+/// our headers: its death names only the way that we took.
+struct First(Target);
+
+impl First {
+    fn of(dead: &Message, death: &Death) -> Self {
+        let headers = &dead.properties.headers;
+        let words = |name: &str| headers.get(name).and_then(as_text).map(str::to_owned);
+        let name = |name: &str| words(name).filter(|text| text.len() <= stamp::MAX_KEY_BYTES);
+        // a dead-letter routing key has replaced them, or they are as delivered
+        let (routing_key, cc) = match death.keys.as_deref() {
+            Some([key, cc @ ..]) if std::str::from_utf8(key.as_bytes()).is_ok() => {
+                (key.to_string(), cc.to_vec())
+            }
+            Some(_) | None => (dead.routing_key.clone(), stamp::long_strings(headers.get(CC))),
+        };
+        let by_default = death.exchange.is_empty() && routing_key == death.queue;
+        First(match (name(stamp::FIRST_EXCHANGE), name(stamp::FIRST_ROUTING_KEY)) {
+            (Some(exchange), Some(routing_key)) if by_default => {
+                let cc = stamp::long_strings(headers.get(stamp::FIRST_CC));
+                Target { exchange, routing_key, cc }
+            }
+            (Some(exchange), Some(first)) if first == routing_key => {
+                Target { exchange, routing_key, cc }
+            }
+            _ => Target { exchange: death.exchange.clone(), routing_key, cc },
+        })
+    }
+}
+
+/// An id of ours is a UUID; anything else is a client's own idea.
+fn uuid(id: &str) -> Option<String> {
+    uuid::Uuid::try_parse(id).ok().map(|id| id.to_string())
+}
+
 /// A message of ours that lost its stamp: taken up as one that can only go to the DLQ.
 pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) -> Sleeper {
     let mut sleeper = Sleeper::accept(message, "", id, now, None);
@@ -221,8 +315,7 @@ fn is_ours(name: &ShortString) -> bool {
 
 /// Headers that RabbitMQ sets about its own queues. A death header that stayed would end the
 /// message's next way through the same queues: <https://www.rabbitmq.com/docs/dlx#cycles>.
-fn is_set_by_broker(name: &ShortString) -> bool {
-    let name = name.as_str();
+pub fn is_set_by_broker(name: &str) -> bool {
     matches!(name, CC | "BCC" | "x-death" | "x-delivery-count" | "x-acquired-count")
         || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")
@@ -240,7 +333,8 @@ fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
     field("original-expiration").and_then(|expiration| ShortString::try_new(expiration).ok())
 }
 
-fn room(frame_max_bytes: usize) -> usize {
+/// Bytes of headers that a client may have, for ours to fit the same frame.
+pub fn room(frame_max_bytes: usize) -> usize {
     frame_max_bytes.saturating_sub(ROOM_BYTES)
 }
 

@@ -5,6 +5,7 @@
 //! to restore from. No header that a client sends under our prefix survives intake.
 
 use super::attempt::{Failure, Reason};
+use super::comeback::Comeback;
 use super::time::UnixMs;
 use crate::message::{
     FieldArray, FieldTable, Headers, LongString, ShortString, Value, as_integer, as_text, text,
@@ -23,6 +24,17 @@ pub const FIRST_FAILURE_MS: &str = "x-dormouse-first-failure-ms";
 pub const LAST_FAILURE_MS: &str = "x-dormouse-last-failure-ms";
 pub const EXCHANGE: &str = "x-dormouse-exchange";
 pub const ROUTING_KEY: &str = "x-dormouse-routing-key";
+/// How often a consumer has rejected the message and got it back; absent the first time.
+pub const RETRIES: &str = "x-dormouse-retries";
+/// When it was dead-lettered, and why: `2027-01-01T09:00:00.000Z rejected`, oldest first.
+pub const HISTORY: &str = "x-dormouse-history";
+/// Where it was published to the first time, on its way back to a queue.
+pub const FIRST_EXCHANGE: &str = "x-dormouse-first-exchange";
+pub const FIRST_ROUTING_KEY: &str = "x-dormouse-first-routing-key";
+/// The publisher's `CC`, where a `CC` would take the message to other queues.
+pub const FIRST_CC: &str = "x-dormouse-first-cc";
+/// The queue that a message in the DLQ was to be brought back to.
+pub const QUEUE: &str = "x-dormouse-queue";
 /// Names of client headers that were left out of a DLQ copy for want of room in a frame.
 pub const DROPPED: &str = "x-dormouse-dropped-headers";
 /// The property bytes (flags and values) of a message that could not be read, as they came.
@@ -65,6 +77,8 @@ pub struct Stamp {
     /// The delivery about to be made, counted from 1.
     pub attempt: u32,
     pub target: Target,
+    /// It goes back to a queue, and to that only; the target is then what it was first published to.
+    pub comeback: Option<Comeback>,
     pub set_aside: SetAside,
     /// The last failure, once there was one.
     pub failure: Option<Failure>,
@@ -116,6 +130,12 @@ impl Stamp {
                 routing_key: name("routing-key", "x-dormouse-origin.routing-key")?,
                 cc: long_strings(origin.get("cc")),
             },
+            comeback: if origin.contains_key("queue") {
+                let queue = name("queue", "x-dormouse-origin.queue")?;
+                Some(Comeback::read(queue, headers))
+            } else {
+                None
+            },
             set_aside: SetAside {
                 expiration: short("expiration"),
                 priority: origin_byte("priority"),
@@ -146,6 +166,12 @@ impl Stamp {
             put(RETRY_AT_MS, Value::LongLongInt(retry_at.0 as i64));
         }
         put(ORIGIN, self.origin());
+        if let Some(comeback) = &self.comeback {
+            comeback.write(headers);
+        }
+        let mut put = |name: &str, value: Value| {
+            headers.insert(name.into(), value);
+        };
         if let Some(failure) = &self.failure {
             put(REASON, text(failure.reason.as_str()));
             put(DETAIL, text(&failure.detail));
@@ -164,6 +190,7 @@ impl Stamp {
         let short = |value: &Option<ShortString>| value.as_ref().map(|value| text(value.as_str()));
         put("exchange", Some(text(&self.target.exchange)));
         put("routing-key", Some(text(&self.target.routing_key)));
+        put("queue", self.comeback.as_ref().map(|comeback| text(&comeback.queue)));
         put("cc", (!self.target.cc.is_empty()).then(|| array(self.target.cc.iter().cloned())));
         put("expiration", short(&self.set_aside.expiration));
         put("priority", self.set_aside.priority.map(Value::ShortShortUInt));

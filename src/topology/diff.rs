@@ -172,7 +172,8 @@ pub fn version_of(namespace: &str, name: &str) -> Option<u32> {
 /// Whether a queue or exchange was made by us, in this or another configuration. Delay exchanges
 /// outside the namespace are not seen here.
 pub fn is_ours(namespace: &str, name: &str) -> bool {
-    const FIRST_WORDS: [&str; 6] = ["delay", "retry", "intake", "expired", "parking", "dlq"];
+    const FIRST_WORDS: [&str; 7] =
+        ["delay", "retry", "back", "intake", "expired", "parking", "dlq"];
     let Some(rest) = name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('.')) else {
         return false;
     };
@@ -186,6 +187,8 @@ fn compare_exchange(wanted: &Exchange, found: &ExchangeInfo) -> Vec<Difference> 
     properties.push(durable(found.durable));
     let auto_delete = found.auto_delete.to_string();
     properties.push(("auto-delete".to_owned(), false.to_string(), auto_delete));
+    let internal = (wanted.internal.to_string(), found.internal.to_string());
+    properties.push(("internal".to_owned(), internal.0, internal.1));
     differences(Object::Exchange, &wanted.name, properties)
 }
 

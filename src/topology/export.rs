@@ -24,7 +24,7 @@ pub fn definitions(topology: &Topology, vhost: &str) -> String {
         kind: exchange.kind.as_str(),
         durable: true,
         auto_delete: false,
-        internal: false,
+        internal: exchange.internal,
         arguments: json(&exchange.arguments),
     });
     section(&mut text, "exchanges", exchanges);

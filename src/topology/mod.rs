@@ -9,6 +9,7 @@ use crate::config::{Config, QueueType};
 use crate::schedule::Layout;
 
 pub mod diff;
+pub mod enable;
 pub mod export;
 pub mod names;
 pub mod policy;
@@ -29,6 +30,8 @@ pub struct Topology {
 pub struct Exchange {
     pub name: String,
     pub kind: Kind,
+    /// Takes messages from dead-lettering and other exchanges only: a client's publish is refused (403).
+    pub internal: bool,
     pub arguments: Arguments,
 }
 
@@ -109,6 +112,25 @@ impl Topology {
     }
 }
 
+/// The exchange that leads back to one queue: a fanout, so that no key that a client chose leads
+/// elsewhere, and without an alternate exchange, so that a message for a queue that is gone is returned.
+pub fn back_exchange(name: &str) -> Exchange {
+    Exchange {
+        name: name.to_owned(),
+        kind: Kind::Fanout,
+        internal: false,
+        arguments: Arguments::new(),
+    }
+}
+
+pub fn back_binding(exchange: &str, queue: &str) -> Binding {
+    Binding {
+        source: exchange.to_owned(),
+        destination: Destination::Queue(queue.to_owned()),
+        routing_key: String::new(),
+    }
+}
+
 struct Builder {
     names: Names,
     queue_type: QueueType,
@@ -120,6 +142,11 @@ impl Builder {
         let names = self.names.clone();
         self.pair(&names.parking(), None, None);
         self.pair(&names.dlq(), Some(&names.parking()), None);
+        let retry = names.retry();
+        // what comes through it was dead-lettered: nobody can publish there with a forged past
+        self.exchange(&retry, Kind::Fanout, Some(&names.parking())).internal = true;
+        self.queue(&retry, None, None);
+        self.bind(&retry, Destination::Queue(retry.clone()), "");
         for delay in &config.delay_exchanges {
             let (intake, expired) = (names.intake(delay), names.expired(delay));
             self.pair(&expired, Some(&names.parking()), None);
@@ -158,14 +185,16 @@ impl Builder {
         self.bind(name, Destination::Queue(name.to_owned()), "");
     }
 
-    fn exchange(&mut self, name: &str, kind: Kind, alternate: Option<&str>) {
+    fn exchange(&mut self, name: &str, kind: Kind, alternate: Option<&str>) -> &mut Exchange {
         let alternate =
             alternate.map(|exchange| ("alternate-exchange", Argument::Text(exchange.to_owned())));
         self.topology.exchanges.push(Exchange {
             name: name.to_owned(),
             kind,
+            internal: false,
             arguments: alternate.into_iter().collect(),
         });
+        self.topology.exchanges.last_mut().expect("it was just pushed")
     }
 
     /// The arguments are the same on every broker version. At-least-once dead-lettering needs all of

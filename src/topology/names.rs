@@ -57,6 +57,23 @@ impl Names {
         format!("{}.parking", self.namespace)
     }
 
+    /// Exchange and queue for what consumers rejected: the dead-letter exchange of any queue.
+    pub fn retry(&self) -> String {
+        format!("{}.retry", self.namespace)
+    }
+
+    /// The fanout exchange in front of a queue that takes its messages back. None if the queue's name
+    /// leaves no room for ours.
+    pub fn back(&self, queue: &str) -> Option<String> {
+        let name = format!("{}{queue}", self.backs());
+        (name.len() <= MAX_NAME_BYTES).then_some(name)
+    }
+
+    /// `dormouse.back.`: begins the name of every exchange that leads back to a queue.
+    pub fn backs(&self) -> String {
+        format!("{}.back.", self.namespace)
+    }
+
     /// Exchange and queue of the DLQ.
     pub fn dlq(&self) -> String {
         format!("{}.dlq", self.namespace)

@@ -172,6 +172,8 @@ impl Inspection<'_> {
             let effect = if self.config.delay_exchanges.iter().any(|own| own.name == exchange.name)
             {
                 "a publish to it closes the publisher's channel (404): nothing is scheduled by it"
+            } else if exchange.name == self.names.retry() {
+                "what consumers reject is dropped for good, or kept back in their queues"
             } else {
                 "what should pass through it stays behind, and 32 such messages stop a level queue \
                  for everybody"
@@ -256,6 +258,9 @@ impl Inspection<'_> {
         } else if self.config.delay_exchanges.iter().any(|delay| self.names.intake(delay) == to) {
             let effect = "messages are scheduled as if they came through the delay exchange";
             self.note(object, "is not ours", effect, unbind);
+        } else if to == self.names.retry() {
+            let effect = "what comes this way was not dead-lettered to it: it goes to the DLQ";
+            self.fault(object, "is not ours", effect, unbind);
         } else {
             let effect = "messages that come this way have no stamp of ours: they go to the DLQ";
             self.fault(object, "is not ours", effect, unbind);
@@ -263,7 +268,7 @@ impl Inspection<'_> {
     }
 
     fn queues(&mut self) {
-        let mut read = vec![self.names.due()];
+        let mut read = vec![self.names.due(), self.names.retry()];
         for delay in &self.config.delay_exchanges {
             read.extend([self.names.intake(delay), self.names.expired(delay)]);
         }

@@ -63,6 +63,12 @@ const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Prefetch for the due queues of other topology versions, which only run dry.
 const OLD_VERSION_PREFETCH: u16 = 1_000;
 
+fn is_off_the_way(parcel: &Parcel, reason: Reason) -> bool {
+    let by_exchange =
+        matches!(reason, Reason::Unroutable | Reason::ExchangeNotFound | Reason::AccessRefused);
+    parcel.back.is_some() && by_exchange
+}
+
 impl Delivery {
     /// Consumes the due queues of all `versions` that stand on the broker.
     pub async fn open(
@@ -132,7 +138,7 @@ impl Delivery {
             self.consumer.flush().await?;
             self.measure();
         }
-        Ok(())
+        self.consumer.finish().await
     }
 
     /// When to release the next one, and within a second in any case.
@@ -205,7 +211,7 @@ impl Delivery {
             let now = self.shared.clock.now();
             let Some(Held { sleeper, tag }) = self.hold.pop_due(now) else { return };
             self.held_bytes -= sleeper.body_bytes() as u64;
-            if let Err(refusal) = self.shared.authority.check(&sleeper.stamp.target) {
+            if let Err(refusal) = self.shared.authority.check_stamp(&sleeper.stamp) {
                 self.fail(sleeper, tag, Reason::TargetNotAllowed, refusal.to_string());
                 continue;
             }
@@ -215,6 +221,7 @@ impl Delivery {
             }
             self.shared.metrics.lateness.record(now.since(wake_at).as_secs_f64());
             self.lanes.send(Parcel {
+                back: self.back(&sleeper),
                 sleeper,
                 tag,
                 sent: Instant::now(),
@@ -222,6 +229,13 @@ impl Delivery {
                 shared: false,
             });
         }
+    }
+
+    /// The exchange that leads back to a message's queue, if it goes back to one.
+    fn back(&self, sleeper: &Sleeper) -> Option<String> {
+        let queue = &sleeper.stamp.comeback.as_ref()?.queue;
+        let leads = self.shared.backs().leads(queue, Instant::now());
+        self.shared.names.back(queue).filter(|_| leads)
     }
 
     /// A full hold puts back what is due last, so that what is due sooner can be seen. It comes back
@@ -250,6 +264,9 @@ impl Delivery {
                     self.shared.metrics.confirm.record(parcel.sent.elapsed().as_secs_f64());
                     self.ack(parcel.tag);
                 }
+                Settled::Failed(parcel, reason, _) if is_off_the_way(&parcel, reason) => {
+                    self.go_by_default(parcel)
+                }
                 // when stopping, a parcel that was never published is left to the broker
                 Settled::Failed(parcel, Reason::TimedOut, _) if stopping => drop(parcel),
                 Settled::Failed(parcel, reason, detail) => {
@@ -257,6 +274,16 @@ impl Delivery {
                 }
             }
         }
+    }
+
+    /// The exchange that leads back to the queue is not there, or not bound: the default exchange
+    /// delivers to the queue all the same, if there is one. It is the same attempt.
+    fn go_by_default(&mut self, mut parcel: Parcel) {
+        if let Some(comeback) = &parcel.sleeper.stamp.comeback {
+            self.shared.backs().lost(&comeback.queue);
+        }
+        parcel.back = None;
+        self.lanes.send(parcel);
     }
 
     /// Another attempt after a pause, or the DLQ.

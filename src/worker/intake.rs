@@ -85,7 +85,7 @@ impl Intake {
                 }
             }
         }
-        Ok(())
+        self.consumer.finish().await
     }
 
     fn count(&self, errand: &Errand) {
@@ -147,11 +147,7 @@ impl Intake {
             return Some((Reason::TargetNotAllowed, detail));
         }
         if !sleeper.fits_frame(self.shared.frame_max_bytes) {
-            let detail = format!(
-                "the headers leave no room for Dormouse's in a frame of {} bytes",
-                self.shared.frame_max_bytes
-            );
-            return Some((Reason::HeadersTooLarge, detail));
+            return Some((Reason::HeadersTooLarge, self.shared.no_room()));
         }
         None
     }
@@ -174,6 +170,11 @@ impl Intake {
         self.shared.metrics.parked.increment(1);
         self.shared.heal.notify_one();
         let was_dead = message.properties.headers.contains_key(stamp::EXCHANGE);
+        if message.exchange == self.shared.names.retry() {
+            // dead-lettered by a client's queue, and found no queue of ours
+            let (sleeper, to) = self.shared.judge(message);
+            return self.inward.send_later(Errand { sleeper, tag, to });
+        }
         let now = self.shared.clock.now();
         let (sleeper, to) = match Sleeper::read(message) {
             Ok(sleeper) if was_dead => (sleeper, To::Dlq),

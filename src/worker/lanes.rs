@@ -11,12 +11,15 @@ use super::Shared;
 use super::shares::Shares;
 use super::targets::{Route, Targets};
 use crate::amqp::{AmqpError, Connection, Outcome, Publisher};
+use crate::message::Message;
 use crate::schedule::{Reason, Sleeper};
 
 /// A message that is due, on its way to its target.
 #[derive(Debug)]
 pub struct Parcel {
     pub sleeper: Sleeper,
+    /// The exchange that leads back to its queue, if it goes back to one and that is known to work.
+    pub back: Option<String>,
     /// The due queue's delivery.
     pub tag: u64,
     pub sent: Instant,
@@ -25,6 +28,32 @@ pub struct Parcel {
     pub alone: bool,
     /// It counts against its target's share of the window.
     pub shared: bool,
+}
+
+impl Parcel {
+    fn exchange(&self) -> &str {
+        match (&self.back, &self.sleeper.stamp.comeback) {
+            (Some(back), _) => back,
+            (None, Some(_)) => "",
+            (None, None) => &self.sleeper.stamp.target.exchange,
+        }
+    }
+
+    /// What a share of the window is for: the queue on the default exchange, else the exchange.
+    fn share(&self) -> &str {
+        match (self.exchange(), &self.sleeper.stamp.comeback) {
+            ("", Some(comeback)) => &comeback.queue,
+            ("", None) => &self.sleeper.stamp.target.routing_key,
+            (exchange, _) => exchange,
+        }
+    }
+
+    fn message(&self) -> Message {
+        match &self.sleeper.stamp.comeback {
+            Some(comeback) => self.sleeper.at_queue(comeback, self.back.as_deref()),
+            None => self.sleeper.at_target(),
+        }
+    }
 }
 
 /// What became of a parcel.
@@ -109,7 +138,7 @@ impl Lanes {
     }
 
     fn route(&mut self, parcel: Parcel) {
-        let exchange = parcel.sleeper.stamp.target.exchange.clone();
+        let exchange = parcel.exchange().to_owned();
         match self.targets.route(&exchange, parcel, Instant::now()) {
             Route::Shared(parcel) => self.publish_shared(parcel),
             Route::Queued => {}
@@ -122,18 +151,18 @@ impl Lanes {
     /// Publishes on the shared channel, if its target has not taken up its share already.
     fn publish_shared(&mut self, mut parcel: Parcel) {
         parcel.shared = true;
-        let share = share(&parcel).to_owned();
+        let share = parcel.share().to_owned();
         if let Some(parcel) = self.shares.enter(&share, parcel) {
-            self.main.publish(parcel.sleeper.at_target(), parcel);
+            self.main.publish(parcel.message(), parcel);
         }
     }
 
     /// A publish on the shared channel is over; the next of its target's line takes the place.
     fn leave_share(&mut self, parcel: &mut Parcel) {
         if std::mem::take(&mut parcel.shared)
-            && let Some(next) = self.shares.leave(share(parcel))
+            && let Some(next) = self.shares.leave(parcel.share())
         {
-            self.main.publish(next.sleeper.at_target(), next);
+            self.main.publish(next.message(), next);
         }
     }
 
@@ -151,7 +180,7 @@ impl Lanes {
             };
             probe.exchange = exchange;
             probe.since = Instant::now();
-            probe.publisher.publish(parcel.sleeper.at_target(), parcel);
+            probe.publisher.publish(parcel.message(), parcel);
         }
     }
 
@@ -321,12 +350,6 @@ impl Lanes {
             self.settled.push(Delivery::Failed(parcel, Reason::TimedOut, TIMED_OUT.to_owned()));
         }
     }
-}
-
-/// What a share of the window is for: the queue on the default exchange, else the exchange.
-fn share(parcel: &Parcel) -> &str {
-    let target = &parcel.sleeper.stamp.target;
-    if target.exchange.is_empty() { &target.routing_key } else { &target.exchange }
 }
 
 const NACKED: &str =

@@ -12,6 +12,7 @@ pub const LATENESS_BUCKETS_SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 const DEAD_LETTERED: &str = "dormouse_dead_lettered_total";
+const RETRIED: &str = "dormouse_retried_total";
 const ATTEMPTS_FAILED: &str = "dormouse_attempts_failed_total";
 
 /// Handles, looked up once.
@@ -68,6 +69,10 @@ impl Metrics {
 
     pub fn dead_lettered(&self, reason: Reason) {
         counter!(DEAD_LETTERED, "reason" => reason.as_str()).increment(1);
+    }
+
+    pub fn retried(&self, policy: &str, messages: u64) {
+        counter!(RETRIED, "policy" => policy.to_owned()).increment(messages);
     }
 
     pub fn attempt_failed(&self, reason: Reason) {
@@ -135,6 +140,10 @@ pub fn describe() {
     describe_counter!("dormouse_reconnects_total", "Connections lost and built anew");
     describe_counter!("dormouse_clock_steps_total", "Steps of the wall clock noticed");
     describe_counter!(DEAD_LETTERED, "Messages put into the DLQ, by reason");
+    describe_counter!(
+        RETRIED,
+        "Rejected messages put to sleep until they go back to their queue, by retry policy"
+    );
     describe_counter!(ATTEMPTS_FAILED, "Deliveries that failed, by reason");
     for reason in Reason::ALL {
         counter!(DEAD_LETTERED, "reason" => reason.as_str()).increment(0);

@@ -1,21 +1,23 @@
 //! Run: the three parts of a worker and what they share.
 //!
 //! ```text
-//! intake queues ─▶ intake ─▶ level queues ─▶ due queue ─▶ delivery (hold) ─▶ targets
+//! intake queues ─▶ intake ─┐
+//! retry queue ───▶ retry ──┴─▶ level queues ─▶ due queue ─▶ delivery (hold) ─▶ targets
 //!                                                └────────── inward ◀──┘ attempts, DLQ, wait queue
 //! ```
 //!
 //! A worker keeps no state: whatever it holds is unacknowledged, so the broker requeues it when the
 //! worker dies. Run one, or twenty.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::schedule::{Authority, Backoff, Layout};
+use crate::schedule::{Authority, Backoff, Layout, Policies};
 use crate::topology::{self, Names};
 
+mod backs;
 mod clock;
 mod delivery;
 mod health;
@@ -26,12 +28,14 @@ mod lanes;
 mod metrics;
 pub mod moving;
 mod pace;
+mod retry;
 mod service;
 mod shares;
 mod sweep;
 mod targets;
 mod unreadable;
 
+pub use backs::{Backs, Look};
 pub use clock::Clock;
 pub use health::Health;
 pub use hold::Hold;
@@ -48,6 +52,8 @@ struct Shared {
     layout: Layout,
     authority: Authority,
     backoff: Backoff,
+    policies: Policies,
+    backs: Mutex<Backs>,
     clock: Clock,
     metrics: Metrics,
     frame_max_bytes: usize,
@@ -70,6 +76,8 @@ impl Shared {
             layout: topology::layout(&config),
             authority: Authority::new(&config)?,
             backoff: Backoff::new(&config.attempts),
+            policies: Policies::of(&config)?,
+            backs: <_>::default(),
             metrics: Metrics::new(),
             heal: Notify::new(),
             may_be_late: Notify::new(),
@@ -78,5 +86,10 @@ impl Shared {
             clock,
             frame_max_bytes,
         })
+    }
+
+    /// Which queues have an exchange that leads back to them. Never held over an await.
+    fn backs(&self) -> MutexGuard<'_, Backs> {
+        self.backs.lock().expect("no panic while noting an exchange")
     }
 }

@@ -166,9 +166,8 @@ impl Moving {
             unstamped: self.unstamped,
             unconfirmed: self.publisher.len(),
         };
-        // gives back what was sent and not taken
-        self.consumer.close().await;
-        self.publisher.close().await;
+        // the channels close as they are dropped, and give back what was sent and not taken
+        self.consumer.finish().await?;
         Ok(stopped)
     }
 

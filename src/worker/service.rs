@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::delivery::Delivery;
 use super::intake::Intake;
+use super::retry::Retry;
 use super::unreadable::move_unreadable;
 use super::{Clock, Health, Shared, sweep};
 use crate::amqp::declare::{DeclareError, declare};
@@ -25,7 +26,7 @@ pub enum WorkerError {
     Amqp(#[from] AmqpError),
     #[error(transparent)]
     Declare(#[from] DeclareError),
-    #[error("targets.queues: {0}")]
+    #[error("a pattern in targets.queues or retry.policies: {0}")]
     Pattern(#[from] regex::Error),
     #[error("a part of the worker ended unexpectedly: {0}")]
     Part(#[from] tokio::task::JoinError),
@@ -37,7 +38,9 @@ impl WorkerError {
     /// Whether another try can help. Arguments that differ need an operator.
     fn is_worth_another_try(&self) -> bool {
         match self {
-            WorkerError::Declare(DeclareError::Different { .. })
+            WorkerError::Declare(
+                DeclareError::Different { .. } | DeclareError::UnknownArgument { .. },
+            )
             | WorkerError::Pattern(_)
             | WorkerError::Http { .. } => false,
             WorkerError::Declare(DeclareError::Refused { .. } | DeclareError::Failed { .. })
@@ -192,8 +195,10 @@ async fn connected(
     let versions = installed_versions(consuming, &shared).await?;
     let mut parts = JoinSet::new();
     let intake = Intake::open(shared.clone(), consuming, publishing).await?;
+    let retry = Retry::open(shared.clone(), consuming, publishing).await?;
     let delivery = Delivery::open(shared.clone(), consuming, publishing, &versions).await?;
     parts.spawn(intake.run(stop.clone()));
+    parts.spawn(retry.run(stop.clone()));
     parts.spawn(delivery.run(stop.clone()));
     info!(address = consuming.address(), ?versions, "running");
     health.set_connected(true);

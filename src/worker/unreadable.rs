@@ -48,12 +48,15 @@ fn consumed(config: &Config, names: &Names) -> (Vec<Watched>, Vec<String>) {
         [names.intake(delay), names.expired(delay)]
             .map(|queue| (Watched { queue, prefetch }, delay.target_exchange.clone()))
     });
+    let retry = Watched { queue: names.retry(), prefetch };
     let parking = Watched { queue: names.parking(), prefetch: PARKING_PREFETCH };
     let prefetch = config.hold.max_messages;
     // of every version that may be installed; one that is not there is passed over
     let due = (1..=names.version())
         .map(|version| Watched { queue: names.in_version(version).due(), prefetch });
-    of_clients.chain([parking].into_iter().chain(due).map(|queue| (queue, String::new()))).unzip()
+    of_clients
+        .chain([retry, parking].into_iter().chain(due).map(|queue| (queue, String::new())))
+        .unzip()
 }
 
 /// Stamped, so that it can be listed and sent again from the DLQ: then without its properties, and to

@@ -105,7 +105,7 @@ async fn a_broker_that_refuses_its_configuration_says_why() {
 #[test]
 fn a_node_dies_with_its_owner() {
     let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "owner_of_a_node", "--nocapture"])
+        .args(["--ignored", "--exact", "dev_node::owner_of_a_node", "--nocapture"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -69,7 +69,6 @@ async fn drain_moves_what_sleeps_and_keeps_its_due_time() {
 
 /// Killed in the middle, it leaves every message in one of the two versions, or in both.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "one run in seven, on a busy machine, did not see all ready again within a minute; the cause is not known yet"]
 async fn a_drain_that_is_killed_loses_nothing() {
     let broker = Broker::fresh("killed").await;
     let connection = broker.connect().await;
@@ -84,28 +83,9 @@ async fn a_drain_that_is_killed_loses_nothing() {
     drain.kill().unwrap();
     drain.wait().unwrap();
     let v1 = versioned_queues(&config(&broker, 1));
-    // the broker requeues what was in flight
-    let everywhere = async || total(&connection, &v1).await + total(&connection, &v2).await;
-    let waited = std::time::Instant::now();
-    until("all is ready again", async || {
-        let ready = everywhere().await;
-        if waited.elapsed() > std::time::Duration::from_secs(30) {
-            let queues = broker.management.queues(&broker.vhost).await.unwrap();
-            let held: Vec<_> = queues
-                .iter()
-                .filter(|q| q.messages != Some(0))
-                .map(|q| {
-                    (q.name.clone(), q.messages_ready, q.messages_unacked, q.dead_letter_backlog)
-                })
-                .collect();
-            println!("{ready} ready: {held:?}");
-            tokio::time::sleep(std::time::Duration::from_secs(5)).await;
-        }
-        ready >= 5_000
-    })
-    .await;
     assert!(total(&connection, &v1).await > 0, "it was not in the middle any more");
 
+    // what was in flight is the broker's again; the second drain waits for that, and goes on from there
     exits_with(&operator.run(&["drain"]), 0);
     let seen = due_times(&connection, &v2, delays_ms.len()).await;
     assert_eq!(seen.len(), delays_ms.len());

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::rejecting::{Client, retried};
 use crate::support::*;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::{Config, Uri};
@@ -13,14 +14,14 @@ use dormouse::topology::{Argument, Topology};
 
 /// A broker that this test may break, of the version that `DORMOUSE_TEST_BROKER` names, else the
 /// installed one.
-struct Own {
-    node: Node,
-    config: Config,
+pub struct Own {
+    pub node: Node,
+    pub config: Config,
     directory: PathBuf,
 }
 
 impl Own {
-    async fn start(test: &str) -> Self {
+    pub async fn start(test: &str) -> Self {
         let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(PathBuf::from);
         let installation = Installation::find(root.as_deref()).unwrap();
         let directory =
@@ -32,7 +33,7 @@ impl Own {
         Self { node, config, directory }
     }
 
-    async fn connect(&self) -> Connection {
+    pub async fn connect(&self) -> Connection {
         Connection::open(&self.config.broker, "test").await.unwrap()
     }
 
@@ -55,7 +56,7 @@ impl Own {
         arrivals
     }
 
-    async fn end(mut self) {
+    pub async fn end(mut self) {
         self.node.stop().await.unwrap();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
@@ -107,6 +108,61 @@ async fn a_broker_restart_loses_nothing() {
     }
     for (at, due) in own.take_all("inbox", 1_000).await {
         assert!(at as i64 >= due, "{} ms early", due - at as i64);
+    }
+    worker.stop().await;
+    own.end().await;
+}
+
+/// The same for what a consumer rejected: it sleeps, waits in the retry queue, or is about to come
+/// back. All of it comes, counted right.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_restart_loses_no_rejected_message() {
+    const COUNT: usize = 600;
+    let mut own = Own::start("retried").await;
+    own.config.retry.initial_backoff = Duration::from_millis(1_500);
+    own.config.retry.jitter = 1.0;
+    let worker = Worker::start(&own.config).await;
+    let connection = own.connect().await;
+    let queues = vec![retried("mail", &own.config)];
+    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    // a quorum queue younger than this loses data on kill -9 of a 4.3 node by itself (trap 22)
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let bodies = (0..COUNT).map(|number| number.to_string());
+    let messages = bodies.map(|number| dormouse::message::Message {
+        routing_key: "mail".into(),
+        body: number.into(),
+        properties: dormouse::message::Properties { delivery_mode: Some(2), ..Default::default() },
+        ..Default::default()
+    });
+    publish(&connection, messages).await;
+    let uri = own.config.broker.uri[0].expose().to_owned();
+    let mut mail = Client::consume(&uri, "mail").await;
+    let (mut seen, mut rejected) = (HashSet::new(), 0);
+    while rejected < COUNT {
+        let got = mail.next().await;
+        // some are back before the last is rejected
+        if header(&got.message, stamp::RETRIES).is_some() {
+            seen.insert(body(&got.message));
+            got.ack().await;
+        } else {
+            got.reject().await;
+            rejected += 1;
+        }
+    }
+    own.node.kill();
+    until("the worker notices", async || worker.health.ready().is_err()).await;
+    own.node.start_again().await.unwrap();
+    let mut mail = Client::consume(&uri, "mail").await;
+    while seen.len() < COUNT {
+        let got = mail.next().await;
+        // RabbitMQ had not dealt with every reject and ack before it died
+        if header(&got.message, stamp::RETRIES).is_none() {
+            got.reject().await;
+            continue;
+        }
+        assert_eq!(number(&got.message, stamp::RETRIES), 1);
+        seen.insert(body(&got.message));
+        got.ack().await;
     }
     worker.stop().await;
     own.end().await;

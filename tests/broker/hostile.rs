@@ -7,9 +7,9 @@ use crate::support::*;
 use dormouse::amqp::{Consumer, Publisher};
 use dormouse::config::DelayExchange;
 use dormouse::management::Policy;
-use dormouse::message::{FieldArray, FieldTable, Headers, Value, text};
+use dormouse::message::{FieldArray, FieldTable, Headers, Message, Properties, Value, text};
 use dormouse::schedule::stamp;
-use dormouse::topology::{Names, Topology, layout};
+use dormouse::topology::{Argument, Arguments, Names, Topology, layout};
 use dormouse::worker::Clock;
 
 /// A destination that was deleted must not hold up anybody else: its publishes close a channel
@@ -481,4 +481,47 @@ async fn headers_as_large_as_a_frame_go_to_the_dlq() {
     assert_eq!(body(&dead[0]), "body stays");
     worker.stop().await;
     broker.drop_it().await;
+}
+
+/// RabbitMQ forgets acks that it keeps back when a channel closes: see `Consumer::finish`.
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_sent_just_before_the_end_all_count() {
+    let broker = Broker::fresh("last-acks").await;
+    let connection = broker.connect().await;
+    let quorum = Argument::Text("quorum".into());
+    let queue = queue("jobs", Arguments::from([("x-queue-type", quorum)]));
+    let (exchanges, bindings) = (Vec::new(), Vec::new());
+    declare_all(&connection, Topology { exchanges, queues: vec![queue], bindings }).await;
+    let job = |number: u32| Message {
+        exchange: String::new(),
+        routing_key: "jobs".into(),
+        properties: Properties::default(),
+        body: number.to_string().into(),
+    };
+    publish(&connection, (0..2_000).map(job)).await;
+
+    let working = broker.connect().await;
+    let mut consumer = Consumer::open(&working).await.unwrap();
+    consumer.consume("jobs", 2_000).await.unwrap();
+    let mut jobs = Vec::new();
+    while jobs.len() < 2_000 {
+        jobs.push(consumer.next().await.unwrap());
+        consumer.flush().await.unwrap(); // lets the prefetch grow
+    }
+    consumer.cancel().await.unwrap();
+    // each by itself, as what is held is settled
+    for job in jobs.iter().filter(|job| is_odd(&body(&job.message))) {
+        consumer.settle(job.tag);
+    }
+    consumer.finish().await.unwrap();
+    working.close().await;
+
+    let left = take(&connection, "jobs", 1_000).await;
+    let again: Vec<_> = left.iter().map(|(_, job)| body(job)).filter(|job| is_odd(job)).collect();
+    assert_eq!(again, Vec::<String>::new(), "acked, and delivered again");
+    broker.drop_it().await;
+}
+
+fn is_odd(job: &str) -> bool {
+    job.parse::<u32>().unwrap() % 2 == 1
 }

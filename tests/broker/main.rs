@@ -1,6 +1,11 @@
 //! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`drill`], [`faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can kill.
+//! [`drill`], [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can
+//! kill.
 
+mod client;
+mod client_examples;
+mod client_faults;
+mod clients;
 mod delivery;
 mod destroy;
 mod dev_node;
@@ -10,8 +15,18 @@ mod drill;
 mod faults;
 mod hold;
 mod hostile;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod once;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod once_consumer;
 mod operator;
+mod process;
+mod rejecting;
+mod retry;
+mod retry_enable;
 mod run;
+#[cfg(all(feature = "postgres", feature = "redis"))]
+mod stores;
 mod support;
 mod tls;
 mod topology;

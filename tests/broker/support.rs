@@ -154,6 +154,7 @@ pub async fn exchange_with_queue(connection: &Connection, exchange: &str, name: 
         exchanges: vec![Exchange {
             name: exchange.to_owned(),
             kind: Kind::Fanout,
+            internal: false,
             arguments: Arguments::new(),
         }],
         queues: vec![queue(name, Arguments::new())],

@@ -2,8 +2,9 @@
 
 use crate::operator::*;
 use crate::support::*;
+use dormouse::amqp::declare::{DeclareError, declare};
 use dormouse::management::Policy;
-use dormouse::topology::{Argument, Queue, Topology, export};
+use dormouse::topology::{Argument, Arguments, Queue, Topology, export};
 use serde_json::{Value, json};
 
 fn count(document: &Value) -> usize {
@@ -121,6 +122,22 @@ async fn a_refused_apply_names_every_argument_that_differs() {
     let (code, plan) = operator.json("plan");
     assert_eq!((code, count(&plan["refused"])), (3, 2 * names.len()), "{plan}");
     counted(&broker).await;
+    broker.drop_it().await;
+}
+
+/// What RabbitMQ before 3.10 answers to a TTL on a quorum queue, shown with an argument that no
+/// version knows there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_does_not_know_an_argument_is_told_apart_from_other_arguments() {
+    let broker = Broker::fresh("unknown-argument").await;
+    let connection = broker.connect().await;
+    let mut queue = queue("tasks", Arguments::new());
+    queue.arguments.insert("x-queue-type", Argument::Text("quorum".into()));
+    queue.arguments.insert("x-max-priority", Argument::Number(3));
+    let topology = Topology { exchanges: Vec::new(), queues: vec![queue], bindings: Vec::new() };
+    let error = declare(&connection, &topology).await.unwrap_err();
+    assert!(matches!(error, DeclareError::UnknownArgument { .. }), "{error}");
+    assert!(error.to_string().contains("RabbitMQ 3.10 or newer"), "{error}");
     broker.drop_it().await;
 }
 

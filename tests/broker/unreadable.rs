@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::process::Process;
+use crate::rejecting::{Client, retried};
 use crate::support::*;
 use dormouse::amqp::RawConnection;
 use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
 use dormouse::message::{Message, Value};
 use dormouse::schedule::{Sleeper, stamp};
-use dormouse::topology::{Names, Topology};
+use dormouse::topology::{Argument, Names, Topology};
 
 /// Publishes bytes as they are, to the delay exchange.
 struct Hostile(RawConnection);
@@ -54,6 +56,34 @@ impl Hostile {
         let confirm = self.0.frame().await.unwrap();
         assert_eq!(confirm.payload()[..4], [0, 60, 0, 80], "acked: {confirm:?}");
     }
+}
+
+/// What a client's queue dead-letters can be as unreadable: it is taken aside, and the next comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_dead_letter_does_not_stop_the_retries_of_others() {
+    let broker = Broker::fresh("unreadable-retry").await;
+    let mut config = broker.config();
+    config.retry.initial_backoff = std::time::Duration::from_millis(100);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let mut expiring = retried("expiring", &config);
+    expiring.arguments.insert("x-message-ttl", Argument::Number(50));
+    let queues = vec![expiring, retried("mail", &config)];
+    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    let mut hostile = Hostile::connect(&broker).await;
+    hostile.publish_to(b"", b"expiring", &bad_id(), b"cannot be read").await;
+    let dead = take_dead(&connection, &config, 1).await.remove(0);
+    assert_eq!(words(&dead, stamp::REASON), "unreadable");
+    assert!(words(&dead, stamp::DETAIL).contains("dormouse.retry"), "it names the queue");
+    assert_eq!(body(&dead), "cannot be read");
+
+    let message = Message { routing_key: "mail".into(), body: "next".into(), ..Default::default() };
+    publish(&connection, [message]).await;
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    mail.reject_next().await;
+    assert_eq!(body(&mail.ack_next().await), "next");
+    worker.stop().await;
+    broker.drop_it().await;
 }
 
 fn short(bytes: &[u8]) -> Vec<u8> {
@@ -239,5 +269,50 @@ async fn in_the_due_queue_it_stops_nobody_either() {
     publish(&connection, [delayed("inbox", 100, "healthy")]).await;
     assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "healthy");
     worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A client library that reads tables within tables by recursion needs a stack as deep as they are:
+/// 15,000 fit in a frame, and the worker must neither die of them nor lose them.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_nested_thousands_deep_go_through() {
+    let broker = Broker::fresh("nested").await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox", "deep"]).await;
+    let process = Process::start(&broker, &[]);
+    process.ready().await;
+    let nested = (0..15_000).fold(Vec::new(), |inner: Vec<u8>, _| {
+        [&short(b"t")[..], b"F", &(inner.len() as u32).to_be_bytes(), &inner].concat()
+    });
+    let table = [&short(b"x-delay")[..], b"I", &300i32.to_be_bytes(), &nested].concat();
+    let table = [&(table.len() as u32).to_be_bytes(), &table[..]].concat();
+    let deep = properties(HEADERS | DELIVERY_MODE, &[&table, &[2]]);
+    Hostile::connect(&broker).await.publish(b"deep", &deep, b"deep").await;
+    publish(&connection, [delayed("inbox", 400, "healthy")]).await;
+    assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "healthy");
+    // not taken out: this process has no such stack
+    until("it arrived", async || depth(&connection, "deep").await == Some(1)).await;
+    process.signal("TERM");
+    assert_eq!(process.ended().await.code(), Some(0), "the same process to the end");
+    broker.drop_it().await;
+}
+
+/// Straight to the DLQ: looking at it says what stands in the way, and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_dlq_it_is_named_by_who_looks() {
+    let broker = Broker::fresh("bad-dlq").await;
+    let connection = broker.connect().await;
+    let config = broker.config();
+    declare_all(&connection, Topology::of(&config)).await;
+    let dlq = Names::of(&config).dlq();
+    Hostile::connect(&broker).await.publish_to(b"", dlq.as_bytes(), &bad_id(), b"").await;
+    for verb in [&["list"][..], &["show", "0"], &["redrive", "--all"]] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dormouse"));
+        let looked = command.args(["dlq", "--uri", &broker.uri()]).args(verb).output().unwrap();
+        let said = String::from_utf8_lossy(&looked.stderr).replace('\n', " ");
+        assert_eq!(looked.status.code(), Some(1), "{verb:?}: {said}");
+        assert!(said.contains("a message in the DLQ cannot be read"), "{verb:?}: {said}");
+    }
+    until("it is back", async || depth(&connection, &dlq).await == Some(1)).await;
     broker.drop_it().await;
 }

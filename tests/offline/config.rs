@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dormouse::config::{
-    Config, ConfigFaults, DelayExchange, KEYS, LogFormat, QueueType, Sources, Uri, key_table,
-    level_queue_count, words,
+    Config, ConfigFaults, DeadLetterReason, DelayExchange, KEYS, LogFormat, QueueType, Retry,
+    RetryOverride, Sources, Uri, key_table, level_queue_count, words,
 };
 use proptest::prelude::*;
 
@@ -225,6 +225,47 @@ fn no_credential_is_shown() {
 }
 
 #[test]
+fn retry_policies_say_what_differs() {
+    let toml = r#"
+[retry]
+max_retries = 4
+reasons = ["rejected", "delivery_limit"]
+
+[[retry.policies]]
+queues = "^payments\\."
+ladder = ["2m", "10m", "1h"]
+
+[[retry.policies]]
+queues = "^mail$"
+max_retries = 0
+jitter = 0
+max_age = "1d"
+"#;
+    let config = from_toml("retry", toml).unwrap();
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let payments = RetryOverride {
+        queues: "^payments\\.".into(),
+        ladder: Some([2, 10, 60].map(minutes).to_vec()),
+        ..Default::default()
+    };
+    let mail = RetryOverride {
+        queues: "^mail$".into(),
+        max_retries: Some(0),
+        jitter: Some(0.0),
+        max_age: Some(minutes(24 * 60)),
+        ..Default::default()
+    };
+    assert_eq!(config.retry.policies, [payments, mail]);
+    assert_eq!(config.retry.max_retries, 4);
+    let reasons = [DeadLetterReason::Rejected, DeadLetterReason::DeliveryLimit];
+    assert_eq!(config.retry.reasons, reasons);
+    let variables = [("DORMOUSE_RETRY_LADDER", "1s, 2m"), ("DORMOUSE_RETRY_REASONS", "expired")];
+    let config = from_variables(&variables).unwrap();
+    assert_eq!(config.retry.ladder, [Duration::from_secs(1), minutes(2)]);
+    assert_eq!(config.retry.reasons, [DeadLetterReason::Expired]);
+}
+
+#[test]
 fn a_broken_line_of_toml_is_not_quoted() {
     let faults = from_toml("broken", "[broker]\nuri = \"amqp://u:secret@host\n").unwrap_err();
     assert!(!faults.to_string().contains("secret"), "{faults}");
@@ -249,6 +290,74 @@ fn durations() -> impl Strategy<Value = Duration> {
 }
 
 /// Configurations without a secret that break no rule, all fields different from the defaults.
+fn retries() -> impl Strategy<Value = Retry> {
+    let ms = |range: std::ops::RangeInclusive<u64>| range.prop_map(Duration::from_millis);
+    let reasons = || prop::sample::subsequence(DeadLetterReason::ALL.to_vec(), 0..=4);
+    let ladder = move || prop::collection::vec(ms(0..=100_000_000), 0..4);
+    let policy = (
+        "(\\\\[.dw]|[a-z\"^$]){0,6}",
+        prop::option::of(any::<u32>()),
+        prop::option::of(ms(0..=1_000)),
+        prop::option::of(1.0_f64..1e30),
+        prop::option::of(0.0_f64..=1.0),
+        prop::option::of(ladder()),
+        prop::option::of(ms(1..=1_000_000)),
+        prop::option::of(reasons()),
+    );
+    let policy = policy.prop_map(
+        |(queues, max_retries, initial_backoff, multiplier, jitter, ladder, max_age, reasons)| {
+            let policy = RetryOverride { queues, jitter, max_age, reasons, ..<_>::default() };
+            match ladder {
+                // a ladder stands alone
+                Some(_) => RetryOverride { ladder, ..policy },
+                None => RetryOverride {
+                    max_backoff: initial_backoff,
+                    max_retries,
+                    initial_backoff,
+                    multiplier,
+                    ..policy
+                },
+            }
+        },
+    );
+    let all = (
+        any::<u32>(),
+        ms(0..=1_000),
+        1.0_f64..1e30,
+        ms(1_000..=1_000_000),
+        ladder(),
+        0.0_f64..=1.0,
+        ms(1..=1_000_000),
+        reasons(),
+        prop::collection::vec(policy, 0..4),
+    );
+    all.prop_map(
+        |(
+            max_retries,
+            initial_backoff,
+            multiplier,
+            max_backoff,
+            ladder,
+            jitter,
+            max_age,
+            reasons,
+            policies,
+        )| {
+            Retry {
+                max_retries,
+                initial_backoff,
+                multiplier,
+                max_backoff,
+                ladder,
+                jitter,
+                max_age,
+                reasons,
+                policies,
+            }
+        },
+    )
+}
+
 fn configs() -> impl Strategy<Value = Config> {
     let ms = |range: std::ops::RangeInclusive<u64>| range.prop_map(Duration::from_millis);
     let broker = (
@@ -276,8 +385,8 @@ fn configs() -> impl Strategy<Value = Config> {
     let pauses = (ms(0..=10_000), ms(1..=600_000), ms(0..=600_000), ms(0..=600_000));
     let attempts = (1..u32::MAX, ms(0..=1_000), 1.0_f64..1e30, ms(1_000..=100_000), 0.0_f64..=1.0);
     let rest = (prop::option::of(any::<(std::net::IpAddr, u16)>()), any::<bool>(), any::<bool>());
-    (broker, topology, exchanges, limits, pauses, attempts, rest).prop_map(
-        |(broker, topology, exchanges, limits, pauses, attempts, rest)| {
+    (broker, topology, exchanges, limits, pauses, attempts, rest, retries()).prop_map(
+        |(broker, topology, exchanges, limits, pauses, attempts, rest, retry)| {
             let pem = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
             let mut config = Config::default();
             config.broker.uri = vec![Uri::new("amqps://one/shop"), Uri::new("amqps://two/shop")];
@@ -312,6 +421,7 @@ fn configs() -> impl Strategy<Value = Config> {
             (config.attempts.max, config.attempts.initial_backoff) = (attempts.0, attempts.1);
             (config.attempts.multiplier, config.attempts.max_backoff) = (attempts.2, attempts.3);
             config.attempts.jitter = attempts.4;
+            config.retry = retry;
             config.http.listen = rest.0.map(Into::into);
             config.log.filter = "warn,dormouse=debug".into();
             config.log.format = if rest.1 { LogFormat::Json } else { LogFormat::Text };

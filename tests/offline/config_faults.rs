@@ -304,6 +304,78 @@ delay_exchange = "a=b=c" (DORMOUSE_DELAY_EXCHANGES): must be name=target; nothin
 }
 
 #[test]
+fn retry() {
+    let toml = r#"
+[retry]
+max_retries = -1
+initial_backoff = "2h"
+ladder = ["2m", 5]
+reasons = ["rejected", "boredom"]
+max_age = "0s"
+
+[[retry.policies]]
+queues = "^mail("
+
+[[retry.policies]]
+queues = "^both$"
+ladder = ["1s"]
+max_retries = 3
+
+[[retry.policies]]
+queues = "^long$"
+initial_backoff = "5h"
+"#;
+    assert_text(
+        &faults("retry", toml, &[], &[]),
+        r##"
+retry.max_retries = -1 (retry.toml): must be a whole number of retries, at least 0
+retry.initial_backoff = "2h" (retry.toml): must be at most retry.max_backoff, 1h
+retry.ladder (retry.toml): has no unit; write "5s" for seconds or "5ms" for milliseconds
+retry.max_age = "0s" (retry.toml): must be a duration, 1ms to 3650d
+retry.reasons (retry.toml): "boredom" is no reason; must be a list of rejected, expired, maxlen, delivery_limit
+retry.policies = "^mail(" (retry.toml): is not a regular expression: unclosed group
+retry.policies = "^both$" (retry.toml): has a ladder and max_retries; the ladder alone would count
+retry.policies = "^long$" (retry.toml): has an initial_backoff longer than its max_backoff
+"##,
+    );
+    let toml = r#"
+[[retry.policies]]
+ladder = "2m 10m"
+tries = 7
+
+[[retry.policies]]
+queues = 5
+jitter = 2
+reasons = "rejected, expired, other"
+max_backoff = 10
+"#;
+    assert_text(
+        &faults("retry-policies", toml, &[("DORMOUSE_RETRY_POLICIES", "^mail=3")], &[]),
+        r##"
+retry.policies = "^mail=3" (DORMOUSE_RETRY_POLICIES): must be tables, each under its own [[retry.policies]] in the file
+"##,
+    );
+    assert_text(
+        &faults("retry-tables", toml, &[], &[]),
+        r##"
+retry.policies (retry-tables.toml): entry 1 has no queues; write a pattern of the queues it is for
+retry.policies (retry-tables.toml): entry 1: ladder is not a duration; write for example "250ms", "90s", "2h30m" or "365d"
+retry.policies (retry-tables.toml): entry 1 has an unknown key "tries"; known are queues, max_retries, initial_backoff, multiplier, max_backoff, ladder, jitter, max_age and reasons
+retry.policies (retry-tables.toml): entry 2: jitter must be a number, 0 to 1
+retry.policies (retry-tables.toml): entry 2: max_backoff has no unit; write "10s" for seconds or "10ms" for milliseconds
+retry.policies (retry-tables.toml): entry 2: queues must be a regular expression
+retry.policies (retry-tables.toml): entry 2: reasons "other" is no reason; must be a list of rejected, expired, maxlen, delivery_limit
+"##,
+    );
+    assert_text(
+        &faults("retry-section", "[retry.policies]\nqueues = 'x'\n", &[], &[]),
+        r##"
+retry.policies (retry-section.toml): needs two brackets: [[retry.policies]]
+"##,
+    );
+}
+
+#[test]
 fn log() {
     let typo = faults("log-typo", "", &[("DORMOUSE_LOG_FILTER", "inof")], &[]);
     assert_text(

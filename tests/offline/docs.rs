@@ -12,13 +12,14 @@ use dormouse::schedule::Reason;
 use dormouse::topology::Topology;
 use regex::Regex;
 
-const CLIENTS: [&str; 6] = [
+const CLIENTS: [&str; 7] = [
     "examples/clients/publish.py",
     "examples/clients/publish.mjs",
     "examples/clients/publish.php",
     "examples/clients/publish.go",
     "examples/clients/Publish.java",
     "examples/publish.rs",
+    "examples/reminders.rs",
 ];
 
 fn root() -> &'static Path {
@@ -144,8 +145,11 @@ fn every_key_and_variable_exists() {
 #[test]
 fn every_metric_and_header_exists() {
     let metrics = read("src/worker/metrics.rs");
+    let table = read("src/client/once/postgres.rs");
     for (document, metric) in mentioned(r"\b(dormouse_[a-z_]+)") {
-        assert!(metrics.contains(&format!("\"{metric}\"")), "{document}: {metric}");
+        let known = metrics.contains(&format!("\"{metric}\""))
+            || table.contains(&format!("CREATE TABLE IF NOT EXISTS {metric} ("));
+        assert!(known, "{document}: {metric}");
     }
     let stamp = read("src/schedule/stamp.rs");
     for (document, header) in mentioned(r"`(x-dormouse-[a-z-]+)`") {
@@ -192,20 +196,34 @@ fn the_readme_counts_rightly() {
 }
 
 /// What stands in each client between `readme: begin` and `readme: end` is what the README shows.
+const CONSUMERS: [&str; 3] =
+    ["examples/clients/consume.py", "examples/clients/consume.mjs", "examples/clients/consume.php"];
+
 #[test]
 fn the_readme_shows_the_clients_as_they_are() {
-    let readme = read("README.md");
-    for file in CLIENTS {
+    shows("README.md", "", &CLIENTS, "readme");
+}
+
+#[test]
+fn retry_shows_the_consumers_as_they_are() {
+    shows("docs/retry.md", "../", &CONSUMERS, "docs");
+}
+
+/// The part of each file between two marks stands in the document, under a link to the file.
+fn shows(document: &str, to_root: &str, files: &[&str], mark: &str) {
+    let document = read(document);
+    for file in files {
         let text = read(file);
-        let mut lines = text.lines().skip_while(|line| !line.ends_with(" readme: begin"));
+        let (begin, end) = (format!(" {mark}: begin"), format!(" {mark}: end"));
+        let mut lines = text.lines().skip_while(|line| !line.ends_with(&begin));
         let marker = lines.next().unwrap_or_else(|| panic!("{file} has no marker"));
         let indent = marker.len() - marker.trim_start().len();
         let shown: Vec<_> = lines
-            .take_while(|line| !line.ends_with(" readme: end"))
+            .take_while(|line| !line.ends_with(&end))
             .map(|line| line.get(indent..).unwrap_or(""))
             .collect();
-        let block = format!("]({file})\n```");
-        let after = readme.split_once(&block).unwrap_or_else(|| panic!("{file} is not shown")).1;
+        let block = format!("]({to_root}{file})\n```");
+        let after = document.split_once(&block).unwrap_or_else(|| panic!("{file} is not shown")).1;
         let (_, after) = after.split_once('\n').unwrap();
         assert_eq!(after.split_once("\n```").unwrap().0, shown.join("\n"), "{file}");
     }
@@ -237,6 +255,8 @@ fn each_library_is_used_behind_its_door_only() {
         ("axum", &["src/http/"]),
         ("ureq", &["src/management/"]),
         ("clap", &["src/cli/"]),
+        ("redis", &["src/client/once/"]),
+        ("tokio_postgres", &["src/client/once/"]),
     ];
     let fences = fences.map(|(library, doors)| {
         (Regex::new(&format!(r"\b{library}::|\buse {library}\b")).unwrap(), doors)

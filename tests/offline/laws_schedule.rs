@@ -211,6 +211,7 @@ proptest! {
             retry_at: retry.map(|ms| UnixMs(ms.into())),
             attempt,
             target: Target { exchange: "e".into(), routing_key: key, cc: cc.into_iter().map(Into::into).collect() },
+            comeback: None,
             set_aside: Default::default(),
             failure: failed.then(|| Failure { reason: Reason::Nacked, detail: "why".into(), first: UnixMs(1), last: UnixMs(2) }),
         };

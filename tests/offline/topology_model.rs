@@ -216,6 +216,47 @@ fn a_publish_to_a_delay_exchange_is_never_dropped() {
     }
 }
 
+/// What a client's queue dead-letters rests in the retry queue, whatever its keys; with that unbound, in
+/// parking, which is read too. Nobody else can publish there.
+#[test]
+fn a_dead_letter_is_never_dropped() {
+    let config = Config::default();
+    let names = Names::of(&config);
+    let mut model = Model { topology: Topology::of(&config) };
+    let keys = ["any.key".to_owned(), "and CC".to_owned()];
+    assert_eq!(model.route(&names.retry(), &keys), [names.retry()].into());
+    model.topology.bindings.retain(|binding| binding.source != names.retry());
+    assert_eq!(model.route(&names.retry(), &keys), [names.parking()].into());
+    for exchange in &model.topology.exchanges {
+        assert_eq!(exchange.internal, exchange.name == names.retry(), "{}", exchange.name);
+    }
+}
+
+/// The exchange that leads back to a queue reaches that queue and no other, whatever the keys; with the
+/// queue gone it reaches none, so that the publish is returned.
+#[test]
+fn a_way_back_leads_to_one_queue_whatever_the_keys() {
+    let names = Names::of(&Config::default());
+    let topology = Topology::of(&Config::default());
+    for queue in ["mail", "a.b #*", &"é".repeat(120)] {
+        let exchange = names.back(queue).unwrap();
+        assert!(exchange.len() <= 255 && exchange.starts_with(&names.backs()));
+        assert!(!topology.has_exchange(&exchange));
+        let back = dormouse::topology::back_exchange(&exchange);
+        assert_eq!((back.kind, back.arguments.is_empty()), (Kind::Fanout, true));
+        let model = Model {
+            topology: Topology {
+                exchanges: vec![back],
+                queues: Vec::new(),
+                bindings: vec![dormouse::topology::back_binding(&exchange, queue)],
+            },
+        };
+        let keys = ["victim", "#", "dormouse.dlq", queue].map(str::to_owned);
+        assert_eq!(model.route(&exchange, &keys), [queue.to_owned()].into());
+    }
+    assert_eq!(names.back(&"q".repeat(242)), None, "no room");
+}
+
 #[test]
 fn every_exchange_but_parking_has_an_alternate_that_stands() {
     let topology = Topology::of(&Config::default());

@@ -41,7 +41,7 @@ fn as_it_should_be(config: &Config) -> Seen {
         kind: exchange.kind.as_str().into(),
         durable: true,
         auto_delete: false,
-        internal: false,
+        internal: exchange.internal,
         arguments: json(&exchange.arguments),
     };
     let binding = |binding: &dormouse::topology::Binding| BindingInfo {
@@ -165,6 +165,9 @@ fn what_is_missing_says_what_becomes_of_messages() {
     });
     one(Weight::Fault, "stop a level queue for everybody", |seen| {
         seen.standing.exchanges.retain(|exchange| exchange.name != "dormouse.v1.level.01");
+    });
+    one(Weight::Fault, "what consumers reject is dropped", |seen| {
+        seen.standing.exchanges.retain(|exchange| exchange.name != "dormouse.retry");
     });
     let finding = one(Weight::Fault, "parked", |seen| {
         seen.standing.bindings.retain(|binding| binding.routing_key != "skip-1");
@@ -334,6 +337,7 @@ fn a_foreign_binding_says_where_messages_go() {
         ("dormouse.v1.level.01", "dormouse.v1.level.00.001.1s", Weight::Fault, "astray"),
         ("orders", "dormouse.v1.level.00.001.1s", Weight::Fault, "no stamp"),
         ("orders", "dormouse.intake", Weight::Note, "scheduled"),
+        ("orders", "dormouse.retry", Weight::Fault, "was not dead-lettered"),
         ("dormouse.delay", "tap", Weight::Note, "a copy of every message"),
         ("dormouse.dlq", "audit", Weight::Note, "a copy of every message"),
         (
@@ -348,6 +352,16 @@ fn a_foreign_binding_says_where_messages_go() {
         });
         assert_eq!(finding.objects, [format!("binding {source} → {destination} (4s)")]);
     }
+    one(Weight::Fault, "was not dead-lettered", |seen| {
+        let destination_type = DestinationType::Exchange;
+        let binding = bound("orders", "dormouse.retry", "");
+        seen.standing.bindings.push(BindingInfo { destination_type, ..binding });
+    });
+    let finding = one(Weight::Fault, "406", |seen| {
+        let retry = seen.standing.exchanges.iter_mut().find(|found| found.name == "dormouse.retry");
+        retry.unwrap().internal = false;
+    });
+    assert!(finding.problem.contains("internal"), "{finding:#?}");
     // a client's exchange in front of a delay exchange is a publisher like any other
     let verdict = after(|seen| {
         let destination_type = DestinationType::Exchange;
@@ -432,8 +446,8 @@ fn the_user_may_do_what_a_worker_does() {
     let mut seen = as_it_should_be(&config);
     limited(|may| {
         may.configure = String::new();
-        may.write = "^(dormouse\\.(v1\\..*|dlq|expired|parking)|amq\\.default)$".into();
-        may.read = "^dormouse\\.(v1\\.due|intake|expired|parking)$".into();
+        may.write = "^(dormouse\\.(v1\\..*|dlq)|amq\\.default)$".into();
+        may.read = "^dormouse\\.(v1\\.due|intake|expired|retry|parking)$".into();
     })(&mut seen);
     assert_eq!(verify(&config, &seen), Verdict::default());
 }

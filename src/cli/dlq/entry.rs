@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::amqp::Seen;
 use crate::message::{Message, as_text};
-use crate::schedule::{Failure, Reason, Sleeper, stamp};
+use crate::schedule::{Comeback, Failure, Reason, Sleeper, stamp};
 
 /// A message that lies in the DLQ.
 #[derive(Debug, Clone)]
@@ -64,7 +64,16 @@ impl Entry {
         })
     }
 
-    /// Where it was to go; for a message that is not ours where it was published.
+    /// The queue that it was to go back to.
+    pub fn queue(&self) -> Option<&str> {
+        self.comeback().map(|comeback| comeback.queue.as_str())
+    }
+
+    pub fn comeback(&self) -> Option<&Comeback> {
+        self.sleeper.as_ref()?.stamp.comeback.as_ref()
+    }
+
+    /// Where it was to go, or what it was first published to if it was to go back to a queue; for a message that is not ours where it was published.
     pub fn exchange(&self) -> &str {
         self.sleeper
             .as_ref()

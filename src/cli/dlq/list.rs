@@ -14,6 +14,9 @@ use crate::schedule::UnixMs;
 use crate::topology::Names;
 use crate::worker::Clock;
 
+/// In place of the exchange of a message that was to go back to a queue.
+const BACK: &str = "(back to)";
+
 /// A longer queue is not looked at as a whole if the limit is below, which may change its order.
 const WHOLE: u32 = 2_000;
 
@@ -36,8 +39,9 @@ impl List {
         }
         let seen = self.see(&mut look).await;
         let (ready, looked_at) = (look.browse.ready(), look.browse.looked_at());
-        look.end().await?;
+        let ended = look.end().await;
         let (entries, matching) = seen?;
+        ended?;
         if output == Output::Json {
             print_json(&json!({
                 "queue": Names::of(config).dlq(),
@@ -90,7 +94,7 @@ fn table(entries: &[Entry], now: UnixMs) -> Table {
         right("attempts"),
         right("failed"),
         wide("exchange"),
-        wide("key"),
+        wide("key or queue"),
     ]);
     for (entry, id) in entries.iter().zip(short_ids(entries)) {
         let ago = entry
@@ -99,13 +103,23 @@ fn table(entries: &[Entry], now: UnixMs) -> Table {
         table.row([
             id,
             entry.reason_text().into(),
-            entry.attempts().map(|attempts| attempts.to_string()).unwrap_or_default(),
+            tried(entry),
             ago,
-            exchange_name(entry.exchange()),
-            entry.routing_key().into(),
+            entry.queue().map_or_else(|| exchange_name(entry.exchange()), |_| BACK.into()),
+            entry.queue().unwrap_or(entry.routing_key()).into(),
         ]);
     }
     table
+}
+
+/// Deliveries that failed, or how often its consumer got it back in vain.
+fn tried(entry: &Entry) -> String {
+    match (entry.attempts(), entry.comeback()) {
+        (Some(0), Some(comeback)) if comeback.retries == 1 => "1 retry".into(),
+        (Some(0), Some(comeback)) => format!("{} retries", comeback.retries),
+        (Some(attempts), _) => attempts.to_string(),
+        (None, _) => String::new(),
+    }
 }
 
 /// What both `list` and `show` tell a program.
@@ -116,6 +130,11 @@ pub fn summary(entry: &Entry) -> Value {
         "reason": entry.reason().map(|reason| reason.as_str()),
         "detail": failure.map(|failure| &failure.detail),
         "attempts": entry.attempts(),
+        "queue": entry.queue(),
+        "retries": entry.comeback().map(|comeback| comeback.retries),
+        "history": entry.comeback().map(|comeback| {
+            comeback.history().iter().map(ToString::to_string).collect::<Vec<_>>()
+        }),
         "first_failure": failure.map(|failure| failure.first.to_string()),
         "last_failure": failure.map(|failure| failure.last.to_string()),
         "exchange": entry.exchange(),

@@ -75,8 +75,11 @@ impl Look {
     }
 
     /// The next message, oldest first, of those that were there when the look began.
-    async fn next(&mut self) -> Result<Option<Entry>, AmqpError> {
-        Ok(self.browse.next().await?.map(Entry::of))
+    async fn next(&mut self) -> Result<Option<Entry>, Failure> {
+        match self.browse.next().await {
+            Ok(seen) => Ok(seen.map(Entry::of)),
+            Err(error) => Err(explain(&self.connection, error).await),
+        }
     }
 
     /// Gives back all that was not removed.
@@ -88,10 +91,28 @@ impl Look {
                 count(missed.into(), "message")
             );
         }
-        let given_back = self.browse.give_back().await;
-        self.connection.close().await;
-        Ok(given_back?)
+        let Self { connection, browse } = self;
+        let given_back = match browse.give_back().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(explain(&connection, error).await),
+        };
+        connection.close().await;
+        given_back
     }
+}
+
+/// The first to fail knows only that the connection is gone; the connection knows why.
+async fn explain(connection: &Connection, error: AmqpError) -> Failure {
+    let cause = if connection.is_open() { error } else { connection.lost().await };
+    if !cause.may_be_a_delivery() {
+        return cause.into();
+    }
+    Failure::failed(format!(
+        "a message in the DLQ cannot be read, as a name or property of it is not UTF-8 or its \
+         header is larger than a frame ({cause}). None of ours is, so somebody published it \
+         straight to the queue. It stops this look and nothing else; take it out in the \
+         management UI, under Get messages"
+    ))
 }
 
 fn exchange_name(exchange: &str) -> String {

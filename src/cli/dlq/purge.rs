@@ -25,8 +25,9 @@ impl Purge {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
         let mut look = Look::begin(config).await?;
         let done = self.purge(&mut look).await;
-        look.end().await?;
+        let ended = look.end().await;
         let (chosen, purged) = done?;
+        ended?;
         if output == Output::Json {
             print_json(&json!({ "chosen": chosen, "purged": purged }))?;
         } else if self.yes {

@@ -39,8 +39,9 @@ impl Show {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
         let mut look = Look::begin(config).await?;
         let chosen = by_ids(&mut look, std::slice::from_ref(&self.id)).await;
-        look.end().await?;
+        let ended = look.end().await;
         let chosen = chosen?;
+        ended?;
         let [entry, copies @ ..] = chosen.as_slice() else {
             unreachable!("an id that none has is an error")
         };
@@ -105,6 +106,13 @@ fn about(entry: &Entry, now: UnixMs) -> Vec<(&'static str, String)> {
             about.push(("first failure", when(failure.first)));
             about.push(("last failure", when(failure.last)));
         }
+    }
+    if let Some(comeback) = entry.comeback() {
+        about.push(("queue", comeback.queue.clone()));
+        about.push(("retries", comeback.retries.to_string()));
+        let names = std::iter::once("history").chain(std::iter::repeat(""));
+        let history = comeback.history().iter().map(ToString::to_string);
+        about.extend(names.zip(history));
     }
     if let Some(dropped) = &entry.dropped {
         about.push(("left out", format!("headers without room in a frame: {dropped}")));

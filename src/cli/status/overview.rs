@@ -169,6 +169,7 @@ fn stages(config: &Config, names: &Names, counts: impl Fn(&str) -> Counts) -> Ve
     let intakes = config.delay_exchanges.iter().map(|delay| stage("intake", names.intake(delay)));
     let expired = config.delay_exchanges.iter().map(|delay| stage("expired", names.expired(delay)));
     let rest = [
+        stage("retry", names.retry()),
         stage("due", names.due()),
         stage("wait", names.wait()),
         stage("parking", names.parking()),

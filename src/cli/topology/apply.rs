@@ -6,7 +6,7 @@ use super::look;
 use super::plan::{self, Plan, amount, created_json, say};
 use crate::amqp::Connection;
 use crate::amqp::declare::{DeclareError, declare};
-use crate::cli::table::print_json;
+use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 
@@ -23,7 +23,7 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
         return Err(error.into());
     }
     match output {
-        Output::Table => print(config, &plan),
+        Output::Table => show(config, &plan)?,
         Output::Json => print_json(&json!({
             "vhost": look::vhost(config),
             "created": created_json(&plan.diff.missing),
@@ -32,20 +32,20 @@ pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn print(config: &Config, plan: &Plan) {
-    println!("{}\n", plan::heading(config));
+fn show(config: &Config, plan: &Plan) -> Result<(), Failure> {
+    print(format!("{}\n", plan::heading(config)))?;
     let (all, missing) = (amount(&plan.wanted), &plan.diff.missing);
     if missing.is_empty() {
-        say(&format!("Nothing to create: {all} stand as they should."));
+        say(&format!("Nothing to create: {all} stand as they should."))?;
     } else {
         let rest = if *missing == plan.wanted { "" } else { " The rest stood as it should." };
-        say(&format!("Created {}.{rest}", amount(missing)));
+        say(&format!("Created {}.{rest}", amount(missing)))?;
     }
     if plan.blind.is_some() {
         say(
             "Bindings are made, too; how many were missing is not seen without the management API.",
-        );
+        )?;
     }
-    plan.print_leftovers(config);
-    say("Policies can still change what they do: `dormouse topology verify`");
+    plan.print_leftovers(config)?;
+    say("Policies can still change what they do: `dormouse topology verify`")
 }

@@ -15,7 +15,9 @@ use crate::amqp::remove::Remove;
 use crate::cli::table::{count, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
+use crate::management::QueueInfo;
 use crate::topology::diff::{Standing, is_ours};
+use crate::topology::enable::DEAD_LETTER_EXCHANGE;
 use crate::topology::{Argument, Binding, Destination, Exchange, Kind, Names, Topology};
 
 #[derive(Debug, Args)]
@@ -52,6 +54,7 @@ impl Destroy {
         let with_messages = ours.with_messages(config);
         let mut counted = backlog::count(&api, &connection, &with_messages).await?;
         if !self.force {
+            refuse_if_retried(config, &standing)?;
             refuse_if_used(&counted, config)?;
             refuse_if_not_empty(&counted, output)?;
         }
@@ -142,6 +145,32 @@ fn refuse_if_used(counted: &[Backlog], config: &Config) -> Result<(), Failure> {
     }
 }
 
+/// A queue that dead-letters to an exchange that is gone drops what its consumer rejects.
+fn refuse_if_retried(config: &Config, standing: &Standing) -> Result<(), Failure> {
+    const NAMED: usize = 3;
+    let retry = Names::of(config).retry();
+    let is_retry = |exchange: Option<&serde_json::Value>| exchange.is_some_and(|to| *to == retry);
+    let retried = |queue: &&QueueInfo| {
+        let by_policy = queue.effective_policy.as_ref();
+        is_retry(queue.arguments.get("x-dead-letter-exchange"))
+            || is_retry(by_policy.and_then(|policy| policy.get(DEAD_LETTER_EXCHANGE)))
+    };
+    let mut queues: Vec<_> =
+        standing.queues.iter().filter(retried).map(|queue| queue.name.clone()).collect();
+    if queues.is_empty() {
+        return Ok(());
+    }
+    let more = queues.len().saturating_sub(NAMED);
+    queues.truncate(NAMED);
+    let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let problem = format!(
+        "{}{and_more} would drop what consumers reject, since {retry} is where it goes: first \
+         `dormouse retry disable` each, or declare it without that dead-letter exchange, or say --force",
+        queues.join(", ")
+    );
+    Err(Failure::new(Exit::Refused, problem))
+}
+
 fn refuse_if_not_empty(counted: &[Backlog], output: Output) -> Result<(), Failure> {
     if counted.iter().all(Backlog::is_empty) {
         return Ok(());
@@ -195,7 +224,12 @@ async fn restore(connection: &Connection, standing: &Standing, ours: &Ours) -> R
             "direct" => Kind::Direct,
             _ => Kind::Topic,
         };
-        Exchange { name: found.name.clone(), kind, arguments: alternate.into_iter().collect() }
+        Exchange {
+            name: found.name.clone(),
+            kind,
+            internal: found.internal,
+            arguments: alternate.into_iter().collect(),
+        }
     });
     let exchanges = exchanges.collect();
     declare(connection, &Topology { exchanges, queues: Vec::new(), bindings: Vec::new() }).await?;
@@ -215,7 +249,7 @@ fn nothing(config: &Config, output: Output) -> Result<Exit, Failure> {
     match output {
         Output::Table => {
             let vhost = look::vhost(config);
-            say(&format!("Nothing to delete: nothing of ours stands in virtual host {vhost:?}."));
+            say(&format!("Nothing to delete: nothing of ours stands in virtual host {vhost:?}."))?;
         }
         Output::Json => print_json(&json!({ "deleted": Vec::<()>::new(), "messages_lost": 0 }))?,
     }
@@ -225,10 +259,10 @@ fn nothing(config: &Config, output: Output) -> Result<Exit, Failure> {
 fn report(ours: &Ours, lost: u64, output: Output) -> Result<Exit, Failure> {
     match output {
         Output::Table => {
-            say(&format!("Deleted {}, with {} in them.", ours.amount(), count(lost, "message")));
+            say(&format!("Deleted {}, with {} in them.", ours.amount(), count(lost, "message")))?;
             say(
                 "Publishers to the delay exchanges now get 404; a worker that starts builds all anew.",
-            );
+            )?;
         }
         Output::Json => {
             let Ours { delay_exchanges, exchanges, queues } = ours;

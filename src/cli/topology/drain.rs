@@ -102,7 +102,7 @@ fn nothing(config: &Config, output: Output) -> Result<Exit, Failure> {
              host {:?}.",
             config.topology.version,
             look::vhost(config)
-        )),
+        ))?,
         Output::Json => {
             print_json(&json!({ "moved": 0, "to_dlq": 0, "deleted": Vec::<()>::new() }))?
         }
@@ -137,21 +137,21 @@ impl Emptying<'_> {
             }
             Output::Table => {
                 let moved = count(moved, "message");
-                say(&format!("Moved {moved} from {from} into v{}.", config.topology.version));
+                say(&format!("Moved {moved} from {from} into v{}.", config.topology.version))?;
                 if to_dlq > 0 {
                     let of_these = number(to_dlq);
-                    say(&format!("Of these {of_these} had no stamp of ours and went to the DLQ."));
+                    say(&format!("Of these {of_these} had no stamp of ours and went to the DLQ."))?;
                 }
                 if keep {
                     say(
                         "The old queues are empty and still stand: drain without --keep deletes them.",
-                    );
+                    )?;
                 } else {
                     let queues = count(self.old.queues.len() as u64, "queue");
                     let exchanges = count(self.old.exchanges.len() as u64, "exchange");
                     say(&format!(
                         "Deleted {queues} and {exchanges}. Next: dormouse topology verify"
-                    ));
+                    ))?;
                 }
             }
         }

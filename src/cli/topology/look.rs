@@ -2,8 +2,9 @@
 
 use crate::cli::{Exit, Failure};
 use crate::config::Config;
-use crate::management::{Management, ManagementError};
+use crate::management::{BindingInfo, DestinationType, Management, ManagementError};
 use crate::topology::diff::Standing;
+use crate::topology::enable::Around;
 use crate::topology::verify::{Look, Seen};
 
 /// The management API, asked about one virtual host.
@@ -23,6 +24,31 @@ impl Api {
         })?;
         let management = Management::new(&uri, broker.ca_file.as_deref())?;
         Ok(Self { management, vhost: vhost(config) })
+    }
+
+    pub fn management(&self) -> &Management {
+        &self.management
+    }
+
+    /// A queue and what may apply to it; none if there is no such queue.
+    pub async fn around(&self, queue: &str) -> Result<Option<Around>, ManagementError> {
+        let (queues, exchanges, policies) = tokio::try_join!(
+            self.management.queues(&self.vhost),
+            self.management.exchanges(&self.vhost),
+            self.management.policies(&self.vhost),
+        )?;
+        let operator_policies = look(self.management.operator_policies(&self.vhost).await)?;
+        let queue = queues.into_iter().find(|found| found.name == queue);
+        Ok(queue.map(|queue| Around { queue, exchanges, policies, operator_policies }))
+    }
+
+    /// Whether this exchange is bound to this queue.
+    pub async fn is_bound(&self, exchange: &str, queue: &str) -> Result<bool, ManagementError> {
+        let bindings = self.management.bindings(&self.vhost).await?;
+        let is_queue = |found: &BindingInfo| found.destination_type == DestinationType::Queue;
+        Ok(bindings
+            .iter()
+            .any(|found| found.source == exchange && is_queue(found) && found.destination == queue))
     }
 
     pub async fn standing(&self) -> Result<Standing, ManagementError> {

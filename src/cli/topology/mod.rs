@@ -11,7 +11,7 @@ mod backlog;
 mod destroy;
 mod drain;
 mod export;
-mod look;
+pub(in crate::cli) mod look;
 mod plan;
 mod verify;
 

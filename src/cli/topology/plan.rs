@@ -8,7 +8,7 @@ use serde_json::json;
 use super::look::{self, Api};
 use crate::amqp::Connection;
 use crate::amqp::exists::Ask;
-use crate::cli::table::{Table, count, fold, left, print_json, wide};
+use crate::cli::table::{Table, count, fold, left, print, print_json, wide};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::{Config, words};
 use crate::management::ManagementError;
@@ -27,7 +27,7 @@ pub struct Plan {
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     let plan = Plan::look(config).await?;
     match output {
-        Output::Table => plan.print(config),
+        Output::Table => plan.print(config)?,
         Output::Json => print_json(&plan.document(config))?,
     }
     Ok(if plan.diff.is_empty() { Exit::Done } else { Exit::Differs })
@@ -58,9 +58,9 @@ impl Plan {
         }
     }
 
-    fn print(&self, config: &Config) {
+    fn print(&self, config: &Config) -> Result<(), Failure> {
         let Diff { missing, different, .. } = &self.diff;
-        println!("{}\n", heading(config));
+        print(format!("{}\n", heading(config)))?;
         let mut table = Table::new([left("change"), left("object"), wide("name"), wide("with")]);
         for exchange in &missing.exchanges {
             let kind = exchange.kind.as_str().to_owned();
@@ -74,42 +74,46 @@ impl Plan {
             table.row(["create".into(), "binding".into(), binding.to_string(), String::new()]);
         }
         if !table.is_empty() {
-            println!("{table}");
+            print(&table)?;
             if between.len() < missing.bindings.len() {
-                println!("and the bindings of what is new");
+                print("and the bindings of what is new")?;
             }
-            println!();
+            print("")?;
         }
         if !different.is_empty() {
-            println!("{}\n", refused(different));
+            print(format!("{}\n", refused(different)))?;
         }
-        self.print_end(config);
+        self.print_end(config)
     }
 
-    fn print_end(&self, config: &Config) {
+    fn print_end(&self, config: &Config) -> Result<(), Failure> {
         let Diff { missing, different, .. } = &self.diff;
         if let Some(error) = &self.blind {
-            say(&format!("Seen is only what exists, not arguments and bindings: {error}"));
+            say(&format!("Seen is only what exists, not arguments and bindings: {error}"))?;
         }
-        self.print_leftovers(config);
+        self.print_leftovers(config)?;
         if !different.is_empty() {
-            say("Apply would be refused (406), since arguments cannot be changed in place. Raise \
-                 topology.version to build the new layout beside this one, apply, then drain.");
+            say(
+                "Apply would be refused (406), since arguments cannot be changed in place. Raise \
+                 topology.version to build the new layout beside this one, apply, then drain.",
+            )?;
         } else if self.diff.is_empty() {
             let stand = if self.blind.is_some() { "exist" } else { "stand as they should" };
             say(&format!(
                 "Nothing to do: {} {stand}. Policies and permissions: `dormouse topology verify`",
                 amount(&self.wanted)
-            ));
+            ))?;
         } else {
-            say(&format!("To create: {}. `dormouse topology apply` does it.", amount(missing)));
+            say(&format!("To create: {}. `dormouse topology apply` does it.", amount(missing)))?;
         }
+        Ok(())
     }
 
-    pub fn print_leftovers(&self, config: &Config) {
+    pub fn print_leftovers(&self, config: &Config) -> Result<(), Failure> {
         for leftover in &self.leftovers {
-            say(&besides(leftover, config.topology.version));
+            say(&besides(leftover, config.topology.version))?;
         }
+        Ok(())
     }
 
     /// Missing bindings between what stands: those of something new go without saying.
@@ -198,8 +202,8 @@ fn parts<const N: usize>(parts: [(usize, &str); N]) -> String {
 }
 
 /// A sentence, broken at the width of a terminal.
-pub fn say(sentence: &str) {
-    println!("{}", fold(sentence, 0));
+pub fn say(sentence: &str) -> Result<(), Failure> {
+    print(fold(sentence, 0))
 }
 
 fn ttl(queue: &Queue) -> String {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::look::{self, Api};
 use super::plan::{Plan, heading, say};
-use crate::cli::table::{WIDTH, count, print_json, printable};
+use crate::cli::table::{WIDTH, count, print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::management::ManagementError;
@@ -48,7 +48,7 @@ fn judge(config: &Config, output: Output, seen: &Seen) -> Result<Exit, Failure> 
     let verdict = verify(config, seen);
     let version = &seen.rabbitmq_version;
     match output {
-        Output::Table => print(config, Some(version), &verdict),
+        Output::Table => show(config, Some(version), &verdict)?,
         Output::Json => print_document(config, Some(version), &verdict)?,
     }
     Ok(if verdict.has_faults() { Exit::Differs } else { Exit::Done })
@@ -78,7 +78,7 @@ async fn without_management(
         "arguments, bindings, policies, feature flags, permissions and counters: {error}"
     ));
     match output {
-        Output::Table => print(config, None, &verdict),
+        Output::Table => show(config, None, &verdict)?,
         Output::Json => print_document(config, None, &verdict)?,
     }
     Ok(if verdict.has_faults() { Exit::Differs } else { look::exit(error) })
@@ -97,24 +97,24 @@ fn print_document(
     }))
 }
 
-fn print(config: &Config, version: Option<&String>, verdict: &Verdict) {
-    println!("{}", heading(config));
+fn show(config: &Config, version: Option<&String>, verdict: &Verdict) -> Result<(), Failure> {
+    print(heading(config))?;
     if let Some(version) = version {
-        println!("RabbitMQ {}", printable(version));
+        print(format!("RabbitMQ {}", printable(version)))?;
     }
-    println!();
+    print("")?;
     let mut findings = verdict.findings.iter().peekable();
     while let Some(finding) = findings.next() {
-        println!("{}", shown(finding));
+        print(shown(finding))?;
         // several with one remedy in a row name it once
         let next = findings.peek().map(|next| &next.remedy);
         if !finding.remedy.is_empty() && next != Some(&finding.remedy) {
-            println!("{}", paragraph("   do ", &finding.remedy));
+            print(paragraph("   do ", &finding.remedy))?;
         }
-        println!();
+        print("")?;
     }
     for unseen in &verdict.unseen {
-        println!("{}\n", paragraph("not seen ", &printable(unseen)));
+        print(format!("{}\n", paragraph("not seen ", &printable(unseen))))?;
     }
     let of = |weight| verdict.findings.iter().filter(|finding| finding.weight == weight).count();
     let (faults, notes) = (of(Weight::Fault) as u64, of(Weight::Note) as u64);

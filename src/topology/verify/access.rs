@@ -3,7 +3,6 @@
 use regex::Regex;
 
 use super::Inspection;
-use crate::topology::Kind;
 
 /// The default exchange in permissions. <https://www.rabbitmq.com/docs/access-control>
 const DEFAULT_EXCHANGE: &str = "amq.default";
@@ -71,9 +70,10 @@ impl Inspection<'_> {
         let mut names = if self.config.topology.declare {
             self.all_of_ours()
         } else {
-            let delays = |exchange: &&crate::topology::Exchange| exchange.kind != Kind::Topic;
-            let ours = self.wanted.exchanges.iter().filter(delays);
-            ours.map(|exchange| exchange.name.clone()).collect()
+            // what it publishes to: the levels, due, wait and the DLQ; RabbitMQ itself fills the others
+            let ours = self.wanted.exchanges.iter().map(|exchange| exchange.name.clone());
+            let versioned = self.names.versioned();
+            ours.filter(|name| name.starts_with(&versioned) || *name == self.names.dlq()).collect()
         };
         let targets = self.config.delay_exchanges.iter().map(|delay| &delay.target_exchange);
         for target in targets.chain(&self.config.targets.header_exchanges) {
@@ -89,7 +89,7 @@ impl Inspection<'_> {
         if self.config.topology.declare {
             return self.all_of_ours();
         }
-        let mut names = vec![self.names.due(), self.names.parking()];
+        let mut names = vec![self.names.due(), self.names.parking(), self.names.retry()];
         for delay in &self.config.delay_exchanges {
             names.extend([self.names.intake(delay), self.names.expired(delay)]);
         }

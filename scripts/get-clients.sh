@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Makes sure that the examples in other languages have their AMQP client library:
+#
+#   scripts/get-clients.sh python    pika, in a virtual environment
+#   scripts/get-clients.sh node      amqplib
+#   scripts/get-clients.sh php       php-amqplib: Debian's package, or what Composer gets
+#
+# They go to $DORMOUSE_CLIENTS, default .dormouse/clients; an interpreter that is missing is installed
+# from Debian's packages, as root. The last line printed is the folder to run the example in.
+# Exit codes: 0 it is there, 1 it is not, 3 skipped (this machine cannot have it).
+set -euo pipefail
+readonly SKIPPED=3
+
+main() {
+    local language=${1:-} clients
+    clients=${DORMOUSE_CLIENTS:-$(dirname "$(dirname "$(realpath "$0")")")/.dormouse/clients}
+    folder=$clients/$language
+    case "$language" in python | node | php) ;; *) fail "say python, node or php" ;; esac
+    mkdir -p "$folder"
+    # several tests may ask at once
+    exec 9>"$clients/.$language.lock"
+    flock 9
+    "get_$language"
+    echo "$folder"
+}
+
+get_python() {
+    [[ -e $folder/venv/.done ]] && return
+    has "Python" python3 python3
+    python3 -c 'import ensurepip' 2>/dev/null || install "Python's venv" python3-venv
+    rm -rf "$folder/venv"
+    python3 -m venv "$folder/venv" >&2 || fail "python3 -m venv failed; its words are above."
+    "$folder/venv/bin/pip" install --quiet 'pika>=1.3,<2' >&2 || fail "pip could not install pika; its words are above."
+    touch "$folder/venv/.done"
+}
+
+get_node() {
+    [[ -e $folder/.done ]] && return
+    has "Node.js" node nodejs
+    has "npm" npm npm
+    (cd "$folder" && npm install --silent --no-save --no-audit --no-fund 'amqplib@^0.10' >&2) ||
+        fail "npm could not install amqplib; its words are above."
+    touch "$folder/.done"
+}
+
+get_php() {
+    local debian=/usr/share/php/PhpAmqpLib/autoload.php
+    [[ -e $folder/vendor/autoload.php ]] && return
+    if [[ ! -e $debian ]] && is_root && command -v apt-get >/dev/null; then
+        install "php-amqplib" php-cli php-amqplib
+    fi
+    has "PHP" php php-cli
+    if [[ -e $debian ]]; then
+        mkdir -p "$folder/vendor"
+        printf "<?php\nrequire '%s';\n" "$debian" >"$folder/vendor/autoload.php"
+    elif command -v composer >/dev/null; then
+        (cd "$folder" && composer --quiet --no-interaction require php-amqplib/php-amqplib:^3 >&2) ||
+            fail "Composer could not install php-amqplib; its words are above."
+    else
+        skip "php-amqplib" "there is neither Debian's package php-amqplib nor Composer"
+    fi
+}
+
+# has NAME COMMAND PACKAGE: the command is there, or can be installed.
+has() {
+    command -v "$2" >/dev/null || install "$1" "$3"
+}
+
+# install NAME PACKAGE...
+install() {
+    local name=$1; shift
+    is_root || skip "$name" "installing Debian's $* needs root"
+    command -v apt-get >/dev/null || skip "$name" "it is not here, and neither is apt-get"
+    export DEBIAN_FRONTEND=noninteractive
+    if ! apt-get install -q -y --no-install-recommends "$@" >/dev/null 2>&1; then
+        apt-get update -q >&2 || fail "apt-get update failed; its words are above."
+        apt-get install -q -y --no-install-recommends "$@" >&2 || fail "apt-get install $* failed; its words are above."
+    fi
+}
+
+is_root() { [[ $(id -u) == 0 ]]; }
+fail() { echo "get-clients: $*" >&2; exit 1; }
+skip() { echo "skipped: $1, because $2."; exit $SKIPPED; }
+
+main "$@"

@@ -1,0 +1,49 @@
+//! `dormouse retry`: sends what a queue rejects to the retry exchange, and stops doing so.
+
+use clap::{Args, Subcommand};
+
+use super::{Exit, Failure, Output};
+use crate::cli::topology::look::{self, Api};
+use crate::config::Config;
+use crate::topology::enable::Refusal;
+
+mod disable;
+mod enable;
+
+/// Rejected messages come back to their queue after a pause: for which queues.
+#[derive(Debug, Args)]
+pub struct Retry {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make dormouse.retry the dead-letter exchange of a queue that exists, by a policy.
+    Enable(enable::Enable),
+    /// Take that back: the policy that it covered applies again.
+    Disable(disable::Disable),
+}
+
+impl Retry {
+    pub async fn run(self, config: Config, output: Output) -> Result<Exit, Failure> {
+        match self.verb {
+            Verb::Enable(enable) => enable.run(&config, output).await,
+            Verb::Disable(disable) => disable.run(&config, output).await,
+        }
+    }
+}
+
+fn api(config: &Config) -> Result<Api, Failure> {
+    Api::of(config).map_err(needed)
+}
+
+fn needed(error: crate::management::ManagementError) -> Failure {
+    look::needed(&error, "cannot look at policies, so nothing is changed")
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(Exit::Refused, refusal.to_string())
+    }
+}

@@ -1,0 +1,73 @@
+//! The copies that replace a delivery: for the delay exchange, and for the DLQ. Pure.
+
+use std::time::{Duration, Instant};
+
+use super::delivery::{
+    FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES, Raw, first_exchange,
+    first_routing_key,
+};
+use super::errand::{Errand, When};
+use crate::message::{Message, ShortString, Value, as_integer, as_text, text};
+use crate::schedule::delay::{DELIVERY_DELAY, DELIVERY_TIME, X_DELAY};
+use crate::schedule::sleeper::{TARGET_EXCHANGE, is_set_by_broker};
+use crate::schedule::{Comeback, Reason, Sleeper, UnixMs, stamp};
+
+/// Comes back to the same queue after `pause`, with one retry more. `id` is for one that has none.
+pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant) -> Errand {
+    let mut message = cleaned(raw, id);
+    message.routing_key = raw.queue.to_string();
+    // RabbitMQ lets nobody publish another's
+    let moved = raw.message.properties.headers.get(stamp::USER_ID).and_then(as_text);
+    let user_id = message.properties.user_id.take().map(String::from);
+    let user_id = user_id.or(moved.map(str::to_owned));
+    let headers = &mut message.properties.headers;
+    headers.insert(FIRST_EXCHANGE.into(), text(first_exchange(&raw.message)));
+    headers.insert(FIRST_ROUTING_KEY.into(), text(first_routing_key(&raw.message)));
+    if let Some(user_id) = user_id {
+        headers.insert(FIRST_USER_ID.into(), text(&user_id));
+    }
+    headers.insert(RETRIES.into(), Value::LongLongInt(raw.attempt().into()));
+    Errand::Later { message, when: When::In(pause, now), direct }
+}
+
+/// Lies in the DLQ with the reason, as one that was to go back to this queue: `dormouse dlq redrive`
+/// sends it there again, as new.
+pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> Errand {
+    let headers = &raw.message.properties.headers;
+    let due_ms = headers.get(stamp::DUE_MS).and_then(as_integer);
+    let mut comeback = Comeback::read(raw.queue.to_string(), headers);
+    comeback.retries = raw.attempt().saturating_sub(1);
+    let mut message = cleaned(raw, id);
+    let ours = [FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES];
+    let user_id = headers.get(FIRST_USER_ID).and_then(as_text);
+    let user_id = user_id.and_then(|user_id| ShortString::try_new(user_id).ok());
+    let properties = &mut message.properties;
+    properties.user_id = properties.user_id.take().or(user_id);
+    properties.headers.retain(|name, _| !ours.contains(&name.as_str()));
+    message.routing_key = first_routing_key(&raw.message).to_owned();
+    let id = message.properties.message_id.as_ref().map_or_else(String::new, ToString::to_string);
+    let mut sleeper = Sleeper::accept(message, first_exchange(&raw.message), id, now, None);
+    sleeper.stamp.comeback = Some(comeback);
+    sleeper.stamp.due = due_ms.and_then(|ms| u64::try_from(ms).ok()).map_or(now, UnixMs);
+    // the attempt that will not be made
+    sleeper.stamp.attempt = raw.attempt().saturating_add(1);
+    sleeper.fail(Reason::RefusedByConsumer, reason, now);
+    Errand::Dead(Box::new(sleeper))
+}
+
+/// Without what would act on its way: a delay, other keys and exchanges, and what RabbitMQ and the
+/// worker noted about the last way. For the default exchange, with an id, and no routing key yet.
+fn cleaned(raw: &Raw, id: &str) -> Message {
+    let Message { mut properties, body, .. } = Message::clone(&raw.message);
+    if properties.message_id.is_none() {
+        properties.message_id = ShortString::try_new(raw.id().unwrap_or(id)).ok();
+    }
+    properties.headers.retain(|name, _| !is_of_the_way(name.as_str()));
+    Message { properties, body, ..Message::default() }
+}
+
+fn is_of_the_way(name: &str) -> bool {
+    matches!(name, X_DELAY | DELIVERY_DELAY | DELIVERY_TIME | TARGET_EXCHANGE)
+        || is_set_by_broker(name)
+        || name.starts_with(stamp::PREFIX)
+}

@@ -1,0 +1,158 @@
+//! One publish of the client's, and what it looks like on the wire now. Pure; the times come in.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::message::{Message, Value, encoded_bytes, text};
+use crate::schedule::delay::{DELIVERY_TIME, X_DELAY};
+use crate::schedule::sleeper::TARGET_EXCHANGE;
+use crate::schedule::{Due, Layout, Sleeper, UnixMs};
+use crate::topology::{self, Names};
+
+/// A publish that is not confirmed yet. It may be made again, so it is rendered each time.
+#[derive(Debug, Clone)]
+pub enum Errand {
+    /// A message with its target as exchange and routing key.
+    Later {
+        message: Message,
+        when: When,
+        /// Skip intake: plan here, and enter the levels.
+        direct: bool,
+    },
+    /// A message that failed for good.
+    Dead(Box<Sleeper>),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum When {
+    /// The delay counts from the moment it was asked for, however often it is published.
+    In(Duration, Instant),
+    At(UnixMs),
+}
+
+/// Both clocks, read together.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    pub wall: UnixMs,
+    pub monotonic: Instant,
+}
+
+/// What an errand needs to know of the broker.
+#[derive(Debug)]
+pub struct Routes {
+    names: Names,
+    layout: Layout,
+    delay_exchange: String,
+    /// Target exchange and the delay exchange that leads to it.
+    delay_exchanges: Vec<(String, String)>,
+}
+
+impl Routes {
+    pub fn new(config: &Config) -> Self {
+        let delays = config.delay_exchanges.iter();
+        Self {
+            names: Names::of(config),
+            layout: topology::layout(config),
+            delay_exchange: format!("{}.delay", config.topology.namespace),
+            delay_exchanges: delays
+                .map(|delay| (delay.target_exchange.clone(), delay.name.clone()))
+                .collect(),
+        }
+    }
+
+    /// The message to publish now.
+    pub fn render(&self, errand: &Errand, now: Now, frame_max_bytes: usize) -> Message {
+        match errand {
+            Errand::Dead(sleeper) => sleeper.dead(&self.names.dlq(), frame_max_bytes),
+            Errand::Later { message, when, direct: false } => self.delayed(message, *when, now),
+            Errand::Later { message, when, direct: true } => self.planned(message, *when, now),
+        }
+    }
+
+    /// For the delay exchange that leads to its target.
+    fn delayed(&self, message: &Message, when: When, now: Now) -> Message {
+        let mut message = message.clone();
+        let leads_there =
+            self.delay_exchanges.iter().find(|(target, _)| *target == message.exchange);
+        let headers = &mut message.properties.headers;
+        let exchange = match leads_there {
+            Some((_, delay)) => delay,
+            None => {
+                headers.insert(TARGET_EXCHANGE.into(), text(&message.exchange));
+                &self.delay_exchange
+            }
+        };
+        match when {
+            When::In(..) => {
+                let left_ms = when.left(now).as_millis() as i64;
+                headers.insert(X_DELAY.into(), Value::LongLongInt(left_ms));
+            }
+            When::At(due) => {
+                headers.insert(DELIVERY_TIME.into(), Value::LongLongInt(due.0 as i64));
+            }
+        }
+        message.exchange = exchange.clone();
+        message
+    }
+
+    /// For the level that intake would have chosen, stamped as intake would have.
+    fn planned(&self, message: &Message, when: When, now: Now) -> Message {
+        let id = message.properties.message_id.as_ref().map(ToString::to_string);
+        let target_exchange = message.exchange.clone();
+        let id = id.unwrap_or_default();
+        let mut sleeper = Sleeper::accept(message.clone(), &target_exchange, id, now.wall, None);
+        let left = when.left(now);
+        let x_delay_ms = match when {
+            When::In(delay, _) => Some(delay.as_millis() as i64),
+            When::At(_) => None,
+        };
+        if !left.is_zero() {
+            sleeper.schedule(Due::At { due: now.wall.plus(left), x_delay_ms });
+        }
+        let plan = self.layout.plan(left);
+        let keys = self.layout.path(plan).map(|(_, key)| key);
+        sleeper.asleep(&self.names.entry(&self.layout, plan.entry), keys)
+    }
+}
+
+impl When {
+    /// What is left of the delay, in whole ms, rounded up: never early.
+    pub fn left(self, now: Now) -> Duration {
+        match self {
+            When::In(delay, asked) => {
+                let left = delay.saturating_sub(now.monotonic.saturating_duration_since(asked));
+                let begun = left.subsec_nanos() % 1_000_000;
+                let rest = if begun == 0 { 0 } else { 1_000_000 - begun };
+                left.saturating_add(Duration::from_nanos(rest.into()))
+            }
+            When::At(due) => due.since(now.wall),
+        }
+    }
+}
+
+impl Errand {
+    /// Whether it has to be published through a level exchange.
+    pub fn is_direct(&self) -> bool {
+        matches!(self, Errand::Later { direct: true, .. })
+    }
+
+    /// Bytes that weigh in a broker's limit on the size of messages.
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Errand::Later { message, .. } => message.body.len(),
+            Errand::Dead(sleeper) => sleeper.body_bytes(),
+        }
+    }
+
+    /// Whether its headers leave room for ours in a frame.
+    pub fn fits_frame(&self, frame_max_bytes: usize) -> bool {
+        match self {
+            Errand::Later { message, .. } => {
+                crate::schedule::sleeper::room(frame_max_bytes)
+                    >= encoded_bytes(&message.properties.headers)
+            }
+            // the DLQ's copy leaves out what does not fit
+            Errand::Dead(_) => true,
+        }
+    }
+}

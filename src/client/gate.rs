@@ -1,0 +1,150 @@
+//! What a consumer waits at before it starts a message: [`Flow`] with a clock.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+
+use super::Signal;
+use super::breaker::State;
+use super::flow::{Admission, Flow, FlowSettings, Ticket};
+
+/// Lets messages start no faster than its [`FlowSettings`] say. Cheap to clone; clones are one gate.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use std::time::{Duration, Instant};
+///
+/// use dormouse::client::{
+///     AdaptiveSettings, BreakerSettings, FlowSettings, Gate, Rate, Signal,
+/// };
+///
+/// let gate = Gate::new(&FlowSettings {
+///     rate: Some(Rate::new(200, Duration::from_secs(1)).burst(20)),
+///     concurrency: AdaptiveSettings { max: 32, ..AdaptiveSettings::default() },
+///     breaker: Some(BreakerSettings::default()),
+/// });
+///
+/// let permit = gate.permit().await;
+/// let started = Instant::now();
+/// // … handle one message …
+/// permit.done(Signal::Succeeded, started.elapsed());
+/// # });
+/// ```
+#[derive(Debug, Clone)]
+pub struct Gate {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    flow: Mutex<Flow>,
+    /// The first in line waits for `freed`, the others for the line: first come, first served, and
+    /// whoever stops waiting leaves it.
+    line: tokio::sync::Mutex<()>,
+    freed: Notify,
+    state: watch::Sender<State>,
+}
+
+impl Gate {
+    pub fn new(settings: &FlowSettings) -> Self {
+        let flow = Flow::new(settings);
+        let state = watch::Sender::new(flow.state());
+        let (line, freed) = (tokio::sync::Mutex::new(()), Notify::new());
+        Self { shared: Arc::new(Shared { flow: Mutex::new(flow), line, freed, state }) }
+    }
+
+    /// Waits until a message may start. Cancel-safe: a wait that is dropped takes nothing.
+    ///
+    /// The rate counts permits, so hold no more than one while no message is there.
+    pub async fn permit(&self) -> Permit {
+        let _first = self.shared.line.lock().await;
+        loop {
+            // what comes back after the look at the flow leaves its note here
+            let freed = self.shared.freed.notified();
+            let admission = self.shared.change(|flow| flow.admit(Instant::now()));
+            match admission {
+                Admission::Start(ticket) => {
+                    return Permit { ticket: Some(ticket), shared: self.shared.clone() };
+                }
+                Admission::WaitUntil(at) => {
+                    // a limit may rise or a breaker open meanwhile: look again then, too
+                    let _ = tokio::time::timeout_at(at.into(), freed).await;
+                }
+                Admission::WaitForTicket => freed.await,
+            }
+        }
+    }
+
+    /// Waits until the breaker is open, and says until when. A consumer that cancels itself then
+    /// (`basic.cancel`) and puts back what it has prefetched leaves the messages to others; the next
+    /// [`permit`](Self::permit) is the first probe's. Cancel-safe.
+    pub async fn opened(&self) -> Instant {
+        let mut state = self.shared.state.subscribe();
+        loop {
+            if let State::Open { until } = *state.borrow_and_update() {
+                return until;
+            }
+            state.changed().await.expect("this gate holds the sender");
+        }
+    }
+
+    pub fn state(&self) -> State {
+        self.shared.flow().state()
+    }
+
+    /// Permits that are out.
+    pub fn in_flight(&self) -> u32 {
+        self.shared.flow().in_flight()
+    }
+
+    /// How many permits may be out now.
+    pub fn limit(&self) -> u32 {
+        self.shared.flow().limit()
+    }
+}
+
+impl Shared {
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Flow) -> T) -> T {
+        let mut flow = self.flow();
+        let changed = change(&mut flow);
+        // inside the lock, so that states are seen in their order
+        let new = flow.state();
+        self.state.send_if_modified(|state| std::mem::replace(state, new) != new);
+        changed
+    }
+}
+
+/// The right to handle one message. Dropped, it counts as not needed.
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    ticket: Option<Ticket>,
+    shared: Arc<Shared>,
+}
+
+impl Permit {
+    /// The message was handled, from its start in `latency`.
+    pub fn done(mut self, verdict: Signal, latency: Duration) {
+        let ticket = self.ticket.take();
+        self.give_back(ticket, |flow, ticket| flow.done(Instant::now(), ticket, verdict, latency));
+    }
+
+    fn give_back(&self, ticket: Option<Ticket>, how: impl FnOnce(&mut Flow, Ticket)) {
+        if let Some(ticket) = ticket {
+            self.shared.change(|flow| how(flow, ticket));
+            self.shared.freed.notify_one();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let ticket = self.ticket.take();
+        self.give_back(ticket, Flow::unused);
+    }
+}

@@ -1,0 +1,201 @@
+//! The library's front door: schedule messages, and consume them with retries.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use dormouse::client::{Client, Delivery, Message, Retry, Target, Verdict};
+//! use tokio_util::sync::CancellationToken;
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct Order { number: u32 }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("amqp://guest:guest@localhost/%2f").await?;
+//!
+//! let unpaid = Message::json(&Order { number: 7 })?;
+//! let id = client
+//!     .scheduler()
+//!     .publish_in(Target::queue("orders.unpaid"), unpaid, Duration::from_secs(1800))
+//!     .await?;
+//!
+//! let stop = CancellationToken::new();
+//! client
+//!     .consumer::<Order>("orders.unpaid")
+//!     .run(
+//!         |order: Delivery<Order>| async move {
+//!             match order.body.number {
+//!                 0 => Verdict::dead_letter("there is no order 0"),
+//!                 _ if order.attempt() < 3 => Verdict::retry(Retry::ByPolicy, "not yet"),
+//!                 _ => Verdict::Done,
+//!             }
+//!         },
+//!         stop,
+//!     )
+//!     .await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Delivery is at least once: a handler may see a message again, with the same [`Delivery::id`].
+//!
+//! | | in → out |
+//! |---|---|
+//! | [`Scheduler`] | message, target and time → its id, confirmed |
+//! | [`Consumer`] | queue and handler → each message acked, retried or dead-lettered |
+//! | [`Verdict`], [`RetryPolicy`] | what a handler says → what becomes of the message. Pure |
+//! | [`Line`] | deliveries and keys → who is next, in which batch. Pure |
+//! | [`TraceContext`] | W3C `traceparent`, read and written. Pure |
+
+/// The code on the library's page, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/library.md")]
+struct Page;
+
+pub mod adaptive;
+pub mod breaker;
+mod consumer;
+mod copy;
+mod delivery;
+mod errand;
+mod error;
+pub mod flow;
+pub mod gate;
+mod group;
+pub mod limit;
+mod line;
+mod mismatch;
+pub mod once;
+mod outgoing;
+mod policy;
+mod publishing;
+mod retry_exchange;
+pub mod scale;
+mod scheduler;
+mod session;
+pub mod signal;
+mod span;
+mod trace;
+mod verdict;
+mod work;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+pub use adaptive::{AdaptiveLimit, AdaptiveSettings};
+pub use breaker::{Breaker, BreakerSettings};
+pub use consumer::Consumer;
+pub use delivery::{Delivery, FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES};
+#[doc(hidden)] // for the laws in tests/
+pub use errand::{Errand, Now, Routes, When};
+pub use error::{ClientError, NotScheduled, Problem};
+pub use flow::{Flow, FlowSettings};
+pub use gate::{Gate, Permit};
+pub use limit::{Rate, TokenBucket};
+pub use line::Line;
+pub use mismatch::{Difference, Mismatch};
+pub use outgoing::{Header, Message, Target};
+pub use policy::{Pauses, RetryPolicy};
+pub use retry_exchange::{DeadLetter, dead_letter};
+pub use scale::{ScaleSettings, Scaler};
+pub use scheduler::{Scheduled, Scheduler};
+pub use signal::Signal;
+pub use span::current as current_trace;
+pub use trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceFault};
+pub use verdict::{Retry, Settlement, Verdict, settlement};
+
+use crate::amqp::Connection;
+use crate::amqp::declare::{DeclareError, declare};
+use crate::config::{Config, Uri};
+use crate::message;
+use crate::topology::{Argument, Arguments, DELIVERY_LIMIT, Queue, Topology};
+use publishing::Publishing;
+
+/// A connection to publish on, and where consumers start from. Cheap to clone; the connection is closed
+/// with the last clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    publishing: Publishing,
+}
+
+impl Client {
+    /// Connects to `amqp://user:password@host:port/vhost` with the defaults of the configuration.
+    pub async fn connect(uri: &str) -> Result<Self, ClientError> {
+        let mut config = Config::default();
+        config.broker.uri = vec![Uri::new(uri)];
+        Self::open(config).await
+    }
+
+    /// Connects with the worker's configuration: its nodes, its namespace and, for who plans for itself,
+    /// its levels. What concerns the worker alone is not looked at.
+    pub async fn open(config: Config) -> Result<Self, ClientError> {
+        Ok(Self { publishing: Publishing::open(config).await? })
+    }
+
+    /// Declares a durable quorum queue for a consumer, unless it stands there. It never drops a message
+    /// over its number of deliveries, as RabbitMQ 4 does after 20 by default:
+    /// <https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling>.
+    ///
+    /// Errors: it stands there with other arguments, or is not for this user to declare.
+    pub async fn declare_queue(&self, name: &str) -> Result<(), ClientError> {
+        let broker = &self.publishing.config().broker;
+        let arguments = Arguments::from([
+            ("x-queue-type", Argument::Text("quorum".into())),
+            ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
+            ("x-overflow", Argument::Text("reject-publish".into())),
+        ]);
+        let queues = vec![Queue { name: name.to_owned(), arguments }];
+        let topology = Topology { exchanges: Vec::new(), queues, bindings: Vec::new() };
+        let connection = Connection::open(broker, "dormouse client declare").await?;
+        let declared = declare(&connection, &topology).await;
+        connection.close().await;
+        declared.map_err(|error| {
+            let problem = match error {
+                DeclareError::Different { answer, .. } => {
+                    format!("it stands there with other arguments ({answer})")
+                }
+                DeclareError::Refused { answer, .. }
+                | DeclareError::UnknownArgument { answer, .. } => answer,
+                DeclareError::Failed { source, .. } => source.to_string(),
+            };
+            ClientError::Queue { queue: name.to_owned(), problem }
+        })
+    }
+
+    /// Publishes messages that are due later.
+    pub fn scheduler(&self) -> Scheduler {
+        Scheduler::new(self.publishing.clone())
+    }
+
+    /// Consumes JSON bodies from `queue`.
+    pub fn consumer<T: DeserializeOwned + Send + 'static>(
+        &self,
+        queue: impl Into<String>,
+    ) -> Consumer<T> {
+        Consumer::new(self.publishing.clone(), queue.into(), consumer::json())
+    }
+
+    /// Consumes bodies as they are.
+    pub fn consumer_of_bytes(&self, queue: impl Into<String>) -> Consumer<Bytes> {
+        self.consumer_with(queue, |body: &[u8], _: Option<&str>| Ok(Bytes::copy_from_slice(body)))
+    }
+
+    /// Consumes bodies that `decode` makes of bytes and content type. What it returns as error is the
+    /// reason in the DLQ.
+    pub fn consumer_with<T: Send + 'static>(
+        &self,
+        queue: impl Into<String>,
+        decode: impl Fn(&[u8], Option<&str>) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Consumer<T> {
+        let decode = move |message: &message::Message| {
+            let content_type = message.properties.content_type.as_ref();
+            decode(&message.body, content_type.map(|content_type| content_type.as_str()))
+        };
+        Consumer::new(self.publishing.clone(), queue.into(), Arc::new(decode))
+    }
+
+    /// Waits until all that was published is settled, then closes the connection, if no scheduler or
+    /// other clone still has it.
+    pub async fn close(self) {
+        self.publishing.close().await;
+    }
+}

@@ -1,0 +1,82 @@
+//! Whether a queue brings back what is rejected, or loses it.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::error::ClientError;
+use crate::config::Config;
+use crate::management::{Management, QueueInfo};
+
+/// A queue's policy is known to the management API some seconds after its declare.
+const TRIES: u32 = 12;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The dead-letter exchange that a queue has in effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadLetter {
+    Exchange(String),
+    None,
+    /// The broker's statistics do not tell its policy yet.
+    Unknown,
+}
+
+/// An argument counts before any policy: <https://www.rabbitmq.com/docs/dlx#overview>.
+pub fn dead_letter(queue: &QueueInfo) -> DeadLetter {
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    if let Some(exchange) = queue.arguments.get("x-dead-letter-exchange").and_then(text) {
+        return DeadLetter::Exchange(exchange);
+    }
+    match &queue.effective_policy {
+        None => DeadLetter::Unknown,
+        Some(policy) => policy
+            .get("dead-letter-exchange")
+            .and_then(text)
+            .map_or(DeadLetter::None, DeadLetter::Exchange),
+    }
+}
+
+/// Refuses a queue that would lose what is rejected. AMQP does not tell, so the management API is asked;
+/// where it cannot be, that is said aloud and believed.
+pub async fn check(config: &Config, queue: &str) -> Result<(), ClientError> {
+    let wanted = format!("{}.retry", config.topology.namespace);
+    let refuse = |found: String| {
+        let (queue, wanted) = (queue.to_owned(), wanted.clone());
+        Err(ClientError::NoRetryExchange { queue, found, wanted })
+    };
+    for _ in 0..TRIES {
+        let problem = match look(config, queue).await {
+            Ok(DeadLetter::Exchange(found)) if found == wanted => return Ok(()),
+            Ok(DeadLetter::Exchange(found)) => return refuse(format!("{found:?}")),
+            Ok(DeadLetter::None) => return refuse("none".to_owned()),
+            Ok(DeadLetter::Unknown) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(problem) => problem,
+        };
+        warn!(
+            queue, %problem,
+            "it cannot be seen whether {wanted:?} is the queue's dead-letter exchange; if it is not, what is to be \
+             retried is lost"
+        );
+        return Ok(());
+    }
+    refuse("none that the broker's statistics tell".to_owned())
+}
+
+async fn look(config: &Config, queue: &str) -> Result<DeadLetter, String> {
+    let broker = &config.broker;
+    let uri = broker.uri.first().ok_or("broker.uri is empty")?;
+    let given = broker.management_uri.as_ref().map(|uri| uri.expose().to_owned());
+    let management = given.or_else(|| Management::uri_from_amqp(uri.expose()));
+    let vhost = uri.virtual_host().ok_or("broker.uri names no virtual host")?;
+    let asked = async {
+        let management =
+            Management::new(&management.unwrap_or_default(), broker.ca_file.as_deref())?;
+        management.queues(&vhost).await
+    };
+    let queues = asked.await.map_err(|error| error.to_string())?;
+    let found = queues.iter().find(|info| info.name == queue);
+    Ok(found.map_or(DeadLetter::Unknown, dead_letter))
+}

@@ -1,0 +1,144 @@
+//! Publishes messages that are due later.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use uuid::Uuid;
+
+use super::errand::{Errand, Now, When};
+use super::error::{ClientError, NotScheduled, Problem};
+use super::publishing::Publishing;
+use super::trace::{TRACEPARENT, TRACESTATE};
+use super::{Message, Target, span};
+use crate::message::text;
+use crate::schedule::UnixMs;
+use crate::schedule::delay::MAX_DELAY;
+use crate::worker::Clock;
+
+/// Publishes messages that are due later, many at a time. Cheap to clone.
+///
+/// A message that is confirmed sleeps in the broker's queues, whatever becomes of this process. What is
+/// outstanding when the connection is lost is published again with the same id as soon as there is a
+/// new one, so it may arrive twice; what is not confirmed within [`Scheduler::within`] is answered with
+/// [`Problem::Unknown`].
+#[derive(Debug, Clone)]
+pub struct Scheduler {
+    publishing: Publishing,
+    direct: bool,
+    within: Duration,
+}
+
+/// A message of a batch.
+#[derive(Debug, Clone)]
+pub struct Scheduled {
+    target: Target,
+    message: Message,
+    when: When,
+}
+
+impl Scheduled {
+    /// Due after `delay`, counted from now.
+    pub fn after(target: Target, message: Message, delay: Duration) -> Self {
+        Self { target, message, when: When::In(delay, Instant::now()) }
+    }
+
+    /// Due at `moment`, or at once if that has passed.
+    pub fn at(target: Target, message: Message, moment: jiff::Timestamp) -> Self {
+        let due = UnixMs(u64::try_from(moment.as_millisecond()).unwrap_or(0));
+        Self { target, message, when: When::At(due) }
+    }
+}
+
+impl Scheduler {
+    pub(super) fn new(publishing: Publishing) -> Self {
+        let within = publishing.config().delivery.confirm_timeout;
+        Self { publishing, direct: false, within }
+    }
+
+    /// Plans for itself and publishes straight into the level queues: one queue and one worker's hand
+    /// less for each message. Needs the operator's permission to write to the level exchanges and the due
+    /// exchange (`^dormouse\.v1\.(due|level\..*)$`), and the worker's unit, radix, version and namespace.
+    ///
+    /// Errors: the configuration differs from what stands on the broker.
+    pub async fn direct(mut self) -> Result<Self, ClientError> {
+        self.publishing.go_direct().await?;
+        self.direct = true;
+        Ok(self)
+    }
+
+    /// How long to wait for a confirm, through any number of connections.
+    pub fn within(mut self, within: Duration) -> Self {
+        self.within = within;
+        self
+    }
+
+    /// Schedules a message for `target`, due after `delay` counted from now. Returns its id once the
+    /// broker has confirmed it.
+    pub async fn publish_in(
+        &self,
+        target: Target,
+        message: Message,
+        delay: Duration,
+    ) -> Result<String, NotScheduled> {
+        self.publish(Scheduled::after(target, message, delay)).await
+    }
+
+    /// Schedules a message for `target`, due at `moment`; at once if that has passed.
+    pub async fn publish_at(
+        &self,
+        target: Target,
+        message: Message,
+        moment: jiff::Timestamp,
+    ) -> Result<String, NotScheduled> {
+        self.publish(Scheduled::at(target, message, moment)).await
+    }
+
+    /// Schedules all of them at a time and waits for every confirm. Each has its own outcome, in the
+    /// same order.
+    pub async fn publish_batch(
+        &self,
+        messages: impl IntoIterator<Item = Scheduled>,
+    ) -> Vec<Result<String, NotScheduled>> {
+        join_all(messages.into_iter().map(|scheduled| self.publish(scheduled))).await
+    }
+
+    async fn publish(&self, scheduled: Scheduled) -> Result<String, NotScheduled> {
+        let Scheduled { target, message, when } = scheduled;
+        let id = message.id().map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+        let published = async {
+            let errand = self.errand(&id, target, message, when)?;
+            let unknown = |_| Problem::Unknown { within: self.within };
+            let confirm = self.publishing.publish(errand);
+            tokio::time::timeout(self.within, confirm).await.map_err(unknown)?
+        };
+        match published.await {
+            Ok(()) => Ok(id),
+            Err(problem) => Err(NotScheduled { id, problem }),
+        }
+    }
+
+    fn errand(
+        &self,
+        id: &str,
+        target: Target,
+        message: Message,
+        when: When,
+    ) -> Result<Errand, Problem> {
+        let now = Now { wall: Clock::default().now(), monotonic: Instant::now() };
+        // without intake nobody else would notice; with it only the worker knows how much it allows
+        let max = if self.direct { self.publishing.config().topology.max_delay } else { MAX_DELAY };
+        if when.left(now) > max {
+            return Err(Problem::DelayTooLong { max });
+        }
+        let traced = message.is_traced();
+        let mut message = message.with_id(id).on_the_wire(&target)?;
+        if !traced && let Some(trace) = span::outgoing() {
+            let headers = &mut message.properties.headers;
+            headers.insert(TRACEPARENT.into(), text(&trace.traceparent()));
+            if let Some(state) = trace.tracestate() {
+                headers.insert(TRACESTATE.into(), text(state));
+            }
+        }
+        Ok(Errand::Later { message, when, direct: self.direct })
+    }
+}

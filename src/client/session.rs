@@ -1,0 +1,252 @@
+//! One connection's worth of consuming: takes deliveries, hands them to handlers, acks what they say.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::delivery::{Delivery, Raw};
+use super::flow::FlowSettings;
+use super::gate::{Gate, Permit};
+use super::line::Line;
+use super::work::{Circumstances, How, Parcel, Settled, Work, words};
+use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
+
+/// What makes deliveries wait for each other.
+pub type Key<T> = Arc<dyn Fn(&Delivery<T>) -> String + Send + Sync>;
+
+/// How a consumer consumes. The same for all its sessions.
+pub struct Plan<T> {
+    pub queue: Arc<str>,
+    pub work: Work<T>,
+    pub key: Option<Key<T>>,
+    pub prefetch: u16,
+    pub pace: Pace,
+    /// Deliveries a handler gets at a time.
+    pub batch: usize,
+    /// The longest that a delivery waits for others to fill a batch.
+    pub batch_wait: Duration,
+    pub grace: Duration,
+    /// Deliveries settled by all consumers of this plan, ever.
+    pub handled: AtomicU64,
+}
+
+/// How fast handlers may start.
+#[derive(Debug, Clone)]
+pub enum Pace {
+    /// Each consumer by itself.
+    Each(FlowSettings),
+    /// All that share the gate together.
+    Together(Gate),
+}
+
+pub struct Session<T> {
+    plan: Arc<Plan<T>>,
+    line: Line<Parcel<T>>,
+    /// No more than the prefetch.
+    tasks: JoinSet<Handled>,
+    around: Circumstances,
+    permit: Wanted,
+}
+
+/// The next permit.
+enum Wanted {
+    None,
+    /// Its place in the line must not be lost, so the wait outlives other events.
+    Waiting(BoxFuture<'static, Permit>),
+    Here(Permit),
+}
+
+/// What one run of the handler leaves: keys that are free, deliveries to settle.
+struct Handled {
+    keys: Vec<String>,
+    settled: Vec<Settled>,
+}
+
+impl<T: Send + 'static> Session<T> {
+    pub fn new(plan: Arc<Plan<T>>, gate: Gate, stop: CancellationToken) -> Self {
+        let line = Line::new(plan.batch, plan.batch_wait);
+        let around = Circumstances { gate, stop, gone: CancellationToken::new() };
+        Self { plan, line, tasks: JoinSet::new(), around, permit: Wanted::None }
+    }
+
+    /// Consumes until it is told to stop and what is in flight is settled, or the grace is over.
+    ///
+    /// Errors: the connection or the consumer is gone. Handlers under way then finish first, within the
+    /// grace, so that the next session does not run them beside themselves.
+    pub async fn run(
+        mut self,
+        connection: &Connection,
+        consumer: &mut Consumer,
+    ) -> Result<(), AmqpError> {
+        let ended = self.consume(connection, consumer).await;
+        if ended.is_err() {
+            self.around.gone.cancel();
+            let finished = async { while self.tasks.join_next().await.is_some() {} };
+            if tokio::time::timeout(self.plan.grace, finished).await.is_err() {
+                warn!(queue = &*self.plan.queue, "handlers of a lost connection are dropped");
+            }
+        }
+        self.tasks.shutdown().await;
+        ended
+    }
+
+    async fn consume(
+        &mut self,
+        connection: &Connection,
+        consumer: &mut Consumer,
+    ) -> Result<(), AmqpError> {
+        let mut stopping: Option<Instant> = None;
+        let stop = self.around.stop.clone();
+        loop {
+            self.start(stopping.is_some());
+            if stopping.is_some() && self.tasks.is_empty() && self.line.is_empty() {
+                return consumer.flush().await;
+            }
+            let batch_due = self.line.due().filter(|due| *due > Instant::now());
+            tokio::select! {
+                biased;
+                Some(handled) = self.tasks.join_next() => self.settle(handled, consumer).await?,
+                () = stop.cancelled(), if stopping.is_none() => {
+                    stopping = Some(Instant::now() + self.plan.grace);
+                    consumer.cancel().await?;
+                    self.give_back(consumer).await?;
+                }
+                () = at(stopping), if stopping.is_some() => {
+                    let unfinished = self.tasks.len() + self.line.len();
+                    warn!(queue = &*self.plan.queue, unfinished, "not everything was handled in time; the broker requeues the rest");
+                    return consumer.flush().await;
+                }
+                () = at(batch_due), if batch_due.is_some() => {}
+                permit = self.permit.comes() => self.permit = Wanted::Here(permit),
+                error = connection.lost() => return Err(error),
+                delivered = consumer.next(), if stopping.is_none() => self.arrive(delivered?),
+            }
+            consumer.flush().await?;
+        }
+    }
+
+    /// Starts handlers while there are permits and something to handle, and asks for the next permit
+    /// only then: a permit that is held while there is nothing to do is lost to others.
+    fn start(&mut self, flush: bool) {
+        while self.line.is_ready(Instant::now(), flush) {
+            match std::mem::replace(&mut self.permit, Wanted::None) {
+                Wanted::Here(permit) => self.start_one(permit, flush),
+                Wanted::Waiting(coming) => {
+                    self.permit = Wanted::Waiting(coming);
+                    return;
+                }
+                Wanted::None => {
+                    let gate = self.around.gate.clone();
+                    self.permit = Wanted::Waiting(async move { gate.permit().await }.boxed());
+                    return;
+                }
+            }
+        }
+        self.permit = Wanted::None;
+    }
+
+    fn start_one(&mut self, permit: Permit, flush: bool) {
+        let batch = self.line.next(Instant::now(), flush).unwrap_or_default();
+        let (keys, parcels): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let keys = keys.into_iter().flatten().collect();
+        let (plan, around) = (self.plan.clone(), self.around.clone());
+        self.tasks.spawn(async move {
+            let settled = plan.work.handle(parcels, permit, &around).await;
+            Handled { keys, settled }
+        });
+    }
+
+    fn arrive(&mut self, Delivered { tag, message, redelivered, .. }: Delivered) {
+        let queue = self.plan.queue.clone();
+        let raw = Raw { queue, message: message.into(), redelivered, again: 0 };
+        let read = || {
+            let body = (self.plan.work.decode)(&raw.message)?;
+            let Some(key) = &self.plan.key else { return Ok((None, body)) };
+            let delivery = raw.clone().with_body(body);
+            Ok((Some(key(&delivery)), delivery.body))
+        };
+        // the caller's functions: what they panic over is a body that cannot be read
+        let read = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| {
+            Err(format!("the body's decoder or the key's function panicked: {}", words(&*panic)))
+        });
+        let (key, body) = match read {
+            Ok((key, body)) => (key, Ok(body)),
+            Err(problem) => (None, Err(problem)),
+        };
+        self.line.push(key, Parcel { tag, raw, body }, Instant::now());
+    }
+
+    async fn settle(
+        &mut self,
+        handled: Result<Handled, JoinError>,
+        consumer: &mut Consumer,
+    ) -> Result<(), AmqpError> {
+        let Handled { keys, settled } = match handled {
+            Ok(handled) => handled,
+            Err(error) => {
+                // handlers cannot do this: their panics are caught
+                error!(%error, "a delivery's task ended; the broker requeues it");
+                return Err(AmqpError::Lost(error.to_string()));
+            }
+        };
+        self.plan.handled.fetch_add(settled.len() as u64, Ordering::Relaxed);
+        for Settled { tag, how } in settled {
+            match how {
+                How::Ack => consumer.settle(tag),
+                How::Reject => consumer.reject(tag).await?,
+                How::Requeue => consumer.requeue(tag).await?,
+            }
+        }
+        keys.iter().for_each(|key| self.line.done(key));
+        Ok(())
+    }
+
+    /// Requeues what no handler has seen. A batch is flushed instead.
+    async fn give_back(&mut self, consumer: &mut Consumer) -> Result<(), AmqpError> {
+        if self.plan.batch > 1 {
+            return Ok(());
+        }
+        let mut tags: Vec<u64> = self.line.drain().iter().map(|parcel| parcel.tag).collect();
+        // RabbitMQ puts what comes back behind what came back before
+        tags.sort_unstable();
+        debug!(queue = &*self.plan.queue, count = tags.len(), "requeued, as no handler saw it");
+        for tag in tags {
+            consumer.requeue(tag).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Wanted {
+    /// Cancel safe; never ready if none is wanted.
+    async fn comes(&mut self) -> Permit {
+        match self {
+            Wanted::Waiting(coming) => coming.await,
+            Wanted::None | Wanted::Here(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Pace {
+    /// For one more consumer.
+    pub fn gate(&self) -> Gate {
+        match self {
+            Pace::Each(settings) => Gate::new(settings),
+            Pace::Together(gate) => gate.clone(),
+        }
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        None => std::future::pending().await,
+    }
+}

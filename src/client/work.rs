@@ -1,0 +1,296 @@
+//! Handles deliveries, and settles each as its handler said.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, error, info, info_span, warn};
+use uuid::Uuid;
+
+use super::delivery::{Delivery, Raw};
+use super::error::Problem;
+use super::gate::{Gate, Permit};
+use super::publishing::Publishing;
+use super::verdict::{Settlement, settlement, signal_of_batch};
+use super::{Retry, RetryPolicy, Signal, Verdict, copy, span};
+use crate::message::Message;
+use crate::worker::Clock;
+
+/// Body bytes to a value, or what is wrong with them.
+pub type Decode<T> = Arc<dyn Fn(&Message) -> Result<T, String> + Send + Sync>;
+
+/// A verdict for each delivery, in the same order.
+pub type Handler<T> =
+    Arc<dyn Fn(Vec<Delivery<T>>) -> BoxFuture<'static, Vec<Verdict>> + Send + Sync>;
+
+/// What the handlers of one consumer share.
+pub struct Work<T> {
+    pub decode: Decode<T>,
+    pub handler: Handler<T>,
+    pub policy: RetryPolicy,
+    pub publishing: Publishing,
+    pub direct: bool,
+}
+
+/// A delivery on its way to its handler.
+pub struct Parcel<T> {
+    pub tag: u64,
+    pub raw: Raw,
+    pub body: Result<T, String>,
+}
+
+/// A delivery that its handler is done with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    pub tag: u64,
+    pub how: How,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    Ack,
+    Reject,
+    Requeue,
+}
+
+/// Pause before a copy is published again that the broker refused: what is wrong there does not heal
+/// faster, and the delivery it replaces stays unacknowledged meanwhile.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a handler runs under.
+#[derive(Debug, Clone)]
+pub struct Circumstances {
+    /// Every run of the handler needs a permit of it.
+    pub gate: Gate,
+    pub stop: CancellationToken,
+    /// The delivery can be acked no more: then nothing is published in its place either.
+    pub gone: CancellationToken,
+}
+
+impl<T: Send + 'static> Work<T> {
+    /// Runs the handler once for all parcels, and settles each.
+    pub async fn handle(
+        &self,
+        parcels: Vec<Parcel<T>>,
+        permit: Permit,
+        around: &Circumstances,
+    ) -> Vec<Settled> {
+        let (mut raws, mut deliveries, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
+        for Parcel { tag, raw, body } in parcels {
+            match body {
+                Ok(body) => {
+                    deliveries.push(raw.clone().with_body(body));
+                    raws.push((tag, raw));
+                }
+                Err(problem) => {
+                    let settled = self.settle(tag, raw, Verdict::DeadLetter(problem), around);
+                    settlements.push(settled.boxed());
+                }
+            }
+        }
+        let verdicts = self.verdicts(&raws, deliveries, permit, around).await;
+        for ((tag, raw), verdict) in raws.into_iter().zip(verdicts) {
+            settlements.push(self.settle(tag, raw, verdict, around).boxed());
+        }
+        join_all(settlements).await
+    }
+
+    /// One for each delivery. After a panic over several, each is handled alone: one that cannot be
+    /// handled does not take the others with it.
+    async fn verdicts(
+        &self,
+        raws: &[(u64, Raw)],
+        deliveries: Vec<Delivery<T>>,
+        permit: Permit,
+        around: &Circumstances,
+    ) -> Vec<Verdict> {
+        let count = deliveries.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        match self.call(raws, deliveries, permit).await {
+            Ok(mut verdicts) => {
+                if verdicts.len() != count {
+                    let said = format!(
+                        "the handler returned {} verdicts for {count} messages",
+                        verdicts.len()
+                    );
+                    error!("{said}; those without one are retried by policy");
+                    verdicts.resize(count, Verdict::retry(Retry::ByPolicy, said));
+                }
+                verdicts
+            }
+            Err(panic) if count == 1 => vec![Verdict::retry(Retry::ByPolicy, panic)],
+            Err(panic) => {
+                warn!(count, "{panic}; handling each message alone");
+                let mut verdicts = Vec::with_capacity(count);
+                for (_, raw) in raws {
+                    let permit = around.gate.permit().await;
+                    verdicts.push(self.alone(raw.clone(), permit).await);
+                }
+                verdicts
+            }
+        }
+    }
+
+    async fn alone(&self, raw: Raw, permit: Permit) -> Verdict {
+        let body = match (self.decode)(&raw.message) {
+            Ok(body) => body,
+            Err(problem) => return Verdict::DeadLetter(problem),
+        };
+        let delivery = raw.clone().with_body(body);
+        match self.call(&[(0, raw)], vec![delivery], permit).await {
+            Ok(mut verdicts) => verdicts.pop().unwrap_or_else(|| {
+                Verdict::retry(Retry::ByPolicy, "the handler returned no verdict")
+            }),
+            Err(panic) => Verdict::retry(Retry::ByPolicy, panic),
+        }
+    }
+
+    /// Runs the handler in its span. A panic is an error here, and ends nothing else.
+    async fn call(
+        &self,
+        raws: &[(u64, Raw)],
+        deliveries: Vec<Delivery<T>>,
+        permit: Permit,
+    ) -> Result<Vec<Verdict>, String> {
+        let started = Instant::now();
+        // the call itself may panic, too
+        let handled = AssertUnwindSafe(async { (self.handler)(deliveries).await }).catch_unwind();
+        let handled = match raws {
+            [(_, raw)] => {
+                let (id, attempt) = (raw.id().unwrap_or_default(), raw.attempt());
+                span::within(raw.trace().as_ref(), &raw.queue, id, attempt, handled).await
+            }
+            several => {
+                let queue = several.first().map_or("", |(_, raw)| &*raw.queue);
+                let span = info_span!("handle", queue, count = several.len());
+                handled.instrument(span).await
+            }
+        };
+        let signal = match &handled {
+            Ok(verdicts) => signal_of_batch(verdicts),
+            Err(_) => Some(Signal::Failed),
+        };
+        match signal {
+            Some(signal) => permit.done(signal, started.elapsed()),
+            None => drop(permit),
+        }
+        handled.map_err(|panic| format!("the handler panicked: {}", words(&*panic)))
+    }
+
+    async fn settle(
+        &self,
+        tag: u64,
+        mut raw: Raw,
+        mut verdict: Verdict,
+        around: &Circumstances,
+    ) -> Settled {
+        let settled = |how| Settled { tag, how };
+        loop {
+            let attempt = raw.attempt();
+            if let Verdict::Retry { when, because } = &verdict {
+                debug!(id = raw.id(), queue = &*raw.queue, attempt, ?when, because, "not handled");
+            }
+            let errand = match settlement(verdict, attempt, &self.policy, fastrand::f64()) {
+                Settlement::Ack => return settled(How::Ack),
+                Settlement::Reject => return settled(How::Reject),
+                Settlement::Again => {
+                    raw.again += 1;
+                    match self.again(&raw, Duration::ZERO, around).await {
+                        Some(next) => verdict = next,
+                        None => return settled(How::Requeue),
+                    }
+                    continue;
+                }
+                Settlement::Hold(pause) => {
+                    match self.again(&raw, pause, around).await {
+                        Some(next) => verdict = next,
+                        None => return settled(How::Requeue),
+                    }
+                    continue;
+                }
+                Settlement::Delay(pause) => {
+                    copy::retried(&raw, pause, self.direct, &new_id(), Instant::now())
+                }
+                Settlement::Dead(reason) => {
+                    info!(
+                        id = raw.id(),
+                        queue = &*raw.queue,
+                        attempt,
+                        reason,
+                        "a message goes to the DLQ"
+                    );
+                    copy::dead(&raw, reason, &new_id(), Clock::default().now())
+                }
+            };
+            return settled(self.replace(&raw, errand, &around.gone).await);
+        }
+    }
+
+    /// Another verdict, by another run after `pause`; none if there is no time for one.
+    async fn again(&self, raw: &Raw, pause: Duration, around: &Circumstances) -> Option<Verdict> {
+        let permit = around.permit_after(pause).await?;
+        Some(self.alone(raw.clone(), permit).await)
+    }
+
+    /// Publishes `errand` in place of a delivery, until it is confirmed.
+    async fn replace(
+        &self,
+        raw: &Raw,
+        mut errand: super::errand::Errand,
+        gone: &CancellationToken,
+    ) -> How {
+        loop {
+            if gone.is_cancelled() {
+                return How::Requeue;
+            }
+            match self.publishing.publish(errand.clone()).await {
+                Ok(()) => return How::Ack,
+                Err(Problem::Closed) => return How::Requeue,
+                Err(problem @ (Problem::HeadersTooLarge | Problem::DelayTooLong { .. })) => {
+                    errand =
+                        copy::dead(raw, problem.to_string(), &new_id(), Clock::default().now());
+                }
+                Err(problem) => {
+                    warn!(
+                        id = raw.id(), queue = &*raw.queue, %problem,
+                        "a message's copy was not published, so it stays unacknowledged; trying again in {PAUSE:?}"
+                    );
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Circumstances {
+    /// A permit for another run; none if there is no time for one.
+    async fn permit_after(&self, pause: Duration) -> Option<Permit> {
+        let again = async {
+            // also if it is zero: a handler that never waits must not keep its thread
+            tokio::time::sleep(pause).await;
+            self.gate.permit().await
+        };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            () = self.gone.cancelled() => None,
+            permit = again => Some(permit),
+        }
+    }
+}
+
+fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
+/// What a panic said.
+pub fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}

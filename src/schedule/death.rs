@@ -1,0 +1,83 @@
+//! In: a message that was dead-lettered to the retry exchange. Out: the queue it came from, and why.
+//!
+//! The newest entry of `x-death` is the first on 3.10, 4.0 and 4.3, and RabbitMQ sets its `queue` and
+//! `reason` itself. The rest of that entry may be a client's on 3.10: a forged entry for the same queue
+//! and reason is counted up and kept. `x-last-death-*` is unknown to 3.10, so it says nothing there.
+//! <https://www.rabbitmq.com/docs/dlx#effects>
+//!
+//! What was not dead-lettered shows the exchange it was published to, and may carry any `x-death` on
+//! every version: only what comes with the name of the retry exchange itself is believed.
+
+use crate::config::DeadLetterReason;
+use crate::message::{FieldTable, LongString, Message, ShortString, Value, as_integer, as_text};
+
+/// The newest death of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Death {
+    /// The queue that dead-lettered it.
+    pub queue: String,
+    pub reason: DeadLetterReason,
+    /// What it was published to. A forged entry's on 3.10, see above.
+    pub exchange: String,
+    /// All of its routing keys, the primary one first, as they were before a dead-letter routing key
+    /// replaced them. None if the entry is not of this one death.
+    pub keys: Option<Vec<LongString>>,
+    /// RabbitMQ takes the property away and keeps its value here.
+    pub original_expiration: Option<ShortString>,
+}
+
+/// Why nothing is known of a message's death.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeathFault {
+    #[error(
+        "it was not dead-lettered: it was published to exchange {0:?}, which is bound to the retry \
+         exchange. Set the retry exchange as the queue's dead-letter exchange"
+    )]
+    Published(String),
+    #[error("its newest x-death entry has no {0} that can be read")]
+    Unreadable(&'static str),
+    #[error("its newest x-death entry has the reason {0:?}, which is none of RabbitMQ's")]
+    UnknownReason(String),
+}
+
+const X_DEATH: &str = "x-death";
+
+/// Reads the newest death of a message that was delivered from the retry queue.
+pub fn newest(message: &Message, retry_exchange: &str) -> Result<Death, DeathFault> {
+    if message.exchange != retry_exchange {
+        return Err(DeathFault::Published(message.exchange.clone()));
+    }
+    let Some(Value::FieldArray(deaths)) = message.properties.headers.get(X_DEATH) else {
+        return Err(DeathFault::Unreadable("entry"));
+    };
+    let Some(Value::FieldTable(newest)) = deaths.as_slice().first() else {
+        return Err(DeathFault::Unreadable("entry"));
+    };
+    let field = |name: &str| newest.inner().get(name);
+    let words = |name: &str| field(name).and_then(as_text);
+    let queue = words("queue").ok_or(DeathFault::Unreadable("queue"))?;
+    let reason = words("reason").ok_or(DeathFault::Unreadable("reason"))?;
+    let expiration = words("original-expiration");
+    Ok(Death {
+        queue: queue.to_owned(),
+        reason: DeadLetterReason::parse(reason)
+            .ok_or_else(|| DeathFault::UnknownReason(reason.to_owned()))?,
+        exchange: words("exchange").unwrap_or_default().to_owned(),
+        keys: keys(newest),
+        original_expiration: expiration.and_then(|ms| ShortString::try_new(ms).ok()),
+    })
+}
+
+/// The keys of an entry that was made by one death. One that was counted up keeps its first keys.
+fn keys(entry: &FieldTable) -> Option<Vec<LongString>> {
+    let entry = entry.inner();
+    let once = entry.get("count").and_then(as_integer) == Some(1);
+    let Some(Value::FieldArray(keys)) = entry.get("routing-keys").filter(|_| once) else {
+        return None;
+    };
+    let text = |key: &Value| match key {
+        Value::LongString(key) => Some(key.clone()),
+        _ => None,
+    };
+    keys.as_slice().iter().map(text).collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())
+}

@@ -1,0 +1,1144 @@
+//! `dormouse::client` on a real broker: every line of its contract, with the faults that go with it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+use dormouse::amqp::exists::Ask;
+use dormouse::client::{
+    AdaptiveSettings, BreakerSettings, Client, ClientError, Delivery, FlowSettings, Gate, Message,
+    Problem, Rate, Retry, RetryPolicy, ScaleSettings, Scheduled, Target, Verdict,
+};
+use dormouse::config::Config;
+use dormouse::schedule::stamp;
+use dormouse::topology::{Argument, Binding, Destination, Exchange, Kind, Topology};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Order {
+    number: u32,
+}
+
+fn order(number: u32) -> Message {
+    Message::json(&Order { number }).unwrap()
+}
+
+async fn client(config: &Config) -> Client {
+    Client::open(config.clone()).await.unwrap()
+}
+
+/// A consumer that runs until it is stopped.
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), ClientError>>,
+}
+
+impl Running {
+    fn start<Run>(run: impl FnOnce(CancellationToken) -> Run) -> Self
+    where
+        Run: Future<Output = Result<(), ClientError>> + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        Self { task: tokio::spawn(run(stop.clone())), stop }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        tokio::time::timeout(DEADLINE, self.task).await.expect("it stops").unwrap().unwrap();
+    }
+}
+
+/// What handlers saw, in order.
+#[derive(Clone)]
+struct Log<Seen>(Arc<Mutex<Vec<Seen>>>);
+
+impl<Seen> Default for Log<Seen> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<Seen: Clone> Log<Seen> {
+    fn note(&self, seen: Seen) {
+        self.0.lock().unwrap().push(seen);
+    }
+
+    fn all(&self) -> Vec<Seen> {
+        self.0.lock().unwrap().clone()
+    }
+
+    async fn until(&self, count: usize) -> Vec<Seen> {
+        until(&format!("{count} were seen"), async || self.0.lock().unwrap().len() >= count).await;
+        self.all()
+    }
+}
+
+/// Nothing is ready, and nothing is held by anyone: once the consumers of `queue` are gone.
+async fn is_empty(config: &Config, queue: &str) {
+    let connection = dormouse::amqp::Connection::open(&config.broker, "test").await.unwrap();
+    until("the queue is empty", async || depth(&connection, queue).await == Some(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_scheduled_and_consumed() {
+    let broker = Broker::fresh("client-schedule").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    let scheduler = client.scheduler();
+    let asked = jiff::Timestamp::now();
+
+    let after = Duration::from_millis(700);
+    let id = scheduler.publish_in(Target::queue("orders"), order(1), after).await.unwrap();
+    let moment = asked + Duration::from_millis(1_200);
+    let named = order(2).with_id("order-2").with_header("region", "eu");
+    let second = scheduler.publish_at(Target::queue("orders"), named, moment).await.unwrap();
+    assert_eq!(second, "order-2");
+
+    let seen = Log::default();
+    let log = seen.clone();
+    let consumer = client.consumer::<Order>("orders");
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<Order>| {
+                log.note((delivery.clone(), jiff::Timestamp::now()));
+                async {}
+            },
+            stop,
+        )
+    });
+    let seen = seen.until(2).await;
+    let [(first, first_at), (second, second_at)] = &seen[..] else { panic!("{seen:?}") };
+    assert_eq!((first.body.number, first.id()), (1, Some(&*id)));
+    assert_eq!((second.body.number, second.id()), (2, Some("order-2")));
+    assert_eq!(second.text("region"), Some("eu"));
+    assert_eq!((first.attempt(), first.queue(), first.routing_key()), (1, "orders", "orders"));
+    assert!(*first_at >= asked + after && *second_at >= moment, "never early");
+    assert_eq!(second.due().unwrap().as_millisecond(), moment.as_millisecond());
+    running.stop().await;
+    is_empty(&config, "orders").await;
+    client.close().await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A batch is published with all confirms outstanding; each message has its own outcome, and one that
+/// closes the channel takes no other with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_message_of_a_batch_has_its_own_outcome() {
+    let broker = Broker::fresh("client-batch").await;
+    let mut config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    // known to this client only
+    config.delay_exchanges.push(dormouse::config::DelayExchange {
+        name: "gone.delay".into(),
+        target_exchange: "gone".into(),
+    });
+    let client = client(&config).await;
+    let soon = Duration::from_millis(300);
+    let to_orders = |number| Scheduled::after(Target::queue("orders"), order(number), soon);
+    let mut batch: Vec<Scheduled> = (0..1_500).map(to_orders).collect();
+    batch[500] = Scheduled::after(Target::exchange("gone", "key"), order(500), soon);
+    batch[600] = Scheduled::after(Target::queue("x".repeat(256)), order(600), soon);
+    let century = Duration::from_secs(100 * 365 * 24 * 3600);
+    batch[700] = Scheduled::after(Target::queue("orders"), order(700), century);
+    let large = order(800).with_header("large", "x".repeat(130_000));
+    batch[800] = Scheduled::after(Target::queue("orders"), large, soon);
+    let outcomes = client.scheduler().publish_batch(batch).await;
+    for (number, outcome) in outcomes.iter().enumerate() {
+        match (number, outcome.as_ref().map_err(|refused| &refused.problem)) {
+            (500, Err(Problem::Refused { code: 404, text })) => {
+                assert!(text.contains("gone.delay"))
+            }
+            (600, Err(Problem::TooLongForAmqp { bytes: 256, .. })) => {}
+            (700, Err(Problem::DelayTooLong { .. })) => {}
+            (800, Err(Problem::HeadersTooLarge)) => {}
+            (500 | 600 | 700 | 800, other) => panic!("{number}: {other:?}"),
+            (_, Ok(_)) => {}
+            (_, Err(problem)) => panic!("{number}: {problem}"),
+        }
+    }
+    let ids: HashSet<_> = outcomes.iter().flatten().collect();
+    assert_eq!(ids.len(), 1_496, "each has an id of its own");
+    let mut arrived = HashSet::new();
+    while arrived.len() < 1_496 {
+        // a publish that was made again may have arrived twice
+        for (_, message) in take(&connection, "orders", 1_496 - arrived.len()).await {
+            arrived.insert(body(&message));
+        }
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A retry after a while comes back to this queue alone, with the routing key, the exchange and the id
+/// that it came with the first time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_keeps_routing_key_and_id_and_counts() {
+    let broker = Broker::fresh("client-retry").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    exchange_with_queue(&connection, "events", "billing").await;
+    exchange_with_queue(&connection, "events", "audit").await;
+    let client = client(&config).await;
+    let mut message = with_headers("order.paid", [].into(), "paid");
+    message.exchange = "events".into();
+    message.properties.message_id = Some("event-1".into());
+    publish(&connection, [message]).await;
+
+    let seen = Log::default();
+    let log = seen.clone();
+    let consumer = client.consumer_of_bytes("billing");
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<bytes::Bytes>| {
+                log.note((delivery.clone(), Instant::now()));
+                let attempt = delivery.attempt();
+                async move {
+                    match attempt {
+                        1 => Verdict::retry(Retry::After(Duration::from_millis(400)), "later"),
+                        2 => Verdict::retry(Retry::Now, "now"),
+                        3 => Verdict::retry(Retry::After(Duration::from_millis(150)), "later"),
+                        _ => Verdict::Done,
+                    }
+                }
+            },
+            stop,
+        )
+    });
+    let seen = seen.until(4).await;
+    running.stop().await;
+    for (attempt, (delivery, _)) in (1..).zip(&seen) {
+        assert_eq!(delivery.attempt(), attempt);
+        assert_eq!((delivery.exchange(), delivery.routing_key()), ("events", "order.paid"));
+        assert_eq!((delivery.id(), &delivery.body[..]), (Some("event-1"), &b"paid"[..]));
+    }
+    assert!(seen[1].1 - seen[0].1 >= Duration::from_millis(400), "never early");
+    assert!(seen[3].1 - seen[2].1 >= Duration::from_millis(150), "never early");
+    is_empty(&config, "billing").await;
+    assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What fails for good is in the DLQ once, with its reason, and a redrive sends it to the same queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_lies_in_the_dlq_with_its_reason() {
+    let broker = Broker::fresh("client-dead").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    let calls: Arc<Mutex<HashMap<u32, u32>>> = Arc::default();
+    let counted = calls.clone();
+    let pauses = [50, 100].map(Duration::from_millis);
+    let consumer = client.consumer::<Order>("orders").policy(RetryPolicy::ladder(pauses));
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<Order>| {
+                let number = delivery.body.number;
+                *counted.lock().unwrap().entry(number).or_default() += 1;
+                async move {
+                    match number {
+                        1 => Verdict::dead_letter("order 1 was cancelled"),
+                        2 => Verdict::from(Err::<(), _>("the bank is closed")),
+                        3 => panic!("three is too much"),
+                        4 => Verdict::retry(Retry::Now, "never"),
+                        _ => Verdict::Done,
+                    }
+                }
+            },
+            stop,
+        )
+    });
+    let at_once = |number: u32| {
+        let mut message = delayed("orders", 0, &format!(r#"{{"number":{number}}}"#));
+        message.properties.message_id = Some(format!("order-{number}").into());
+        message
+    };
+    publish(&connection, (1..=4).map(at_once).chain([delayed("orders", 0, "no JSON")])).await;
+    let dead: HashMap<String, String> = take_dead(&connection, &config, 5)
+        .await
+        .iter()
+        .map(|message| {
+            assert_eq!(words(message, stamp::REASON), "refused-by-consumer");
+            assert_eq!(words(message, stamp::QUEUE), "orders");
+            (body(message), words(message, stamp::DETAIL))
+        })
+        .collect();
+    assert_eq!(dead[r#"{"number":1}"#], "order 1 was cancelled");
+    assert_eq!(dead[r#"{"number":2}"#], "failed 3 times, the last time with: the bank is closed");
+    assert_eq!(
+        dead[r#"{"number":3}"#],
+        "failed 3 times, the last time with: the handler panicked: three is too much"
+    );
+    assert_eq!(dead[r#"{"number":4}"#], "failed 3 times, the last time with: never");
+    assert!(dead["no JSON"].starts_with("the body is not the JSON that is expected"), "{dead:?}");
+    publish(&connection, [at_once(5)]).await;
+    until("the consumer goes on", async || calls.lock().unwrap().contains_key(&5)).await;
+    assert_eq!(*calls.lock().unwrap(), HashMap::from([(1, 1), (2, 3), (3, 3), (4, 3), (5, 1)]));
+    running.stop().await;
+    is_empty(&config, "orders").await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A handler that always fails: each message is tried as often as the policy says, and none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_always_fails_ends_in_the_dlq_after_the_last_attempt() {
+    let broker = Broker::fresh("client-fails").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    const MESSAGES: usize = 1_000;
+    publish(&connection, (0..MESSAGES).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let policy = RetryPolicy::ladder([Duration::from_millis(100)]);
+    let consumer = client.consumer_of_bytes("orders").policy(policy).concurrency(64);
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                async { Err::<(), _>("no") }
+            },
+            stop,
+        )
+    });
+    let dead = take_dead(&connection, &config, MESSAGES).await;
+    let bodies: HashSet<_> = dead.iter().map(body).collect();
+    assert_eq!(bodies.len(), MESSAGES);
+    assert_eq!(calls.load(Ordering::Relaxed), 2 * MESSAGES);
+    running.stop().await;
+    is_empty(&config, "orders").await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// At a stop, handlers under way finish and are acked; what none has seen is back in the queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_finishes_what_is_under_way_and_gives_back_the_rest() {
+    let broker = Broker::fresh("client-stop").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    publish(&connection, (0..20).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    until("they are there", async || depth(&connection, "orders").await == Some(20)).await;
+    let (entered, go) = (Arc::new(AtomicUsize::new(0)), CancellationToken::new());
+    let start = |prefetch: u16, concurrency: u32, grace: Duration| {
+        let (entered, go) = (entered.clone(), go.clone());
+        let consumer = client.consumer_of_bytes("orders");
+        let consumer = consumer.prefetch(prefetch).concurrency(concurrency).grace(grace);
+        Running::start(move |stop| {
+            consumer.run(
+                move |_| {
+                    entered.fetch_add(1, Ordering::SeqCst);
+                    let go = go.clone();
+                    async move { go.cancelled().await }
+                },
+                stop,
+            )
+        })
+    };
+    let running = start(8, 3, DEADLINE);
+    until("prefetch is used", async || depth(&connection, "orders").await == Some(12)).await;
+    until("three are under way", async || entered.load(Ordering::SeqCst) == 3).await;
+    running.stop.cancel();
+    until("the rest is back", async || depth(&connection, "orders").await == Some(17)).await;
+    assert_eq!(entered.load(Ordering::SeqCst), 3, "bounded by the concurrency");
+    go.cancel();
+    running.stop().await;
+    is_of_depth(&config, "orders", 17).await;
+    broker_side_stop_within_grace(&client, &config).await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+async fn is_of_depth(config: &Config, queue: &str, wanted: u32) {
+    let connection = dormouse::amqp::Connection::open(&config.broker, "test").await.unwrap();
+    until("so many are ready", async || depth(&connection, queue).await == Some(wanted)).await;
+}
+
+/// A handler that never ends is dropped after the grace, and its message is back in the queue.
+async fn broker_side_stop_within_grace(client: &Client, config: &Config) {
+    let entered = CancellationToken::new();
+    let seen = entered.clone();
+    let consumer = client.consumer_of_bytes("orders").grace(Duration::from_millis(200));
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |_| {
+                seen.cancel();
+                std::future::pending::<()>()
+            },
+            stop,
+        )
+    });
+    tokio::time::timeout(DEADLINE, entered.cancelled()).await.unwrap();
+    running.stop().await;
+    is_of_depth(config, "orders", 17).await;
+}
+
+/// A consumer dies after the effect of its handler and before the ack: the message comes again, told by
+/// its id and as redelivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_killed_between_effect_and_ack_loses_nothing() {
+    let broker = Broker::fresh("client-kill").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let scheduler = client(&config).await.scheduler();
+    let to_orders =
+        |number| Scheduled::after(Target::queue("orders"), order(number), Duration::ZERO);
+    let ids: Vec<String> = scheduler
+        .publish_batch((0..50).map(to_orders))
+        .await
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let effects = Log::default();
+    let log = effects.clone();
+    // on a runtime of its own, so that it can be killed with its connections
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let doomed = config.clone();
+    runtime.spawn(async move {
+        let consumer = client(&doomed).await.consumer::<Order>("orders").concurrency(10);
+        let handled = consumer.run(
+            move |delivery: Delivery<Order>| {
+                log.note((delivery.id().unwrap().to_owned(), delivery.redelivered()));
+                // the effect is made, and the ack never comes
+                std::future::pending::<()>()
+            },
+            CancellationToken::new(),
+        );
+        handled.await
+    });
+    let first = effects.until(10).await;
+    runtime.shutdown_background();
+    let consumer = client(&config).await.consumer::<Order>("orders");
+    let log = effects.clone();
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<Order>| {
+                log.note((delivery.id().unwrap().to_owned(), delivery.redelivered()));
+                async {}
+            },
+            stop,
+        )
+    });
+    let effects = effects.until(60).await;
+    running.stop().await;
+    let second = &effects[first.len()..];
+    let again: HashSet<&str> = second.iter().map(|(id, _)| &**id).collect();
+    assert_eq!(again, ids.iter().map(|id| &**id).collect::<HashSet<_>>(), "nothing is lost");
+    for (id, redelivered) in second {
+        let was_seen = first.iter().any(|(seen, _)| seen == id);
+        assert!(*redelivered || !was_seen, "{id} was there before, and that is told");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Batches by size and by time; good ones acked, bad ones retried one by one; the rest flushed at stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_full_or_in_time_and_settled_one_by_one() {
+    let broker = Broker::fresh("client-batches").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    publish(&connection, (0..250).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    until("they are there", async || depth(&connection, "orders").await == Some(250)).await;
+    let batches = Log::default();
+    let log = batches.clone();
+    let consumer = client
+        .consumer::<u32>("orders")
+        .concurrency(1)
+        .policy(RetryPolicy::ladder([Duration::from_millis(50)]));
+    let wait = Duration::from_millis(400);
+    let running = Running::start(move |stop| {
+        consumer.run_batches(
+            100,
+            wait,
+            move |deliveries: Vec<Delivery<u32>>| {
+                let numbers: Vec<u32> = deliveries.iter().map(|delivery| delivery.body).collect();
+                log.note((numbers.clone(), Instant::now()));
+                async move {
+                    assert!(!numbers.contains(&1_000), "a thousand is too much");
+                    numbers
+                        .into_iter()
+                        .map(|number| match number {
+                            7 | 107 => Verdict::retry(Retry::ByPolicy, "seven"),
+                            13 => Verdict::dead_letter("thirteen"),
+                            _ => Verdict::Done,
+                        })
+                        .collect()
+                }
+            },
+            stop,
+        )
+    });
+    let dead = take_dead(&connection, &config, 3).await;
+    let dead: HashSet<_> = dead.iter().map(body).collect();
+    assert_eq!(dead, HashSet::from(["7", "13", "107"].map(str::to_owned)));
+    let seen = batches.all();
+    assert_eq!((seen[0].0.len(), seen[1].0.len()), (100, 100), "full ones at once");
+    let third = seen.iter().position(|(numbers, _)| numbers.contains(&249)).unwrap();
+    assert!(seen[third].1 - seen[1].1 >= wait / 2, "the rest in time");
+    let times = |number: u32| seen.iter().filter(|(numbers, _)| numbers.contains(&number)).count();
+    assert_eq!((times(7), times(107), times(13), times(8)), (2, 2, 1, 1));
+    // one that cannot be handled does not take its batch with it
+    let before = batches.all().len();
+    publish(&connection, [1_000, 1_001, 1_002].map(|n| delayed("orders", 0, &n.to_string()))).await;
+    let dead = take_dead(&connection, &config, 1).await;
+    assert_eq!(body(&dead[0]), "1000");
+    let after: Vec<Vec<u32>> =
+        batches.all().into_iter().skip(before).map(|(numbers, _)| numbers).collect();
+    assert!(after.contains(&vec![1_001]) && after.contains(&vec![1_002]), "alone: {after:?}");
+    // less than a batch, and stopped before its time
+    let before = batches.all().len();
+    let running = {
+        running.stop().await;
+        let log = batches.clone();
+        let consumer = client.consumer::<u32>("orders").concurrency(1);
+        Running::start(move |stop| {
+            consumer.run_batches(
+                100,
+                Duration::from_secs(600),
+                move |deliveries: Vec<Delivery<u32>>| {
+                    log.note((deliveries.iter().map(|d| d.body).collect(), Instant::now()));
+                    async move { vec![Verdict::Done; deliveries.len()] }
+                },
+                stop,
+            )
+        })
+    };
+    publish(&connection, (2_000..2_005).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    let intake = dormouse::topology::Names::of(&config).intake(&config.delay_exchanges[0]);
+    until("they wait for their batch", async || {
+        depth(&connection, &intake).await == Some(0) && unacked(&broker, "orders").await == 5
+    })
+    .await;
+    running.stop().await;
+    assert_eq!(batches.all()[before].0.len(), 5, "flushed");
+    is_empty(&config, "orders").await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// As the management API counts, some seconds late.
+async fn unacked(broker: &Broker, queue: &str) -> u64 {
+    let queues = broker.management.queues(&broker.vhost).await.unwrap();
+    let found = queues.iter().find(|info| info.name == queue);
+    found.and_then(|info| info.messages_unacked).unwrap_or(0)
+}
+
+/// Messages of one key one after another and in order, others beside them.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_with_the_same_key_are_handled_in_order() {
+    let broker = Broker::fresh("client-order").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    // straight into the queue, so that their order is certain
+    let straight = (0..300u32).map(|number| {
+        let mut message = with_headers("orders", [].into(), &number.to_string());
+        message.exchange = String::new();
+        message
+    });
+    publish(&connection, straight).await;
+    let (seen, under_way, most) =
+        (Log::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (log, most_seen) = (seen.clone(), most.clone());
+    let consumer = client
+        .consumer::<u32>("orders")
+        .concurrency(8)
+        .prefetch(100)
+        .ordered_by(|delivery: &Delivery<u32>| format!("key {}", delivery.body % 10));
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                let (log, under_way, most) = (log.clone(), under_way.clone(), most_seen.clone());
+                async move {
+                    most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..8))).await;
+                    under_way.fetch_sub(1, Ordering::SeqCst);
+                    if delivery.body % 50 == 0 && delivery.attempt() < 3 {
+                        return Verdict::retry(Retry::Now, "once more");
+                    }
+                    log.note(delivery.body);
+                    Verdict::Done
+                }
+            },
+            stop,
+        )
+    });
+    let seen = seen.until(300).await;
+    running.stop().await;
+    for key in 0..10 {
+        let of_key: Vec<u32> = seen.iter().copied().filter(|number| number % 10 == key).collect();
+        assert_eq!(of_key, (0..30).map(|n| n * 10 + key).collect::<Vec<_>>(), "key {key}");
+    }
+    let most = most.load(Ordering::SeqCst);
+    assert!((2..=8).contains(&most), "{most} beside each other");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// `traceparent` from the publish, through hops and attempts, to the handler's span and what it publishes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_on_through_every_hop_and_attempt() {
+    let broker = Broker::fresh("client-trace").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders", "receipts"]).await;
+    let client = client(&config).await;
+    let trace: dormouse::client::TraceContext =
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+    let traced = order(1).with_trace(&trace).with_header("tracestate", "vendor=value");
+    let three_hops = Duration::from_millis(100 * (1 + 4 + 16) + 70);
+    client.scheduler().publish_in(Target::queue("orders"), traced, three_hops).await.unwrap();
+    let seen = Log::default();
+    let log = seen.clone();
+    let consumer = client.consumer::<Order>("orders");
+    let scheduler = client.scheduler();
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<Order>| {
+                let (log, scheduler) = (log.clone(), scheduler.clone());
+                async move {
+                    let current = dormouse::client::current_trace().expect("within a trace");
+                    log.note((delivery.trace().unwrap(), current));
+                    if delivery.attempt() == 1 {
+                        return Verdict::retry(Retry::After(Duration::from_millis(150)), "later");
+                    }
+                    let receipts = Target::queue("receipts");
+                    scheduler.publish_in(receipts, order(1), Duration::ZERO).await.unwrap();
+                    Verdict::Done
+                }
+            },
+            stop,
+        )
+    });
+    let (_, receipt) = take(&connection, "receipts", 1).await.remove(0);
+    running.stop().await;
+    let seen = seen.all();
+    assert_eq!(seen.len(), 2, "two attempts");
+    for (carried, own) in &seen {
+        assert_eq!((carried.trace_id(), carried.span_id()), (trace.trace_id(), trace.span_id()));
+        assert_eq!(carried.tracestate(), Some("vendor=value"));
+        assert_eq!(own.trace_id(), trace.trace_id());
+        assert_ne!(own.span_id(), trace.span_id(), "a span of its own");
+    }
+    assert_ne!(seen[0].1.span_id(), seen[1].1.span_id(), "one for each attempt");
+    assert_eq!(words(&receipt, "traceparent"), seen[1].1.traceparent());
+    assert_eq!(words(&receipt, "tracestate"), "vendor=value");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A client that plans for itself needs no intake; one whose configuration differs is told where.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_client_plans_for_itself_or_is_told_what_differs() {
+    let broker = Broker::fresh("client-direct").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let direct = client(&config).await.scheduler().direct().await.unwrap();
+    let asked = Instant::now();
+    let after = Duration::from_millis(900);
+    let id = direct.publish_in(Target::queue("orders"), order(1), after).await.unwrap();
+    let (_, message) = take(&connection, "orders", 1).await.remove(0);
+    assert!(asked.elapsed() >= after, "never early");
+    assert_eq!(words(&message, stamp::ID), id, "stamped with the id that came back");
+    assert_eq!(number(&message, "x-delay"), -900);
+
+    let differs = async |change: fn(&mut Config)| {
+        let mut config = config.clone();
+        change(&mut config);
+        let direct = client(&config).await.scheduler().direct().await;
+        direct.expect_err("it differs").to_string()
+    };
+    let cases: [(fn(&mut Config), &str); 5] = [
+        (
+            |config| config.topology.unit = Duration::from_millis(250),
+            "topology.unit is 250ms here and 100ms on the broker",
+        ),
+        (|config| config.topology.radix = 16, "topology.radix is 16 here and 4 on the broker"),
+        (|config| config.topology.version = 2, "topology.version is 2 here and 1 on the broker"),
+        (
+            |config| config.topology.namespace = "other".into(),
+            r#"topology.namespace is "other" here and another, or none"#,
+        ),
+        (
+            |config| config.topology.max_delay = Duration::from_secs(3_600),
+            "topology.max_delay is 1h here and less than 1m",
+        ),
+    ];
+    for (change, said) in cases {
+        let told = differs(change).await;
+        assert!(told.contains(said), "{told}");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What cannot work is said when it starts: no queue, no delay exchange, a queue that would lose.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_cannot_work_says_why() {
+    let broker = Broker::fresh("client-cannot").await;
+    let mut config = broker.config();
+    config.broker.management_uri =
+        Some(dormouse::config::Uri::new(std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap()));
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    let refused = async |queue: &str, policy: RetryPolicy| {
+        let consumer = client.consumer_of_bytes(queue).policy(policy);
+        let run = consumer.run(|_| async {}, CancellationToken::new());
+        tokio::time::timeout(DEADLINE, run).await.unwrap().expect_err("refused").to_string()
+    };
+    let told = refused("orders", RetryPolicy::default()).await;
+    assert!(told.contains(r#"exchange "dormouse.delay" does not exist"#), "{told}");
+    let worker = Worker::start(&config).await;
+    // RabbitMQ 4.3 tells nothing of what a user has no permission for; 3.10 does, and refuses later
+    let user = format!("user-{}", uuid::Uuid::now_v7().simple());
+    broker.management.put_user(&user, "s3cret", &[]).await.unwrap();
+    broker.management.put_permissions(&broker.vhost, &user, "^$", "^$", "^$").await.unwrap();
+    let mut stranger = config.clone();
+    stranger.broker.uri = vec![dormouse::config::Uri::new(broker.uri_as(&user, "s3cret"))];
+    let consumer = Client::open(stranger).await.unwrap().consumer_of_bytes("orders");
+    let told = consumer.run(|_| async {}, CancellationToken::new()).await;
+    let told = told.expect_err("it may not read").to_string();
+    assert!(told.contains("ACCESS_REFUSED"), "{told}");
+    let told = refused("nowhere", RetryPolicy::default()).await;
+    assert!(told.contains(r#"queue "nowhere" cannot be used: it does not exist"#), "{told}");
+    let told = refused("orders", RetryPolicy::DeadLetterExchange).await;
+    assert!(told.contains(r#"queue "orders" has none as dead-letter exchange"#), "{told}");
+    let elsewhere = [("x-dead-letter-exchange", Argument::Text("elsewhere".into()))];
+    let lossy = queue("lossy", elsewhere.into_iter().collect());
+    declare_all(&connection, Topology { exchanges: vec![], queues: vec![lossy], bindings: vec![] })
+        .await;
+    let told = refused("lossy", RetryPolicy::DeadLetterExchange).await;
+    assert!(told.contains(r#"has "elsewhere" as dead-letter exchange"#), "{told}");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A worker whose task is aborted in a living process, at whatever moment, lets go of what it held: its
+/// connections do not stay behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_worker_gives_back_what_it_held() {
+    let broker = Broker::fresh("client-abort").await;
+    let config = broker.config();
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    Worker::start(&config).await.stop().await;
+    const MESSAGES: usize = 3_000;
+    let later =
+        (0..MESSAGES).map(|n| delayed("orders", 100 + (n as i64 * 37) % 3_000, &n.to_string()));
+    publish(&connection, later).await;
+    let names = dormouse::topology::Names::of(&config);
+    let ours = [names.intake(&config.delay_exchanges[0]), names.due()];
+    for pause_ms in [30, 200, 450, 90, 700] {
+        let run = dormouse::worker::run(
+            config.clone(),
+            dormouse::worker::Clock::default(),
+            dormouse::worker::Health::default(),
+            CancellationToken::new(),
+        );
+        // on this runtime, which goes on
+        let task = tokio::spawn(run);
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        task.abort();
+        until("no consumer is left", async || {
+            let mut ask = Ask::open(&connection).await.unwrap();
+            for queue in &ours {
+                if ask.queue(queue).await.unwrap().unwrap().consumers > 0 {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+    let last = Worker::start(&config).await;
+    let mut bodies = HashSet::new();
+    while bodies.len() < MESSAGES {
+        let arrived = take(&connection, "orders", MESSAGES - bodies.len()).await;
+        bodies.extend(arrived.iter().map(|(_, message)| body(message)));
+    }
+    last.stop().await;
+    broker.drop_it().await;
+}
+
+/// The permissions that docs/library.md names are enough for each role.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_permissions_are_enough() {
+    let broker = Broker::fresh("client-permissions").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let page = include_str!("../../docs/library.md");
+    let role = async |role: &str| {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {role} |"))).expect(role);
+        let row = row.replace("\\|", "/");
+        let cells: Vec<String> =
+            row.split('|').map(|cell| cell.trim().trim_matches('`').replace('/', "|")).collect();
+        let user = format!("user-{}", uuid::Uuid::now_v7().simple());
+        broker.management.put_user(&user, "s3cret", &[]).await.unwrap();
+        let [_, _, configure, write, read, _] = &cells[..] else { panic!("{cells:?}") };
+        let vhost = &broker.vhost;
+        broker.management.put_permissions(vhost, &user, configure, write, read).await.unwrap();
+        let mut config = config.clone();
+        config.broker.uri = vec![dormouse::config::Uri::new(broker.uri_as(&user, "s3cret"))];
+        client(&config).await
+    };
+    let orders = || Target::queue("orders");
+    let scheduler = role("scheduler").await.scheduler();
+    scheduler.publish_in(orders(), order(1), Duration::from_millis(200)).await.unwrap();
+    let direct = role("scheduler, direct").await.scheduler().direct().await.unwrap();
+    direct.publish_in(orders(), order(2), Duration::from_millis(300)).await.unwrap();
+    direct.publish_in(orders(), order(3), Duration::ZERO).await.unwrap();
+    let consumer = role("consumer").await.consumer::<Order>("orders");
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<Order>| async move {
+                match delivery.attempt() {
+                    1 => Verdict::retry(Retry::After(Duration::from_millis(50)), "once more"),
+                    _ => Verdict::dead_letter("no use"),
+                }
+            },
+            stop,
+        )
+    });
+    assert_eq!(take_dead(&connection, &config, 3).await.len(), 3);
+    running.stop().await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A rate limit, and a number at once that is shared by two consumers.
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_start_no_faster_than_their_limits() {
+    let broker = Broker::fresh("client-rate").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["one", "two"]).await;
+    let client = client(&config).await;
+    for queue in ["one", "two"] {
+        publish(&connection, (0..40).map(|n| delayed(queue, 0, &n.to_string()))).await;
+    }
+    for queue in ["one", "two"] {
+        until("they are there", async || depth(&connection, queue).await == Some(40)).await;
+    }
+    let gate = Gate::new(&FlowSettings {
+        rate: Some(Rate::new(100, Duration::from_secs(1)).burst(10)),
+        concurrency: AdaptiveSettings::fixed(3),
+        breaker: None,
+    });
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let starts = Log::default();
+    let running = ["one", "two"].map(|queue| {
+        let (under_way, most, starts) = (under_way.clone(), most.clone(), starts.clone());
+        let consumer = client.consumer_of_bytes(queue).gate(gate.clone());
+        Running::start(move |stop| {
+            consumer.run(
+                move |_| {
+                    starts.note(Instant::now());
+                    let (under_way, most) = (under_way.clone(), most.clone());
+                    async move {
+                        let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        under_way.fetch_sub(1, Ordering::SeqCst);
+                    }
+                },
+                stop,
+            )
+        })
+    });
+    let starts = starts.until(80).await;
+    let took = starts[79] - starts[0];
+    // 10 at once, and 70 more at 100 a second
+    assert!(took >= Duration::from_millis(690), "{took:?}");
+    assert!(most.load(Ordering::SeqCst) <= 3, "together");
+    for running in running {
+        running.stop().await;
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What the handler depends on is down: the breaker opens, messages wait in their queue, none is lost,
+/// and none uses up its attempts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_leaves_messages_in_their_queue() {
+    let broker = Broker::fresh("client-breaker").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    const MESSAGES: usize = 200;
+    publish(&connection, (0..MESSAGES).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    until("they are there", async || depth(&connection, "orders").await == Some(200)).await;
+    let gate = Gate::new(&FlowSettings {
+        rate: None,
+        concurrency: AdaptiveSettings { initial: 4, max: 8, ..AdaptiveSettings::default() },
+        breaker: Some(BreakerSettings {
+            at_least: 5,
+            pause: Duration::from_millis(100),
+            max_pause: Duration::from_millis(400),
+            ..BreakerSettings::default()
+        }),
+    });
+    let (up, calls) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let done = Log::default();
+    let (is_up, counted, log) = (up.clone(), calls.clone(), done.clone());
+    let consumer = client
+        .consumer::<u32>("orders")
+        .gate(gate.clone())
+        .prefetch(20)
+        .policy(RetryPolicy::ladder([]));
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let (is_up, log) = (is_up.is_cancelled(), log.clone());
+                async move {
+                    if !is_up {
+                        let soon = Duration::from_millis(10);
+                        return Verdict::retry(Retry::Unavailable(soon), "the bank is down");
+                    }
+                    log.note((delivery.body, delivery.attempt()));
+                    Verdict::Done
+                }
+            },
+            stop,
+        )
+    });
+    tokio::time::timeout(DEADLINE, gate.opened()).await.unwrap();
+    // many pauses long: a handler that were run freely would be called thousands of times
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let called = calls.load(Ordering::SeqCst);
+    assert!(called < 60, "{called} calls");
+    assert_eq!(depth(&connection, "orders").await, Some(180), "but for the prefetched ones");
+    up.cancel();
+    let done = done.until(MESSAGES).await;
+    let numbers: HashSet<u32> = done.iter().map(|(number, _)| *number).collect();
+    assert_eq!((numbers.len(), done.len()), (MESSAGES, MESSAGES), "each once");
+    assert!(done.iter().all(|(_, attempt)| *attempt == 1), "no attempt was used up");
+    running.stop().await;
+    is_empty(&config, "orders").await;
+    let dlq = dormouse::topology::Names::of(&config).dlq();
+    assert_eq!(depth(&connection, &dlq).await, Some(0));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Consumers come with a backlog and go when it is gone, between their bounds, and lose nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_grow_with_the_backlog_and_shrink_without() {
+    let broker = Broker::fresh("client-scale").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    let straight = (0..2_000u32).map(|number| {
+        let mut message = with_headers("orders", [].into(), &number.to_string());
+        message.exchange = String::new();
+        message
+    });
+    publish(&connection, straight).await;
+    let settings = ScaleSettings {
+        min: 1,
+        max: 4,
+        grow_above: 200,
+        shrink_below: 20,
+        grow_pause: Duration::from_millis(150),
+        shrink_pause: Duration::from_millis(200),
+        idle: Duration::from_millis(300),
+        drain_within: Duration::from_millis(100),
+    };
+    let seen = Log::default();
+    let log = seen.clone();
+    let consumer = client.consumer::<u32>("orders").concurrency(2).scaled(settings);
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                log.note(delivery.body);
+                tokio::time::sleep(Duration::from_millis(5))
+            },
+            stop,
+        )
+    });
+    let consumers = async || {
+        let mut ask = Ask::open(&connection).await.unwrap();
+        ask.queue("orders").await.unwrap().unwrap().consumers
+    };
+    until("it has grown", async || consumers().await == 4).await;
+    let handled = seen.until(2_000).await;
+    assert_eq!(handled.iter().collect::<HashSet<_>>().len(), 2_000);
+    until("it has shrunk", async || consumers().await == 1).await;
+    running.stop().await;
+    assert_eq!(consumers().await, 0);
+    is_empty(&config, "orders").await;
+    assert_eq!(seen.all().len(), 2_000, "each once");
+    let ordered = client.consumer::<u32>("orders").scaled(settings).ordered_by(|_| "key");
+    let refused = ordered.run(|_| async {}, CancellationToken::new()).await;
+    assert!(refused.unwrap_err().to_string().contains("both ordered and scaled"));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// 1,000 messages rejected at once: each comes back as often as the operator's policy says, with its
+/// first routing key and counted, and then lies in the DLQ, once. (An argument sets the exchange, so
+/// that the consumer can see at its start that nothing would be lost.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_rejected_at_once_all_come_back_and_end_in_the_dlq() {
+    let broker = Broker::fresh("client-reject").await;
+    let mut config = broker.config();
+    config.retry.max_retries = 2;
+    config.retry.initial_backoff = Duration::from_millis(200);
+    config.broker.management_uri =
+        Some(dormouse::config::Uri::new(std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap()));
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let orders = crate::rejecting::retried("orders", &config);
+    let topology = Topology {
+        exchanges: vec![Exchange {
+            name: "events".into(),
+            kind: Kind::Topic,
+            internal: false,
+            arguments: Default::default(),
+        }],
+        queues: vec![orders],
+        bindings: vec![Binding {
+            source: "events".into(),
+            destination: Destination::Queue("orders".into()),
+            routing_key: "#".into(),
+        }],
+    };
+    declare_all(&connection, topology).await;
+    const MESSAGES: usize = 1_000;
+    let messages = (0..MESSAGES).map(|number| {
+        let mut message = with_headers(&format!("order.{number}"), [].into(), &number.to_string());
+        message.exchange = "events".into();
+        message
+    });
+    publish(&connection, messages).await;
+    let client = client(&config).await;
+    let attempts: Arc<Mutex<HashMap<u32, Vec<u32>>>> = Arc::default();
+    let (log, all_are_here) = (attempts.clone(), Arc::new(tokio::sync::Barrier::new(MESSAGES)));
+    let consumer = client
+        .consumer::<u32>("orders")
+        .concurrency(MESSAGES as u32)
+        .prefetch(MESSAGES as u16)
+        .policy(RetryPolicy::DeadLetterExchange);
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                assert_eq!(delivery.routing_key(), format!("order.{}", delivery.body));
+                assert_eq!(delivery.exchange(), "events");
+                let attempt = delivery.attempt();
+                log.lock().unwrap().entry(delivery.body).or_default().push(attempt);
+                let all_are_here = all_are_here.clone();
+                async move {
+                    if attempt == 1 {
+                        all_are_here.wait().await;
+                    }
+                    Err::<(), _>("no")
+                }
+            },
+            stop,
+        )
+    });
+    let dead = take_dead(&connection, &config, MESSAGES).await;
+    let bodies: HashSet<_> = dead.iter().map(body).collect();
+    assert_eq!(bodies.len(), MESSAGES);
+    for message in &dead {
+        assert_eq!(words(message, stamp::REASON), "retries-exhausted");
+    }
+    let attempts = attempts.lock().unwrap();
+    assert!(attempts.values().all(|attempts| *attempts == [1, 2, 3]), "{attempts:?}");
+    drop(attempts);
+    running.stop().await;
+    is_empty(&config, "orders").await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What a handler gave up on comes back to its queue by a redrive, as new and with its first routing key.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_redriven_as_new() {
+    let broker = Broker::fresh("client-redrive").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    exchange_with_queue(&connection, "events", "billing").await;
+    exchange_with_queue(&connection, "events", "audit").await;
+    let mut message = with_headers("order.paid", [].into(), "paid");
+    message.exchange = "events".into();
+    message.properties.message_id = Some("event-1".into());
+    message.properties.user_id = Some("guest".into());
+    publish(&connection, [message]).await;
+    let client = client(&config).await;
+    let (seen, repaired) = (Log::default(), CancellationToken::new());
+    let (log, is_repaired) = (seen.clone(), repaired.clone());
+    let policy = RetryPolicy::ladder([Duration::from_millis(50)]);
+    let consumer = client.consumer_of_bytes("billing").policy(policy);
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<bytes::Bytes>| {
+                log.note(delivery);
+                let is_repaired = is_repaired.is_cancelled();
+                async move { if is_repaired { Ok(()) } else { Err("broken") } }
+            },
+            stop,
+        )
+    });
+    let dlq = dormouse::topology::Names::of(&config).dlq();
+    until("it is in the DLQ", async || depth(&connection, &dlq).await == Some(1)).await;
+    let shown = crate::rejecting::dormouse(&broker, &["dlq", "show", "event-1"]);
+    for line in ["refused-by-consumer", "broken", "billing", "order.paid"] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    repaired.cancel();
+    crate::rejecting::dormouse(&broker, &["dlq", "redrive", "--all"]);
+    let seen = seen.until(3).await;
+    let attempts: Vec<u32> = seen.iter().map(Delivery::attempt).collect();
+    assert_eq!(attempts, [1, 2, 1]);
+    for delivery in &seen {
+        assert_eq!((delivery.exchange(), delivery.routing_key()), ("events", "order.paid"));
+        assert_eq!(delivery.id(), Some("event-1"));
+    }
+    assert_eq!(seen[1].text(dormouse::client::FIRST_USER_ID), Some("guest"));
+    assert_eq!(seen[2].text(stamp::USER_ID), Some("guest"));
+    running.stop().await;
+    assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");
+    worker.stop().await;
+    broker.drop_it().await;
+}

@@ -1,0 +1,141 @@
+//! The consumers of examples/clients, run as they are: each rejects a message twice, gets it back with
+//! its key, and is done with it. What they need is fetched by scripts/get-clients.sh.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::rejecting::retried;
+use crate::support::*;
+use dormouse::message::{Headers, Message, Properties};
+use dormouse::topology::{Arguments, Binding, Destination, Exchange, Kind, Names, Topology};
+
+/// Ends the program with the test.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The folder with the client library; none if this machine cannot have it, which is said.
+fn folder(language: &str) -> Option<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/get-clients.sh");
+    let output = Command::new(script).arg(language).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    match output.status.code() {
+        Some(0) => said.lines().last().map(PathBuf::from),
+        Some(3) => {
+            eprintln!("{said}");
+            None
+        }
+        _ => panic!("{said}\n{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+async fn consumes(language: &str, program: &str, file: &str) {
+    let Some(folder) = folder(language) else { return };
+    let name = format!("mail.{language}");
+    let broker = Broker::fresh(language).await;
+    let mut config = broker.config();
+    config.retry.initial_backoff = Duration::from_millis(100);
+    config.retry.multiplier = 1.0;
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let exchange = Exchange {
+        name: "orders".into(),
+        kind: Kind::Topic,
+        internal: false,
+        arguments: Arguments::new(),
+    };
+    let binding = Binding {
+        source: "orders".into(),
+        destination: Destination::Queue(name.clone()),
+        routing_key: "order.*".into(),
+    };
+    let topology = Topology {
+        exchanges: vec![exchange],
+        queues: vec![retried(&name, &config)],
+        bindings: vec![binding],
+    };
+    declare_all(&connection, topology).await;
+    let messages = ["order.created", "order.paid"].map(|key| Message {
+        exchange: "orders".into(),
+        routing_key: key.into(),
+        properties: Properties {
+            headers: Headers::new(),
+            delivery_mode: Some(2),
+            ..Default::default()
+        },
+        body: format!("about {key}").into(),
+    });
+    publish(&connection, messages).await;
+
+    // a module is looked for beside the file
+    let copied = folder.join(format!("{}-{file}", broker.vhost));
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/clients").join(file);
+    std::fs::copy(example, &copied).unwrap();
+    let mut child =
+        Command::new(if program.contains('/') { folder.join(program) } else { program.into() })
+            .arg(&copied)
+            .arg(&name)
+            .current_dir(&folder)
+            .env("DORMOUSE_URI", broker.uri())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+    let stdout = child.stdout.take().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let running = Program(child);
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut lines = Vec::new();
+        for line in BufReader::new(stdout).lines() {
+            lines.push(line.unwrap());
+            if lines.iter().filter(|line| line.contains(" done after 2 retries")).count() == 2 {
+                return Ok(lines);
+            }
+        }
+        let said: Vec<_> = BufReader::new(stderr).lines().map_while(Result::ok).collect();
+        Err(format!("it ended after {lines:?}: {}", said.join("\n")))
+    });
+    let lines = tokio::time::timeout(DEADLINE, reading).await;
+    drop(running);
+    std::fs::remove_file(&copied).unwrap();
+    let lines = lines.expect("both done within the deadline").unwrap().unwrap();
+    for key in ["order.created", "order.paid"] {
+        let of_key: Vec<_> =
+            lines.iter().filter_map(|line| line.strip_prefix(&format!("{key}: "))).collect();
+        let why = "the mail server does not answer; retry";
+        assert_eq!(
+            of_key,
+            [
+                format!("{why} 1 comes later"),
+                format!("{why} 2 comes later"),
+                format!("'about {key}' done after 2 retries"),
+            ],
+            "{lines:?}"
+        );
+    }
+    assert_eq!(depth(&connection, &Names::of(&config).dlq()).await, Some(0));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_consumer_rejects_and_gets_its_message_back() {
+    consumes("python", "venv/bin/python", "consume.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_consumer_rejects_and_gets_its_message_back() {
+    consumes("node", "node", "consume.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_php_consumer_rejects_and_gets_its_message_back() {
+    consumes("php", "php", "consume.php").await;
+}

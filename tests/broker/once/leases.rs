@@ -1,0 +1,197 @@
+//! Redis: what becomes of a lease.
+
+use std::future::pending;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dormouse::client::once::{Begin, Id, Once, Store, StoreError, once};
+
+use super::super::stores::{RedisServer, skipped};
+use super::super::support::until;
+use super::{LEASE, handle_when_new, id, nothing, redis, victim};
+
+/// `kill -9` between effect and mark: the message waits for the lease, no longer, and is handled again.
+#[tokio::test]
+async fn a_killed_worker_blocks_its_message_in_redis_no_longer_than_its_lease() {
+    if skipped() {
+        return;
+    }
+    let server = RedisServer::start().await;
+    let mut victim = victim("redis", &server.uri());
+    let store = redis(&server);
+    let order = id("killed");
+    let seen = once(&store, &order, nothing).await;
+    assert!(
+        matches!(seen, Once::InProgress { retry_after } if retry_after <= LEASE + Duration::from_millis(1))
+    );
+    victim.kill();
+    let killed = Instant::now();
+    let Once::InProgress { retry_after } = once(&store, &order, nothing).await else {
+        panic!("the lease is still there");
+    };
+    tokio::time::sleep(retry_after).await;
+    let ran = once(&store, &order, nothing).await;
+    assert!(matches!(ran, Once::Handled(())), "after {:?}: {ran:?}", killed.elapsed());
+    assert!(matches!(once(&store, &order, nothing).await, Once::Duplicate));
+}
+
+#[tokio::test]
+async fn a_long_handler_keeps_its_lease() {
+    if skipped() {
+        return;
+    }
+    let server = RedisServer::start().await;
+    let (store, other) = (redis(&server), redis(&server));
+    let order = id("long");
+    let began = Instant::now();
+    let ran = once(&store, &order, async |_| {
+        while began.elapsed() < LEASE * 2 {
+            let seen = once(&other, &order, nothing).await;
+            assert!(
+                matches!(seen, Once::InProgress { .. }),
+                "{seen:?} after {:?}",
+                began.elapsed()
+            );
+            tokio::time::sleep(LEASE / 20).await;
+        }
+        Ok::<_, ()>(())
+    });
+    assert!(matches!(ran.await, Once::Handled(())));
+    assert!(matches!(once(&other, &order, nothing).await, Once::Duplicate));
+}
+
+/// A worker that slept over its lease can take nothing from the one that has the message now.
+#[tokio::test]
+async fn a_worker_without_its_lease_can_neither_complete_nor_abort() {
+    if skipped() {
+        return;
+    }
+    let server = RedisServer::start().await;
+    let (store, other) = (redis(&server), redis(&server));
+    for (text, aborts) in [("completes", false), ("aborts", true)] {
+        let order = id(text);
+        let Begin::New(slept) = store.begin(&order).await.unwrap() else { panic!("new") };
+        let taken = Mutex::new(None);
+        until("the lease runs out", async || {
+            let Begin::New(claim) = other.begin(&order).await.unwrap() else { return false };
+            *taken.lock().unwrap() = Some(claim);
+            true
+        })
+        .await;
+        if aborts {
+            store.abort(slept).await.unwrap();
+        } else {
+            let error = store.complete(slept).await.unwrap_err();
+            assert!(matches!(error, StoreError::LeaseLost(_)), "{error}");
+        }
+        let seen = store.begin(&order).await.unwrap();
+        assert!(matches!(seen, Begin::InProgress { .. }), "it is the other's: {seen:?}");
+        other.complete(taken.into_inner().unwrap().unwrap()).await.unwrap();
+        assert!(matches!(store.begin(&order).await.unwrap(), Begin::Done));
+    }
+
+    // but as long as nobody else has it, its effect is marked late rather than not at all
+    let order = id("late");
+    let Begin::New(slept) = store.begin(&order).await.unwrap() else { panic!("new") };
+    let mut connection = server.connect().await;
+    until("the lease runs out", async || {
+        let key = "dormouse:once:orders:late";
+        redis::cmd("EXISTS").arg(key).query_async::<u32>(&mut connection.clone()).await.unwrap()
+            == 0
+    })
+    .await;
+    store.complete(slept).await.unwrap();
+    assert!(matches!(store.begin(&order).await.unwrap(), Begin::Done));
+    let left_ms: i64 = redis::cmd("PTTL")
+        .arg("dormouse:once:orders:late")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    assert!(left_ms > 6 * 86_400_000, "a mark lasts {left_ms} ms");
+}
+
+/// A handler whose lease is gone or in doubt is stopped, and before another worker can begin.
+#[tokio::test]
+async fn a_handler_is_stopped_with_its_lease() {
+    if skipped() {
+        return;
+    }
+    let server = RedisServer::start().await;
+    let store = redis(&server);
+    let stop = async |order: &Id, then: &dyn Fn()| {
+        once(&store, order, async |_| {
+            then();
+            pending::<Result<(), ()>>().await
+        })
+        .await
+    };
+
+    // Redis does not answer any more
+    let begun = Instant::now();
+    let order = id("in doubt");
+    let stopped = stop(&order, &|| server.pause()).await;
+    let after = begun.elapsed();
+    assert!(matches!(stopped, Once::Interrupted(StoreError::LeaseLost(_))), "{stopped:?}");
+    assert!(after < LEASE, "{after:?}: another worker might have begun");
+    server.go_on();
+    handle_when_new(&store, &order).await;
+
+    // somebody else has it: only an operator or a stepped clock can do that
+    let order = id("taken");
+    let mut connection = server.connect().await;
+    let ran = once(&store, &order, async |_| {
+        let mut set = redis::cmd("SET");
+        set.arg("dormouse:once:orders:taken").arg("another's token");
+        set.query_async::<()>(&mut connection).await.unwrap();
+        pending::<Result<(), ()>>().await
+    });
+    let stopped = ran.await;
+    assert!(matches!(stopped, Once::Interrupted(StoreError::LeaseLost(_))), "{stopped:?}");
+}
+
+/// Nothing runs that could not be marked, and nothing is lost: all of it comes again.
+#[tokio::test]
+async fn without_redis_messages_wait() {
+    if skipped() {
+        return;
+    }
+    let mut server = RedisServer::start().await;
+    let store = redis(&server);
+    assert!(matches!(once(&store, &id("before"), nothing).await, Once::Handled(())));
+    server.kill();
+    let runs = AtomicUsize::new(0);
+    let count_runs = async |_: &_| {
+        runs.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, ()>(())
+    };
+    for _ in 0..3 {
+        let down = once(&store, &id("while down"), count_runs).await;
+        assert!(matches!(down, Once::NotStarted(StoreError::Unavailable { .. })), "{down:?}");
+    }
+    assert_eq!(runs.load(Ordering::SeqCst), 0, "it must not run unmarked");
+    server.start_again().await;
+    until("the store is back", async || {
+        matches!(
+            once(&store, &id("while down"), count_runs).await,
+            Once::Handled(()) | Once::Duplicate
+        )
+    })
+    .await;
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    assert!(matches!(once(&store, &id("before"), nothing).await, Once::Duplicate));
+
+    // down between effect and mark: whoever hears that may not ack
+    let order = id("down in the middle");
+    let server = Mutex::new(server);
+    let ran = once(&store, &order, async |_| {
+        server.lock().unwrap().kill();
+        Ok::<_, ()>(())
+    });
+    let ran = ran.await;
+    assert!(matches!(ran, Once::Unmarked { error: StoreError::Unavailable { .. }, .. }), "{ran:?}");
+    let mut server = server.into_inner().unwrap();
+    server.start_again().await;
+    handle_when_new(&store, &order).await;
+    assert!(matches!(once(&store, &order, nothing).await, Once::Duplicate));
+}

@@ -1,0 +1,526 @@
+//! On a real broker: a consumer rejects, and the message comes back to its queue.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::rejecting::{Client, dormouse, retried, retried_classic};
+use crate::support::*;
+use dormouse::amqp::Connection;
+use dormouse::config::{Config, DeadLetterReason, RetryOverride};
+use dormouse::message::{FieldArray, FieldTable, Headers, Message, Properties, Value, text};
+use dormouse::schedule::stamp;
+use dormouse::topology::{
+    Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology,
+};
+
+/// Three retries after some 100, 200 and 400 ms.
+fn config(broker: &Broker) -> Config {
+    let mut config = broker.config();
+    config.retry.max_retries = 3;
+    config.retry.initial_backoff = Duration::from_millis(100);
+    config.retry.multiplier = 2.0;
+    config
+}
+
+/// A topic exchange with queues bound to it by a pattern each.
+async fn orders(connection: &Connection, queues: Vec<(Queue, &str)>) {
+    let exchange = Exchange {
+        name: "orders".into(),
+        kind: Kind::Topic,
+        internal: false,
+        arguments: Arguments::new(),
+    };
+    let bindings = queues.iter().map(|(queue, key)| Binding {
+        source: "orders".into(),
+        destination: Destination::Queue(queue.name.clone()),
+        routing_key: (*key).to_owned(),
+    });
+    let topology = Topology {
+        exchanges: vec![exchange],
+        bindings: bindings.collect(),
+        queues: queues.into_iter().map(|(queue, _)| queue).collect(),
+    };
+    declare_all(connection, topology).await;
+}
+
+async fn only(connection: &Connection, queues: Vec<Queue>) {
+    declare_all(connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+}
+
+fn to(exchange: &str, key: &str, headers: Headers, body: &str) -> Message {
+    Message {
+        exchange: exchange.into(),
+        routing_key: key.into(),
+        properties: Properties { headers, delivery_mode: Some(2), ..Default::default() },
+        body: body.to_owned().into(),
+    }
+}
+
+/// Reject, and it comes back on the same queue with the key it came with, counted, after its pause;
+/// after the last time it lies in the DLQ with queue, reason and history.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_message_comes_back_with_its_key_until_it_is_dead() {
+    let broker = Broker::fresh("retry").await;
+    let config = config(&broker);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    orders(
+        &connection,
+        vec![(retried("mail", &config), "order.#"), (retried_classic("log", &config), "order.#")],
+    )
+    .await;
+    let headers = Headers::from([("tenant".into(), text("acme"))]);
+    let mut published = to("orders", "order.created.eu", headers.clone(), "an order");
+    published.properties.priority = Some(3);
+    published.properties.expiration = Some("600000".into());
+    publish(&connection, [published]).await;
+
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    let mut log = Client::consume(&broker.uri(), "log").await;
+    assert_eq!(body(&log.ack_next().await), "an order", "the other queue has its copy");
+    let first = mail.reject_next().await;
+    assert_eq!(header(&first, stamp::RETRIES), None, "absent the first time");
+    let mut rejected = worker.clock.now();
+    for retry in 1..=3 {
+        let back = mail.reject_next().await;
+        let arrived = worker.clock.now();
+        let pause_ms = 100 * (1 << (retry - 1)) * 9 / 10;
+        assert!(arrived.since(rejected).as_millis() >= pause_ms, "retry {retry} came early");
+        rejected = arrived;
+        assert_eq!(number(&back, stamp::RETRIES), retry);
+        assert_eq!(back.routing_key, "order.created.eu", "as it came the first time");
+        assert_eq!(words(&back, stamp::FIRST_EXCHANGE), "orders");
+        assert_eq!(words(&back, stamp::FIRST_ROUTING_KEY), "order.created.eu");
+        assert_eq!(words(&back, "tenant"), "acme");
+        assert_eq!(back.properties.priority, Some(3));
+        assert_eq!(back.properties.expiration.as_ref().map(|text| text.as_str()), Some("600000"));
+        assert_eq!(back.properties.delivery_mode, Some(2));
+        assert_eq!(header(&back, "x-death"), None);
+        assert_eq!(body(&back), "an order");
+    }
+    let dead = take_dead(&connection, &config, 1).await.remove(0);
+    assert_eq!(words(&dead, stamp::REASON), "retries-exhausted");
+    assert!(words(&dead, stamp::DETAIL).contains("\"mail\""), "it names the queue");
+    assert_eq!(words(&dead, stamp::QUEUE), "mail");
+    assert_eq!(words(&dead, stamp::ROUTING_KEY), "order.created.eu");
+    assert_eq!(number(&dead, stamp::RETRIES), 3);
+    let history = stamp::long_strings(header(&dead, stamp::HISTORY));
+    assert_eq!(history.len(), 4, "{history:?}");
+    assert!(history.iter().all(|past| past.to_string().ends_with("Z rejected")), "{history:?}");
+    assert!(
+        log.is_quiet(Duration::from_millis(200)).await,
+        "nothing of it came to the other queue"
+    );
+    assert!(mail.is_quiet(Duration::from_millis(200)).await);
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// All of a thousand come back, each once and each with its own key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_rejected_at_once_all_come_back() {
+    let broker = Broker::fresh("thousand").await;
+    let config = config(&broker);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    orders(&connection, vec![(retried("mail", &config), "#")]).await;
+    let messages = (0..1_000).map(|number| {
+        to("orders", &format!("order.{number}"), Headers::new(), &number.to_string())
+    });
+    publish(&connection, messages).await;
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    let mut held = Vec::new();
+    for _ in 0..1_000 {
+        held.push(mail.next().await);
+    }
+    for got in held {
+        got.reject().await;
+    }
+    let mut seen = HashMap::new();
+    for _ in 0..1_000 {
+        let back = mail.ack_next().await;
+        assert_eq!(number(&back, stamp::RETRIES), 1);
+        assert_eq!(back.routing_key, format!("order.{}", body(&back)));
+        *seen.entry(body(&back)).or_insert(0) += 1;
+    }
+    assert_eq!(seen.len(), 1_000);
+    assert!(mail.is_quiet(Duration::from_millis(300)).await, "none twice");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// `CC` comes back as a header and is not routed again: neither to the queues that it named nor to
+/// any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn cc_comes_back_and_leads_nowhere() {
+    let broker = Broker::fresh("cc").await;
+    let config = config(&broker);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let queues = ["mail", "copy", "victim"].map(|name| retried(name, &config));
+    only(&connection, queues.into()).await;
+    let cc = ["copy", "dormouse.back.victim", "dormouse.dlq", "#"];
+    let cc = stamp::array(cc.into_iter().map(|key| key.as_bytes().into()));
+    let headers = Headers::from([("CC".into(), cc.clone())]);
+    publish(&connection, [to("", "mail", headers, "to both")]).await;
+    assert_eq!(
+        take_dead(&connection, &config, 1).await.len(),
+        1,
+        "CC named it: a client's publish"
+    );
+    let mut copy = Client::consume(&broker.uri(), "copy").await;
+    assert_eq!(body(&copy.ack_next().await), "to both");
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    mail.reject_next().await;
+    for retry in 1..=2 {
+        let back = mail.reject_next().await;
+        assert_eq!(number(&back, stamp::RETRIES), retry);
+        assert_eq!(back.routing_key, "mail");
+        assert_eq!(header(&back, "CC"), Some(&cc));
+    }
+    assert!(copy.is_quiet(Duration::from_millis(300)).await, "only the queue that rejected it");
+    for other in ["victim", "dormouse.dlq"] {
+        assert_eq!(depth(&connection, other).await, Some(0), "{other}");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Workers die with rejected messages in every stage: all come back, counted once.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_workers_bring_every_message_back_and_count_right() {
+    let broker = Broker::fresh("killed").await;
+    let mut config = config(&broker);
+    config.retry.initial_backoff = Duration::from_millis(700);
+    let first = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    orders(&connection, vec![(retried("mail", &config), "#")]).await;
+    let messages = (0..500).map(|number| to("orders", "k", Headers::new(), &format!("{number}")));
+    publish(&connection, messages).await;
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    let mut held = Vec::new();
+    for _ in 0..500 {
+        held.push(mail.next().await);
+    }
+    let mut first = Some(first);
+    for (number, got) in held.into_iter().enumerate() {
+        got.reject().await;
+        // some are planned then, some confirmed and not acked, the rest in the retry queue
+        if number == 250 {
+            first.take().expect("it runs").kill().await;
+        }
+    }
+    for pause_ms in [40, 250, 500] {
+        let worker = Worker::start(&config).await;
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        worker.kill().await;
+    }
+    let worker = Worker::start(&config).await;
+    let mut seen = HashMap::new();
+    while seen.len() < 500 {
+        let back = mail.ack_next().await;
+        assert_eq!(
+            number(&back, stamp::RETRIES),
+            1,
+            "a copy of a crash is counted like the message"
+        );
+        *seen.entry(body(&back)).or_insert(0) += 1;
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Only what a consumer rejected comes back. What expired, overflowed or hit a delivery limit goes to
+/// the DLQ with that reason, unless a policy says otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_rejected_goes_to_the_dlq_unless_a_policy_says_otherwise() {
+    let broker = Broker::fresh("reasons").await;
+    let mut config = config(&broker);
+    config.retry.policies = vec![RetryOverride {
+        queues: "^again\\.".into(),
+        reasons: Some(vec![DeadLetterReason::Expired, DeadLetterReason::Rejected]),
+        ladder: Some(vec![Duration::from_millis(50), Duration::from_millis(150)]),
+        ..Default::default()
+    }];
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let with = |mut queue: Queue, argument, value| {
+        queue.arguments.insert(argument, Argument::Number(value));
+        queue
+    };
+    let mut maxlen = with(retried_classic("maxlen", &config), "x-max-length", 1);
+    maxlen.arguments.insert("x-overflow", Argument::Text("drop-head".into()));
+    let queues = vec![
+        with(retried("expired", &config), "x-message-ttl", 50),
+        maxlen,
+        with(retried("limit", &config), "x-delivery-limit", 1),
+        with(retried("again.expired", &config), "x-message-ttl", 1_500),
+    ];
+    only(&connection, queues).await;
+    let names = ["expired", "maxlen", "maxlen", "limit", "again.expired"];
+    publish(&connection, names.map(|name| to("", name, Headers::new(), name))).await;
+    let mut limit = Client::consume(&broker.uri(), "limit").await;
+    // over the limit at the second return
+    for _ in 0..2 {
+        limit.next().await.requeue().await;
+    }
+    let mut reasons: Vec<_> = take_dead(&connection, &config, 3)
+        .await
+        .iter()
+        .map(|dead| (words(dead, stamp::QUEUE), words(dead, stamp::REASON)))
+        .collect();
+    reasons.sort();
+    let expected = [("expired", "expired"), ("limit", "delivery-limit"), ("maxlen", "maxlen")];
+    assert_eq!(reasons, expected.map(|(queue, reason)| (queue.to_owned(), reason.to_owned())));
+
+    // twice, as its ladder has two rungs
+    let dead = take_dead(&connection, &config, 1).await.remove(0);
+    assert_eq!(words(&dead, stamp::QUEUE), "again.expired");
+    assert_eq!(words(&dead, stamp::REASON), "retries-exhausted");
+    assert_eq!(number(&dead, stamp::RETRIES), 2);
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A client cannot make the worker deliver elsewhere, by whatever it claims of a message's past; what
+/// it forges about its own message changes when that message dies, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_past_leads_nowhere_else() {
+    let broker = Broker::fresh("forged").await;
+    let config = config(&broker);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let queues =
+        vec![retried("mail", &config), retried_classic("log", &config), retried("victim", &config)];
+    only(&connection, queues).await;
+    let forged = |queue: &str| {
+        let deaths = ["victim", queue, "dormouse.dlq"].map(|queue| death(queue, "rejected"));
+        Headers::from([
+            ("x-death".into(), Value::FieldArray(FieldArray::from(deaths.to_vec()))),
+            ("x-last-death-queue".into(), text("victim")),
+            ("x-last-death-reason".into(), text("rejected")),
+            ("x-first-death-queue".into(), text("victim")),
+            (stamp::RETRIES.into(), Value::LongInt(-5)),
+            (stamp::QUEUE.into(), text("victim")),
+            (stamp::HISTORY.into(), text("not an array")),
+            (stamp::FIRST_EXCHANGE.into(), text("amq.fanout")),
+            (stamp::FIRST_CC.into(), stamp::array(["victim".into()].into_iter())),
+            (stamp::ID.into(), text("not a uuid")),
+        ])
+    };
+    let mut exhausted = Headers::new();
+    exhausted.insert(stamp::RETRIES.into(), Value::LongLongInt(i64::MAX));
+    for queue in ["mail", "log"] {
+        publish(&connection, [to("", queue, forged(queue), "forged")]).await;
+        let mut client = Client::consume(&broker.uri(), queue).await;
+        for retry in 0..=3 {
+            let got = client.reject_next().await;
+            if retry > 0 {
+                assert_eq!(number(&got, stamp::RETRIES), retry, "from zero on");
+                assert_eq!(got.routing_key, queue);
+                assert_ne!(words(&got, stamp::ID), "not a uuid");
+            }
+        }
+        publish(&connection, [to("", queue, exhausted.clone(), "exhausted")]).await;
+        client.reject_next().await;
+        for dead in take_dead(&connection, &config, 2).await {
+            assert_eq!(words(&dead, stamp::REASON), "retries-exhausted");
+            assert_eq!(words(&dead, stamp::QUEUE), queue);
+        }
+    }
+    assert_eq!(depth(&connection, "victim").await, Some(0));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+fn death(queue: &str, reason: &str) -> Value {
+    let mut death = FieldTable::default();
+    death.insert("queue".into(), text(queue));
+    death.insert("reason".into(), text(reason));
+    death.insert("count".into(), Value::LongLongInt(7));
+    death.insert("exchange".into(), text("anything"));
+    death.insert("routing-keys".into(), Value::FieldArray(FieldArray::from(vec![text("victim")])));
+    death.insert("time".into(), Value::Timestamp(1));
+    Value::FieldTable(death)
+}
+
+/// Nobody publishes to the retry exchange, and what comes through an exchange bound to it was not
+/// dead-lettered, whatever its `x-death` says. Queues that the operator did not open stay closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_retry_exchange_believes_dead_letters_only() {
+    let broker = Broker::fresh("internal").await;
+    let mut config = config(&broker);
+    config.targets.queues = vec!["^mail$".into(), "^victim$".into()];
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    only(&connection, ["mail", "victim", "closed"].map(|name| retried(name, &config)).into()).await;
+
+    let mut publisher: dormouse::amqp::Publisher<()> = connection.publisher().await.unwrap();
+    publisher.publish(to("dormouse.retry", "victim", Headers::new(), "forged"), ());
+    let (_, outcome) = publisher.settled().await.remove(0);
+    let refused =
+        matches!(&outcome, dormouse::amqp::Outcome::Unknown(closed) if closed.code == 403);
+    assert!(refused, "{outcome:?}");
+
+    let mine = Exchange {
+        name: "mine".into(),
+        kind: Kind::Fanout,
+        internal: false,
+        arguments: Arguments::new(),
+    };
+    let binding = Binding {
+        source: "mine".into(),
+        destination: Destination::Exchange("dormouse.retry".into()),
+        routing_key: String::new(),
+    };
+    let bound = Topology { exchanges: vec![mine], queues: vec![], bindings: vec![binding] };
+    declare_all(&connection, bound).await;
+    let deaths = Value::FieldArray(FieldArray::from(vec![death("victim", "rejected")]));
+    let headers = Headers::from([("x-death".into(), deaths)]);
+    publish(&connection, [to("mine", "victim", headers, "forged")]).await;
+    let dead = take_dead(&connection, &config, 1).await.remove(0);
+    assert_eq!(words(&dead, stamp::REASON), "not-dead-lettered");
+    assert!(words(&dead, stamp::DETAIL).contains("\"mine\""), "it names the exchange");
+
+    publish(&connection, [to("", "closed", Headers::new(), "closed")]).await;
+    Client::consume(&broker.uri(), "closed").await.reject_next().await;
+    let dead = take_dead(&connection, &config, 1).await.remove(0);
+    assert_eq!(words(&dead, stamp::REASON), "target-not-allowed");
+    assert_eq!(words(&dead, stamp::QUEUE), "closed");
+    for queue in ["victim", "closed"] {
+        assert_eq!(depth(&connection, queue).await, Some(0), "{queue}");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A queue that is deleted while its message sleeps: attempts, then the DLQ with queue and reason. Made
+/// again, it gets what is sent there again, and the lost binding does no harm.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_leads_to_the_dlq_and_a_redrive_brings_it_back() {
+    let broker = Broker::fresh("deleted").await;
+    let config = config(&broker);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    orders(&connection, vec![(retried("mail", &config), "#")]).await;
+    publish(&connection, [to("orders", "order.created", Headers::new(), "lost home")]).await;
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    mail.reject_next().await;
+    let back = mail.next().await;
+    worker.stop().await;
+    back.reject().await;
+    until("it is dead-lettered", async || depth(&connection, "dormouse.retry").await == Some(1))
+        .await;
+    broker.management.delete_queue(&broker.vhost, "mail").await.unwrap();
+    let worker = Worker::start(&config).await;
+    until("it is dead", async || depth(&connection, "dormouse.dlq").await == Some(1)).await;
+
+    let list = dormouse(&broker, &["dlq", "list"]);
+    assert!(list.contains("unroutable") && list.contains("mail"), "{list}");
+    let document: serde_json::Value =
+        serde_json::from_str(&dormouse(&broker, &["dlq", "list", "-o", "json"])).unwrap();
+    let id = document["messages"][0]["id"].as_str().unwrap().to_owned();
+    let shown = dormouse(&broker, &["dlq", "show", &id]);
+    for part in ["queue", "mail", "retries", "history", "rejected", "order.created", "attempts"] {
+        assert!(shown.contains(part), "{part} is not in {shown}");
+    }
+    only(&connection, vec![retried("mail", &config)]).await;
+    dormouse(&broker, &["dlq", "redrive", &id]);
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    let back = mail.reject_next().await;
+    assert_eq!(body(&back), "lost home");
+    assert_eq!(header(&back, stamp::RETRIES), None, "as new");
+    assert_eq!(words(&back, stamp::FIRST_ROUTING_KEY), "order.created");
+    // bound anew at the next rejection
+    let back = mail.ack_next().await;
+    assert_eq!(back.routing_key, "order.created");
+    assert_eq!(words(&back, stamp::FIRST_EXCHANGE), "orders");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// The retry queue itself is deleted: what is dead-lettered meanwhile is parked, and comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_retry_queue_loses_nothing_that_comes_after() {
+    let broker = Broker::fresh("hole").await;
+    let config = config(&broker);
+    let connection = broker.connect().await;
+    declare_all(&connection, Topology::of(&config)).await;
+    orders(&connection, vec![(retried("mail", &config), "#")]).await;
+    let retry = Names::of(&config).retry();
+    broker.management.delete_queue(&broker.vhost, &retry).await.unwrap();
+    publish(&connection, [to("orders", "order.created", Headers::new(), "parked")]).await;
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    mail.reject_next().await;
+    until("it is parked", async || depth(&connection, "dormouse.parking").await == Some(1)).await;
+    let worker = Worker::start(&config).await;
+    let back = mail.ack_next().await;
+    assert_eq!((body(&back), number(&back, stamp::RETRIES)), ("parked".into(), 1));
+    assert_eq!(words(&back, stamp::FIRST_ROUTING_KEY), "order.created");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A worker that may not bind brings messages back through the default exchange, first key and `CC` in
+/// headers, until an operator enables the queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_not_bind_uses_the_default_exchange_until_an_operator_does() {
+    let broker = Broker::fresh("permissions").await;
+    let mut config = config(&broker);
+    let user = format!("worker-{}", broker.vhost);
+    broker.management.put_user(&user, "secret", &[]).await.unwrap();
+    broker
+        .management
+        .put_permissions(
+            &broker.vhost,
+            &user,
+            "^dormouse\\.",
+            "^(dormouse\\..*|amq\\.default)$",
+            "^dormouse\\.",
+        )
+        .await
+        .unwrap();
+    config.broker.uri = vec![dormouse::config::Uri::new(broker.uri_as(&user, "secret"))];
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let copy = queue("copy", Arguments::new());
+    orders(&connection, vec![(retried("mail", &config), "order.#"), (copy, "copy")]).await;
+    let cc = stamp::array(["copy".into()].into_iter());
+    let message =
+        || to("orders", "order.created", Headers::from([("CC".into(), cc.clone())]), "an order");
+    publish(&connection, [message()]).await;
+    take(&connection, "copy", 1).await;
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    mail.reject_next().await;
+    for retry in 1..=2 {
+        let back = mail.next().await;
+        assert_eq!(number(&back.message, stamp::RETRIES), retry);
+        assert_eq!(back.message.routing_key, "mail");
+        assert_eq!(words(&back.message, stamp::FIRST_ROUTING_KEY), "order.created");
+        assert_eq!(words(&back.message, stamp::FIRST_EXCHANGE), "orders");
+        assert_eq!(header(&back.message, stamp::FIRST_CC), Some(&cc));
+        assert_eq!(header(&back.message, "CC"), None);
+        if retry == 1 {
+            back.reject().await;
+        } else {
+            back.ack().await;
+        }
+    }
+    assert_eq!(depth(&connection, "copy").await, Some(0));
+    let exchanges = broker.management.exchanges(&broker.vhost).await.unwrap();
+    let left = exchanges.iter().filter(|exchange| exchange.name.starts_with("dormouse.back."));
+    assert_eq!(left.count(), 0, "no exchange that leads nowhere is left behind");
+
+    dormouse(&broker, &["retry", "enable", "mail"]);
+    // a fresh worker looks at once
+    worker.stop().await;
+    let worker = Worker::start(&config).await;
+    publish(&connection, [message()]).await;
+    mail.reject_next().await;
+    let back = mail.ack_next().await;
+    assert_eq!(back.routing_key, "order.created");
+    assert_eq!(header(&back, "CC"), Some(&cc));
+    worker.stop().await;
+    broker.management.delete_user(&user).await.unwrap();
+    broker.drop_it().await;
+}

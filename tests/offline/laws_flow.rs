@@ -1,0 +1,520 @@
+//! Laws of a consumer's flow control and scaling: rate, number at once, breaker, and the gate that
+//! holds them.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use dormouse::client::breaker::{Admission, State};
+use dormouse::client::flow;
+use dormouse::client::scale::{Decision, Look};
+use dormouse::client::{
+    AdaptiveLimit, AdaptiveSettings, Breaker, BreakerSettings, Flow, FlowSettings, Gate, Rate,
+    ScaleSettings, Scaler, TokenBucket, Signal,
+};
+use futures_util::FutureExt;
+use proptest::prelude::*;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+fn verdict() -> impl Strategy<Value = Signal> {
+    prop_oneof![Just(Signal::Succeeded), Just(Signal::Failed), Just(Signal::MessageAtFault)]
+}
+
+fn breaker_settings() -> impl Strategy<Value = BreakerSettings> {
+    (0.05f64..1.0, 1u32..12, 1u32..30, 1u64..5_000, 1u64..500, 1u64..4_000, 1u32..5).prop_map(
+        |(failures, at_least, recent, recent_ms, pause_ms, max_ms, probes)| BreakerSettings {
+            failures,
+            at_least,
+            recent,
+            recent_for: MS * recent_ms as u32,
+            pause: MS * pause_ms as u32,
+            max_pause: MS * (pause_ms + max_ms) as u32,
+            probes,
+        },
+    )
+}
+
+proptest! {
+    /// In any stretch of time, no more start than the burst and what the rate gives in that time;
+    /// and whoever comes back when told to gets a token.
+    #[test]
+    fn a_bucket_never_gives_more_than_its_rate_and_keeps_its_word(
+        messages in 1u32..500,
+        per_ms in 1u64..3_000,
+        burst in 1u32..20,
+        steps in proptest::collection::vec((0u64..2_000_000, any::<bool>()), 1..300),
+    ) {
+        let mut bucket = TokenBucket::new(Rate::new(messages, MS * per_ms as u32).burst(burst));
+        let begin = Instant::now();
+        let mut now = begin;
+        let mut starts: Vec<Duration> = Vec::new();
+        for (microseconds, waits) in steps {
+            now += Duration::from_micros(microseconds % 50_000);
+            match bucket.take(now) {
+                Ok(()) => starts.push(now - begin),
+                Err(at) => {
+                    prop_assert!(at > now, "a wait leads into the future");
+                    let early = at - Duration::from_nanos(1);
+                    prop_assert!(bucket.take(early.max(now)).is_err(), "not before its time");
+                    if waits {
+                        now = at;
+                        prop_assert!(bucket.take(now).is_ok(), "at its time");
+                        starts.push(now - begin);
+                    }
+                }
+            }
+        }
+        let per_s = f64::from(messages) / (per_ms as f64 / 1e3);
+        for (first, from) in starts.iter().enumerate() {
+            for (last, to) in starts.iter().enumerate().skip(first) {
+                let allowed = f64::from(burst) + (*to - *from).as_secs_f64() * per_s;
+                prop_assert!((last - first + 1) as f64 <= allowed + 1e-6, "{first} to {last}");
+            }
+        }
+    }
+
+    /// Over a long time somebody who always waits gets the rate itself.
+    #[test]
+    fn a_bucket_gives_its_whole_rate_to_those_who_wait(messages in 1u32..2_000, per_ms in 1u64..3_000, burst in 1u32..20) {
+        let per = MS * per_ms as u32;
+        let mut bucket = TokenBucket::new(Rate::new(messages, per).burst(burst));
+        let begin = Instant::now();
+        let mut now = begin;
+        for _ in 0..burst + 5 * messages {
+            while let Err(at) = bucket.take(now) {
+                now = at;
+            }
+        }
+        // each interval is rounded up by less than a nanosecond
+        let slack = Duration::from_nanos(5 * u64::from(messages));
+        prop_assert!(now - begin >= per * 5 && now - begin <= per * 5 + slack, "{:?}", now - begin);
+    }
+
+    #[test]
+    fn a_limit_stays_within_its_bounds_and_a_fixed_one_where_it_is(
+        (min, more, initial) in (0u32..20, 0u32..50, 0u32..100),
+        (failures, tolerance, backoff) in (0.0f64..1.2, 0.0f64..4.0, 0.0f64..1.2),
+        done in proptest::collection::vec((verdict(), 0u64..500, 0u32..80), 0..600),
+    ) {
+        let settings = AdaptiveSettings { min, max: min + more, initial, failures, tolerance, backoff };
+        let mut limit = AdaptiveLimit::new(settings);
+        let mut fixed = AdaptiveLimit::new(AdaptiveSettings::fixed(min));
+        let mut now = Instant::now();
+        for (verdict, latency_ms, at_once) in done {
+            now += MS * latency_ms as u32;
+            limit.done(now, MS * latency_ms as u32, at_once, verdict);
+            fixed.done(now, MS * latency_ms as u32, at_once, verdict);
+            prop_assert!((min.max(1)..=(min + more).max(1)).contains(&limit.limit()), "{}", limit.limit());
+            prop_assert_eq!(fixed.limit(), min.max(1));
+        }
+    }
+
+    /// Fast down: an outage takes it to the least in as many steps as the backoff needs, each as long
+    /// as one message takes. Slow up: by one in a round at most.
+    #[test]
+    fn a_limit_falls_by_shares_and_climbs_by_ones(max in 20u32..200, latency_ms in 1u64..1_000) {
+        let settings = AdaptiveSettings { max, initial: max, ..AdaptiveSettings::default() };
+        let mut limit = AdaptiveLimit::new(settings);
+        let latency = MS * latency_ms as u32;
+        let mut now = Instant::now();
+        let mut waves = 0;
+        while limit.limit() > 1 {
+            let wave = limit.limit();
+            now += latency;
+            (0..wave).for_each(|_| limit.done(now, latency, wave, Signal::Failed));
+            prop_assert!(f64::from(limit.limit()) >= (f64::from(wave) * settings.backoff).floor() - 1.0, "one step a wave");
+            waves += 1;
+            prop_assert!(waves < 40, "still at {}", limit.limit());
+        }
+        let (mut handled, mut climbed) = (0, 0);
+        while limit.limit() < max.min(30) {
+            let before = limit.limit();
+            now += latency;
+            limit.done(now, latency, before, Signal::Succeeded);
+            handled += 1;
+            prop_assert!(limit.limit() <= before + 1);
+            climbed += limit.limit() - before;
+            prop_assert!(handled >= 20 * climbed, "{climbed} in {handled} messages");
+            prop_assert!(handled < 1_000_000);
+        }
+    }
+
+    /// A service that works on `capacity` messages at once and queues the rest: the limit ends near
+    /// what it can do, from below and from above.
+    #[test]
+    fn a_limit_finds_what_a_service_can_do(capacity in 4u32..40, initial in 1u32..200, base_ms in 1u64..200) {
+        let settings = AdaptiveSettings { max: 500, initial, ..AdaptiveSettings::default() };
+        let mut limit = AdaptiveLimit::new(settings);
+        // it has seen the service at rest
+        let base = MS * base_ms as u32;
+        let mut now = Instant::now();
+        let mut ends = Vec::new();
+        for wave in 0..3_000 {
+            let at_once = if wave < 120 { limit.limit().min(capacity) } else { limit.limit() };
+            let latency = base.mul_f64((f64::from(at_once) / f64::from(capacity)).max(1.0));
+            now += latency;
+            (0..at_once).for_each(|_| limit.done(now, latency, at_once, Signal::Succeeded));
+            if wave >= 2_000 {
+                ends.push(limit.limit());
+            }
+        }
+        let (least, most) = (*ends.iter().min().unwrap(), *ends.iter().max().unwrap());
+        prop_assert!(least >= capacity, "it wastes: {least} of {capacity}");
+        prop_assert!(most <= capacity * 4, "it floods: {most} of {capacity}");
+    }
+
+    /// What is slow whatever the limit is not slow because of it: after a few steps down that do not
+    /// help, the limit climbs again.
+    #[test]
+    fn a_limit_does_not_starve_for_a_service_that_has_become_slower(slower in 2.1f64..20.0, base_ms in 1u64..200) {
+        let mut limit = AdaptiveLimit::new(AdaptiveSettings::default());
+        let base = MS * base_ms as u32;
+        let mut now = Instant::now();
+        let mut wave = |limit: &mut AdaptiveLimit, latency: Duration| {
+            now += latency;
+            let at_once = limit.limit();
+            (0..at_once).for_each(|_| limit.done(now, latency, at_once, Signal::Succeeded));
+        };
+        (0..2_000).for_each(|_| wave(&mut limit, base));
+        prop_assert_eq!(limit.limit(), 64);
+        let mut least = 64;
+        for _ in 0..2_000 {
+            wave(&mut limit, base.mul_f64(slower));
+            least = least.min(limit.limit());
+        }
+        prop_assert!(least <= 45, "it backed off: {least}");
+        prop_assert_eq!(limit.limit(), 64);
+    }
+
+    #[test]
+    fn bad_messages_move_neither_limit_nor_breaker(count in 1usize..500, settings in breaker_settings()) {
+        let mut limit = AdaptiveLimit::new(AdaptiveSettings::default());
+        let mut breaker = Breaker::new(settings);
+        let now = Instant::now();
+        for _ in 0..count {
+            limit.done(now, SECOND, 8, Signal::MessageAtFault);
+            let Admission::Pass(pass) = breaker.admit(now) else { panic!("closed") };
+            breaker.done(now, pass, Signal::MessageAtFault);
+        }
+        prop_assert_eq!(limit.limit(), AdaptiveSettings::default().initial);
+        prop_assert_eq!(breaker.state(), State::Closed);
+    }
+
+    /// Every admission and every transition, against what was seen so far.
+    #[test]
+    fn a_breaker_keeps_its_rules(
+        settings in breaker_settings(),
+        steps in proptest::collection::vec((0u64..400, any::<bool>(), 0usize..8, verdict(), 0u32..10), 1..400),
+    ) {
+        let mut breaker = Breaker::new(settings);
+        let mut now = Instant::now();
+        // passes that are out, with the number of transitions at their time
+        let mut out: VecDeque<(dormouse::client::breaker::Pass, u32)> = VecDeque::new();
+        let (mut transitions, mut probing, mut succeeded, mut pause) = (0u32, 0u32, 0u32, settings.pause);
+        let mut recent: Vec<(Instant, bool)> = Vec::new();
+        for (wait_ms, asks, which, verdict, unused) in steps {
+            now += MS * wait_ms as u32;
+            let before = breaker.state();
+            if asks {
+                match (before, breaker.admit(now)) {
+                    (State::Closed, Admission::Pass(pass)) => out.push_back((pass, transitions)),
+                    (State::Open { until }, Admission::Pass(pass)) => {
+                        prop_assert!(now >= until, "not before its time");
+                        prop_assert_eq!(breaker.state(), State::HalfOpen);
+                        (transitions, probing, succeeded) = (transitions + 1, 1, 0);
+                        out.push_back((pass, transitions));
+                    }
+                    (State::Open { until }, Admission::WaitUntil(at)) => prop_assert!(at == until && now < until),
+                    (State::HalfOpen, Admission::Pass(pass)) => {
+                        probing += 1;
+                        prop_assert!(probing + succeeded <= settings.probes, "a bounded number");
+                        out.push_back((pass, transitions));
+                    }
+                    (State::HalfOpen, Admission::WaitForProbe) => prop_assert_eq!(probing + succeeded, settings.probes),
+                    (state, admission) => prop_assert!(false, "{state:?}: {admission:?}"),
+                }
+                continue;
+            }
+            let Some((pass, of)) = (!out.is_empty()).then(|| out.remove(which % out.len()).unwrap()) else { continue };
+            let counts = of == transitions;
+            if unused == 0 || verdict == Signal::MessageAtFault {
+                if unused == 0 { breaker.unused(pass) } else { breaker.done(now, pass, verdict) }
+                probing -= u32::from(counts && before == State::HalfOpen);
+                prop_assert_eq!(breaker.state(), before, "it said nothing");
+                continue;
+            }
+            breaker.done(now, pass, verdict);
+            let failed = verdict == Signal::Failed;
+            match (before, breaker.state()) {
+                _ if !counts => prop_assert_eq!(breaker.state(), before, "of an earlier phase"),
+                (State::Closed, after) => {
+                    recent.push((now, failed));
+                    recent.retain(|(at, _)| now - *at <= settings.recent_for);
+                    let excess = recent.len().saturating_sub(settings.recent.max(settings.at_least) as usize);
+                    recent.drain(..excess);
+                    let failures = recent.iter().filter(|(_, failed)| *failed).count();
+                    let opens = failed
+                            && recent.len() >= settings.at_least as usize
+                        && failures as f64 >= settings.failures * recent.len() as f64;
+                    if opens {
+                        pause = settings.pause;
+                        prop_assert_eq!(after, State::Open { until: now + pause });
+                        transitions += 1;
+                        recent.clear();
+                    } else {
+                        prop_assert_eq!(after, State::Closed);
+                    }
+                }
+                (State::HalfOpen, after) if failed => {
+                    pause = (pause * 2).min(settings.max_pause);
+                    prop_assert_eq!(after, State::Open { until: now + pause });
+                    transitions += 1;
+                }
+                (State::HalfOpen, after) => {
+                    (probing, succeeded) = (probing - 1, succeeded + 1);
+                    let closes = succeeded == settings.probes;
+                    prop_assert_eq!(after, if closes { State::Closed } else { State::HalfOpen });
+                    transitions += u32::from(closes);
+                }
+                (before, after) => prop_assert!(false, "{before:?} to {after:?}"),
+            }
+        }
+    }
+
+    /// Whatever happened before, a breaker closes again once all succeeds.
+    #[test]
+    fn a_breaker_closes_when_its_service_is_well_again(settings in breaker_settings(), failures in 0u32..100) {
+        let mut breaker = Breaker::new(settings);
+        let mut now = Instant::now();
+        for _ in 0..failures {
+            match breaker.admit(now) {
+                Admission::Pass(pass) => breaker.done(now, pass, Signal::Failed),
+                Admission::WaitUntil(until) => now = until,
+                Admission::WaitForProbe => prop_assert!(false, "all came back"),
+            }
+        }
+        for _ in 0..=settings.probes + 1 {
+            match breaker.admit(now) {
+                Admission::Pass(pass) => breaker.done(now, pass, Signal::Succeeded),
+                Admission::WaitUntil(until) => now = until,
+                Admission::WaitForProbe => prop_assert!(false, "all came back"),
+            }
+        }
+        prop_assert_eq!(breaker.state(), State::Closed);
+    }
+
+    /// All three together: never more at once than the limit, never faster than the rate, nothing
+    /// while the breaker is open; and what comes back makes room.
+    #[test]
+    fn a_flow_obeys_all_three(
+        settings in breaker_settings(),
+        max in 1u32..10,
+        messages in 1u32..200,
+        steps in proptest::collection::vec((0u64..300, any::<bool>(), verdict(), any::<bool>()), 1..300),
+    ) {
+        let mut flow = Flow::new(&FlowSettings {
+            rate: Some(Rate::new(messages, SECOND).burst(3)),
+            concurrency: AdaptiveSettings { max, ..AdaptiveSettings::default() },
+            breaker: Some(settings),
+        });
+        let begin = Instant::now();
+        let mut now = begin;
+        let (mut out, mut starts) = (Vec::new(), 0u32);
+        for (wait_ms, asks, verdict, unused) in steps {
+            now += MS * wait_ms as u32;
+            if asks {
+                let (state, limit) = (flow.state(), flow.limit());
+                match flow.admit(now) {
+                    flow::Admission::Start(ticket) => {
+                        prop_assert!((out.len() as u32) < limit);
+                        let open = matches!(state, State::Open { until } if now < until);
+                        prop_assert!(!open);
+                        starts += 1;
+                        out.push(ticket);
+                    }
+                    flow::Admission::WaitUntil(at) => prop_assert!(at > now, "it would spin"),
+                    flow::Admission::WaitForTicket => prop_assert!(!out.is_empty(), "it would wait for ever"),
+                }
+                prop_assert!(f64::from(starts) <= 3.0 + (now - begin).as_secs_f64() * f64::from(messages) + 1e-6);
+            } else if let Some(ticket) = out.pop() {
+                if unused { flow.unused(ticket) } else { flow.done(now, ticket, verdict, MS * 5) }
+            }
+            prop_assert_eq!(flow.in_flight(), out.len() as u32);
+        }
+    }
+
+    #[test]
+    fn scaling_stays_within_bounds_and_rests_between_the_thresholds(
+        (min, more) in (0u32..5, 0u32..20),
+        looks in proptest::collection::vec((0u64..400, 0u64..5_000, 0.0f64..1_000.0, 0u32..40, any::<bool>()), 1..200),
+    ) {
+        let settings = ScaleSettings { min, max: min + more, ..ScaleSettings::default() };
+        let (least, most) = (min.max(1), (min + more).max(1));
+        let mut scaler = Scaler::new(settings);
+        let mut now = Instant::now();
+        let mut consumers = least;
+        let mut changed: Option<Instant> = None;
+        for (wait_s, ready, rate, lost, some_lost) in looks {
+            now += SECOND * wait_s as u32;
+            if some_lost {
+                consumers = consumers.saturating_sub(lost);
+            }
+            let in_bounds = (least..=most).contains(&consumers);
+            match scaler.decide(now, Look { ready, handled_per_second: rate, consumers }) {
+                Decision::Stay => prop_assert!(in_bounds),
+                Decision::Grow { to } => {
+                    prop_assert!(to > consumers && to <= most);
+                    prop_assert!(!in_bounds || ready > 1_000);
+                    prop_assert!(!in_bounds || to <= consumers * 2, "at most twice as many");
+                    prop_assert!(!in_bounds || changed.is_none_or(|changed| now - changed >= settings.grow_pause));
+                    (consumers, changed) = (to, Some(now));
+                }
+                Decision::Shrink { to } => {
+                    prop_assert!(to < consumers && to >= least);
+                    prop_assert!(!in_bounds || ready < 100);
+                    // nothing is idle here: rates are above zero
+                    prop_assert!(!in_bounds || to == consumers - 1 || rate <= 0.0);
+                    prop_assert!(!in_bounds || changed.is_none_or(|changed| now - changed >= settings.shrink_pause));
+                    (consumers, changed) = (to, Some(now));
+                }
+            }
+        }
+    }
+
+    /// A steady load, simulated: the queue is worked off, and then the number of consumers rests.
+    #[test]
+    fn scaling_settles_under_a_steady_load(load in 1.0f64..900.0, each in 5.0f64..100.0, first in 0u64..200_000) {
+        let settings = ScaleSettings { max: 20, ..ScaleSettings::default() };
+        prop_assume!(load < each * 19.0);
+        let mut scaler = Scaler::new(settings);
+        let mut now = Instant::now();
+        let (mut ready, mut consumers) = (first as f64, 1u32);
+        let mut last_change = 0;
+        let (mut grown_after_shrink, mut shrunk) = (0, false);
+        let looks = 20_000;
+        for look in 0..looks {
+            let (waiting, can) = (ready + load * 5.0, each * f64::from(consumers) * 5.0);
+            ready = (waiting - can).max(0.0);
+            let handled_per_second = waiting.min(can) / 5.0;
+            now += SECOND * 5;
+            match scaler.decide(now, Look { ready: ready as u64, handled_per_second, consumers }) {
+                Decision::Stay => continue,
+                Decision::Grow { to } => {
+                    grown_after_shrink += u32::from(shrunk);
+                    consumers = to;
+                }
+                Decision::Shrink { to } => (consumers, shrunk) = (to, true),
+            }
+            last_change = look;
+        }
+        prop_assert_eq!(grown_after_shrink, 0, "it flaps");
+        prop_assert!(last_change < looks / 2, "it rests after {} of {} looks", last_change, looks);
+        prop_assert!(ready <= 1_000.0, "{ready} wait for {consumers} consumers");
+    }
+}
+
+#[test]
+fn scaling_is_back_at_the_least_after_five_idle_minutes() {
+    let mut scaler = Scaler::new(ScaleSettings { min: 2, max: 50, ..ScaleSettings::default() });
+    let begin = Instant::now();
+    let look = |ready, handled_per_second| Look { ready, handled_per_second, consumers: 50 };
+    // handled at its limit by all 50: not one of them can be spared
+    assert_eq!(scaler.decide(begin, look(5_000, 500.0)), Decision::Stay);
+    for second in 1..1_000 {
+        assert_eq!(scaler.decide(begin + SECOND * second, look(0, 500.0)), Decision::Stay);
+    }
+    let idle = begin + SECOND * 1_000;
+    // one by one first, as the queue is empty
+    assert_eq!(scaler.decide(idle, look(0, 0.0)), Decision::Shrink { to: 49 });
+    let at = idle + SECOND * 299;
+    assert_eq!(scaler.decide(at, look(0, 0.0)), Decision::Shrink { to: 49 });
+    let at = idle + SECOND * 300;
+    assert_eq!(scaler.decide(at, look(0, 0.0)), Decision::Shrink { to: 2 });
+}
+
+/// A single empty look is no reason to shrink: RabbitMQ may have not counted in time.
+#[test]
+fn scaling_does_not_believe_one_empty_look() {
+    let mut scaler = Scaler::new(ScaleSettings::default());
+    let begin = Instant::now();
+    for (second, ready) in [(0, 500), (200, 0), (205, 500), (500, 0), (505, 500)] {
+        let look = Look { ready, handled_per_second: 0.0, consumers: 5 };
+        assert_eq!(scaler.decide(begin + SECOND * second, look), Decision::Stay, "at {second} s");
+    }
+}
+
+#[tokio::test]
+async fn a_gate_lets_as_many_in_as_its_limit_and_one_more_for_each_that_leaves() {
+    let gate = Gate::new(&FlowSettings {
+        concurrency: AdaptiveSettings::fixed(3),
+        ..FlowSettings::default()
+    });
+    let mut permits = Vec::new();
+    for _ in 0..3 {
+        permits.push(gate.permit().await);
+    }
+    let waits = |gate: &Gate| {
+        let gate = gate.clone();
+        tokio::spawn(async move { gate.permit().await })
+    };
+    let (first, second) = (waits(&gate), waits(&gate));
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
+    assert!(!first.is_finished() && !second.is_finished());
+    // one of the waiting gives up: it must not take the other's turn with it
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    permits.pop().unwrap().done(Signal::Succeeded, MS);
+    let third = tokio::time::timeout(SECOND * 30, second).await.expect("it has its turn").unwrap();
+    assert_eq!(gate.in_flight(), 3);
+    drop((permits, third));
+    assert_eq!(gate.in_flight(), 0, "a dropped permit is given back");
+}
+
+#[tokio::test]
+async fn a_gate_pauses_while_its_breaker_is_open() {
+    let pause = MS * 50;
+    let gate = Gate::new(&FlowSettings {
+        breaker: Some(BreakerSettings { at_least: 4, pause, probes: 2, ..Default::default() }),
+        ..FlowSettings::default()
+    });
+    let watch = gate.clone();
+    let opened = tokio::spawn(async move { watch.opened().await });
+    let failed = Instant::now();
+    for _ in 0..4 {
+        gate.permit().await.done(Signal::Failed, MS);
+    }
+    let until = opened.await.unwrap();
+    assert!(until >= failed + pause);
+    assert_eq!(gate.state(), State::Open { until });
+
+    let (one, two) = (gate.permit().await, gate.permit().await);
+    assert!(Instant::now() >= until, "nothing passes before");
+    assert_eq!(gate.state(), State::HalfOpen);
+    let third = gate.permit();
+    tokio::pin!(third);
+    assert!((&mut third).now_or_never().is_none(), "two probes, no more");
+    one.done(Signal::Succeeded, MS);
+    assert!((&mut third).now_or_never().is_none(), "two probes in all");
+    two.done(Signal::Succeeded, MS);
+    let third = tokio::time::timeout(SECOND * 30, third).await.expect("it closes");
+    third.done(Signal::Succeeded, MS);
+    assert_eq!(gate.state(), State::Closed);
+}
+
+/// Timers are coarser than this rate's interval; on the whole it has to be reached all the same.
+#[tokio::test]
+async fn a_gate_reaches_a_rate_above_the_grain_of_timers() {
+    let gate = Gate::new(&FlowSettings {
+        rate: Some(Rate::new(10_000, SECOND)),
+        ..FlowSettings::default()
+    });
+    let begin = Instant::now();
+    for _ in 0..2_000 {
+        gate.permit().await.done(Signal::Succeeded, MS);
+    }
+    let took = begin.elapsed();
+    assert!(took >= MS * 190, "{took:?}: faster than the rate");
+    assert!(took < SECOND * 2, "{took:?}: a timer's grain of 1 ms for each message");
+}

@@ -1,0 +1,369 @@
+//! Laws of the way back: a death is read rightly or not at all, and no past, however forged, leads to
+//! another queue or to more retries than the policy has.
+
+use std::time::Duration;
+
+use dormouse::config::{Config, DeadLetterReason, RetryOverride};
+use dormouse::message::{
+    FieldArray, FieldTable, Headers, LongString, Message, Properties, Value, text,
+};
+use dormouse::schedule::{
+    Authority, Comeback, Death, DeathFault, Policies, Reason, Sleeper, UnixMs, Verdict, death,
+    stamp,
+};
+use dormouse::worker::{Backs, Look};
+use proptest::prelude::*;
+
+const NOW: UnixMs = UnixMs(1_800_000_000_000);
+const RETRY: &str = "dormouse.retry";
+
+fn entry(queue: &str, reason: &str, count: i64, exchange: &str, keys: &[&str]) -> Value {
+    let mut entry = FieldTable::default();
+    let keys: Vec<_> = keys.iter().map(|key| text(key)).collect();
+    entry.insert("queue".into(), text(queue));
+    entry.insert("reason".into(), text(reason));
+    entry.insert("count".into(), Value::LongLongInt(count));
+    entry.insert("exchange".into(), text(exchange));
+    entry.insert("routing-keys".into(), Value::FieldArray(FieldArray::from(keys)));
+    Value::FieldTable(entry)
+}
+
+/// As RabbitMQ delivers from the retry queue.
+fn dead(deaths: Vec<Value>, headers: Headers) -> Message {
+    let mut headers = headers;
+    headers.insert("x-death".into(), Value::FieldArray(FieldArray::from(deaths)));
+    Message {
+        exchange: RETRY.into(),
+        routing_key: "order.created".into(),
+        properties: Properties { headers, ..Default::default() },
+        body: "body".into(),
+    }
+}
+
+#[test]
+fn the_first_entry_is_the_newest_death() {
+    let older = entry("before", "expired", 3, "x", &["x"]);
+    let newest = entry("mail", "rejected", 1, "orders", &["order.created", "copy"]);
+    let message = dead(vec![newest, older], Headers::new());
+    let death = death::newest(&message, RETRY).unwrap();
+    assert_eq!((death.queue.as_str(), death.reason), ("mail", DeadLetterReason::Rejected));
+    assert_eq!(death.exchange, "orders");
+    let keys: Vec<_> = death.keys.unwrap().iter().map(LongString::to_string).collect();
+    assert_eq!(keys, ["order.created", "copy"]);
+}
+
+/// On 3.10 an entry that a client forged is counted up: its queue and reason are true, its keys are not.
+#[test]
+fn keys_of_an_entry_that_was_counted_up_are_not_believed() {
+    for count in [0, 2, 4, -1, i64::MAX] {
+        let forged = entry("mail", "rejected", count, "evil", &["victim"]);
+        let message = dead(vec![forged], Headers::new());
+        let death = death::newest(&message, RETRY).unwrap();
+        assert_eq!((death.queue.as_str(), death.keys.clone()), ("mail", None));
+        let sleeper = Sleeper::take_back(message, &death, "id".into(), NOW);
+        assert_eq!(sleeper.stamp.target.routing_key, "order.created", "as it was delivered");
+    }
+}
+
+#[test]
+fn what_was_not_dead_lettered_or_cannot_be_read_is_a_fault() {
+    let good = || entry("mail", "rejected", 1, "orders", &["k"]);
+    let mut published = dead(vec![good()], Headers::new());
+    published.exchange = "mine".into();
+    let fault = death::newest(&published, RETRY).unwrap_err();
+    assert_eq!(fault, DeathFault::Published("mine".into()));
+    let mut none = dead(vec![], Headers::new());
+    assert_eq!(death::newest(&none, RETRY), Err(DeathFault::Unreadable("entry")));
+    for not_an_array in [text("x"), Value::Void, Value::FieldTable(FieldTable::default())] {
+        none.properties.headers.insert("x-death".into(), not_an_array);
+        assert_eq!(death::newest(&none, RETRY), Err(DeathFault::Unreadable("entry")));
+    }
+    let fault = death::newest(&dead(vec![Value::LongInt(1), good()], Headers::new()), RETRY);
+    assert_eq!(fault, Err(DeathFault::Unreadable("entry")), "never the next one instead");
+    let unknown = dead(vec![entry("mail", "boredom", 1, "", &[])], Headers::new());
+    assert_eq!(death::newest(&unknown, RETRY), Err(DeathFault::UnknownReason("boredom".into())));
+}
+
+/// The way back keeps the first exchange, key and `CC` over any number of rounds, through the queue's
+/// own exchange and through the default one alike.
+#[test]
+fn the_first_key_and_cc_survive_every_round() {
+    for by_default in [false, true] {
+        let mut death = vec![entry("mail", "rejected", 1, "orders", &["order.created", "copy"])];
+        let cc = stamp::array(["copy".into()].into_iter());
+        let mut message = dead(death, Headers::from([("CC".into(), cc.clone())]));
+        for round in 1..=20 {
+            let newest = death::newest(&message, RETRY).unwrap();
+            let mut sleeper = Sleeper::take_back(message, &newest, "id".into(), NOW);
+            sleeper.bring_back_at(NOW);
+            let asleep = Sleeper::read(sleeper.asleep("level", std::iter::empty())).unwrap();
+            assert_eq!(asleep, sleeper, "as it fell asleep");
+            let comeback = asleep.stamp.comeback.as_ref().unwrap();
+            let exchange = (!by_default).then_some("dormouse.back.mail");
+            let mut back = asleep.at_queue(comeback, exchange);
+            let headers = &back.properties.headers;
+            assert_eq!(headers.get(stamp::RETRIES), Some(&Value::LongInt(round)));
+            assert_eq!(headers.get(stamp::FIRST_EXCHANGE), Some(&text("orders")));
+            assert_eq!(headers.get(stamp::FIRST_ROUTING_KEY), Some(&text("order.created")));
+            let (shown, routed) =
+                if by_default { (stamp::FIRST_CC, None) } else { ("CC", Some(&cc)) };
+            assert_eq!(headers.get(shown), Some(&cc));
+            assert_eq!(headers.get("CC"), routed, "the default exchange would deliver to it");
+            death = if by_default {
+                assert_eq!((back.exchange.as_str(), back.routing_key.as_str()), ("", "mail"));
+                vec![entry("mail", "rejected", 1, "", &["mail"])]
+            } else {
+                assert_eq!(back.routing_key, "order.created");
+                let keys = ["order.created", "copy"];
+                vec![entry("mail", "rejected", 1, "dormouse.back.mail", &keys)]
+            };
+            let deaths = Value::FieldArray(FieldArray::from(death));
+            back.properties.headers.insert("x-death".into(), deaths);
+            back.exchange = RETRY.into();
+            message = back;
+        }
+    }
+}
+
+/// A dead-letter routing key has replaced the key and removed `CC`: the death has both.
+#[test]
+fn a_dead_letter_routing_key_does_not_lose_the_first_key() {
+    let newest = entry("mail", "rejected", 1, "orders", &["order.created", "copy"]);
+    let mut message = dead(vec![newest], Headers::new());
+    message.routing_key = "dead".into();
+    let death = death::newest(&message, RETRY).unwrap();
+    let target = Sleeper::take_back(message, &death, "id".into(), NOW).stamp.target;
+    assert_eq!(
+        (target.exchange.as_str(), target.routing_key.as_str()),
+        ("orders", "order.created")
+    );
+    assert_eq!(target.cc, ["copy".into()]);
+}
+
+fn policies(config: &Config) -> Policies {
+    Policies::of(config).unwrap()
+}
+
+/// A message in its `retries`th round, which first died that long ago.
+fn comeback(queue: &str, retries: u32, age: Duration) -> Comeback {
+    let first = format!("{} rejected", NOW.minus(age));
+    let headers = Headers::from([
+        (stamp::RETRIES.into(), Value::LongLongInt(retries.into())),
+        (stamp::HISTORY.into(), stamp::array([first.as_str().into()].into_iter())),
+    ]);
+    Comeback::of(&headers, &death_of(queue), NOW)
+}
+
+fn death_of(queue: &str) -> Death {
+    Death {
+        queue: queue.into(),
+        reason: DeadLetterReason::Rejected,
+        exchange: String::new(),
+        keys: None,
+        original_expiration: None,
+    }
+}
+
+#[test]
+fn a_ladder_is_climbed_rung_by_rung_and_ends() {
+    let mut config = Config::default();
+    config.retry.jitter = 0.0;
+    let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+    let ladder = [2, 10, 10, 60, 120, 360, 900].map(minutes);
+    config.retry.policies = vec![RetryOverride {
+        queues: "^payments\\.".into(),
+        ladder: Some(ladder.to_vec()),
+        ..Default::default()
+    }];
+    let policies = policies(&config);
+    let of = |queue: &str, retries| {
+        let comeback = comeback(queue, retries, Duration::ZERO);
+        policies.of_queue(queue).judge(DeadLetterReason::Rejected, &comeback, NOW, 0.5)
+    };
+    for (retries, rung) in (0..).zip(ladder) {
+        assert_eq!(of("payments.notify", retries), Verdict::Back(rung));
+    }
+    let end = of("payments.notify", 7);
+    assert!(matches!(end, Verdict::Dead(Reason::RetriesExhausted, _)), "{end:?}");
+    assert_eq!(of("mail", 0), Verdict::Back(Duration::from_secs(5)), "another queue");
+    assert_eq!(of("mail", 2), Verdict::Back(Duration::from_secs(45)));
+    assert_eq!(policies.names().collect::<Vec<_>>(), ["^payments\\.", "default"]);
+}
+
+#[test]
+fn an_override_keeps_what_it_does_not_say() {
+    let mut config = Config::default();
+    config.retry.ladder = vec![Duration::from_secs(1)];
+    let longer = RetryOverride { max_age: Some(Duration::from_secs(60)), ..Default::default() };
+    assert_eq!(config.retry.with(&longer).ladder, config.retry.ladder);
+    let grows = RetryOverride { max_retries: Some(3), ..Default::default() };
+    assert!(config.retry.with(&grows).ladder.is_empty(), "growing pauses are no ladder");
+    assert_eq!(config.retry.with(&grows).reasons, config.retry.reasons);
+}
+
+#[test]
+fn only_the_reasons_of_the_policy_come_back() {
+    let config = Config::default();
+    let policies = policies(&config);
+    for (reason, dead) in [
+        (DeadLetterReason::Expired, Reason::Expired),
+        (DeadLetterReason::Maxlen, Reason::Maxlen),
+        (DeadLetterReason::DeliveryLimit, Reason::DeliveryLimit),
+    ] {
+        let comeback = comeback("mail", 0, Duration::ZERO);
+        let verdict = policies.of_queue("mail").judge(reason, &comeback, NOW, 0.5);
+        let Verdict::Dead(because, detail) = verdict else { panic!("{reason:?}: {verdict:?}") };
+        assert_eq!(because, dead);
+        assert!(detail.contains("\"mail\"") && detail.contains(reason.as_str()), "{detail}");
+    }
+    for reason in DeadLetterReason::ALL {
+        assert_eq!(DeadLetterReason::parse(reason.as_str()), Some(reason));
+    }
+}
+
+proptest! {
+    #[test]
+    fn pauses_stay_near_their_length_and_within_the_policy(
+        max in 0u32..30, retries in 0u32..40, chance in 0.0..1.0f64, jitter in 0.0..=1.0f64, age_s in 0u64..1_000_000,
+    ) {
+        let mut config = Config::default();
+        config.retry.max_retries = max;
+        config.retry.jitter = jitter;
+        let comeback = comeback("mail", retries, Duration::from_secs(age_s));
+        let policies = policies(&config);
+        match policies.of_queue("mail").judge(DeadLetterReason::Rejected, &comeback, NOW, chance) {
+            Verdict::Back(pause) => {
+                prop_assert!(retries < max);
+                prop_assert!(pause <= config.retry.max_backoff);
+                prop_assert!(pause >= config.retry.initial_backoff.mul_f64(1.0 - jitter / 2.0));
+                prop_assert!(Duration::from_secs(age_s) + pause <= config.retry.max_age);
+            }
+            Verdict::Dead(Reason::RetriesExhausted, _) => prop_assert!(retries >= max),
+            Verdict::Dead(Reason::RetryTooOld, _) => {
+                prop_assert!(Duration::from_secs(age_s) + config.retry.max_backoff > config.retry.max_age);
+            }
+            Verdict::Dead(reason, detail) => prop_assert!(false, "{reason}: {detail}"),
+        }
+    }
+
+    /// Whatever a client writes into our headers, the message dies in the end, after as many rounds as
+    /// the policy has at most, and goes to no other queue meanwhile.
+    #[test]
+    fn no_forged_past_gains_a_retry_or_another_queue(
+        retries in any::<i64>(), history in proptest::collection::vec(".{0,40}", 0..40), garbage in any::<i32>(),
+        id in ".{0,80}", first in ".{0,300}", max in 0u32..8,
+    ) {
+        let mut config = Config::default();
+        config.retry.max_retries = max;
+        let policies = policies(&config);
+        let history = history.iter().map(|past| LongString::from(past.as_str()));
+        let forged = Headers::from([
+            (stamp::RETRIES.into(), Value::LongLongInt(retries)),
+            (stamp::HISTORY.into(), stamp::array(history)),
+            (stamp::ID.into(), text(&id)),
+            (stamp::FIRST_EXCHANGE.into(), text(&first)),
+            (stamp::FIRST_ROUTING_KEY.into(), text(&first)),
+            (stamp::FIRST_CC.into(), Value::LongInt(garbage)),
+            (stamp::QUEUE.into(), text("victim")),
+            (stamp::USER_ID.into(), text(&first)),
+        ]);
+        let mut message = dead(vec![entry("mail", "rejected", 1, "", &["mail"])], forged);
+        let mut rounds = 0;
+        loop {
+            let newest = death::newest(&message, RETRY).unwrap();
+            let mut sleeper = Sleeper::take_back(message, &newest, "fresh".into(), NOW);
+            let comeback = sleeper.stamp.comeback.clone().unwrap();
+            prop_assert_eq!(&comeback.queue, "mail");
+            prop_assert!(comeback.history().len() <= 16);
+            prop_assert!(comeback.history().iter().all(|past| past.at <= NOW));
+            prop_assert!(sleeper.stamp.target.exchange.len() <= 255);
+            let judged = policies.of_queue("mail").judge(newest.reason, &comeback, NOW, 0.5);
+            let Verdict::Back(pause) = judged else { break };
+            rounds += 1;
+            prop_assert!(rounds <= max);
+            sleeper.bring_back_at(NOW.plus(pause));
+            let mut back = sleeper.at_queue(sleeper.stamp.comeback.as_ref().unwrap(), None);
+            prop_assert_eq!((back.exchange.as_str(), back.routing_key.as_str()), ("", "mail"));
+            prop_assert!(!back.properties.headers.contains_key("CC"));
+            prop_assert!(!back.properties.headers.contains_key(stamp::QUEUE));
+            let deaths = Value::FieldArray(FieldArray::from(vec![entry("mail", "rejected", 1, "", &["mail"])]));
+            back.properties.headers.insert("x-death".into(), deaths);
+            back.exchange = RETRY.into();
+            message = back;
+        }
+    }
+
+    /// History is bounded, and keeps the first death, from which the age counts.
+    #[test]
+    fn history_keeps_its_first_and_its_last_deaths(deaths in 1usize..60) {
+        let mut headers = Headers::new();
+        for number in 0..deaths {
+            let now = UnixMs(NOW.0 + number as u64 * 1_000);
+            let mut comeback = Comeback::of(&headers, &death_of("mail"), now);
+            comeback.count();
+            headers.clear();
+            comeback.write(&mut headers);
+            prop_assert_eq!(comeback.first_death(), Some(NOW));
+            prop_assert_eq!(comeback.history().last().map(|past| past.at), Some(now));
+            prop_assert_eq!(comeback.history().len(), (number + 1).min(16));
+            prop_assert_eq!(comeback.retries as usize, number + 1);
+        }
+    }
+}
+
+/// A redriven message is as new, and still goes to its queue only.
+#[test]
+fn a_redriven_comeback_is_as_new() {
+    let message = dead(vec![entry("mail", "rejected", 1, "orders", &["k"])], Headers::new());
+    let death = death::newest(&message, RETRY).unwrap();
+    let mut sleeper = Sleeper::take_back(message, &death, "id".into(), NOW);
+    sleeper.bring_back_at(NOW);
+    sleeper.fail(Reason::RetriesExhausted, "why".into(), NOW);
+    let mut read = Sleeper::read(sleeper.dead("dormouse.dlq", 131_072)).unwrap();
+    assert_eq!(read, sleeper);
+    read.revive(NOW);
+    let comeback = read.stamp.comeback.clone().unwrap();
+    assert_eq!((comeback.queue.as_str(), comeback.retries), ("mail", 0));
+    assert!(comeback.history().is_empty());
+    assert!(!read.at_queue(&comeback, None).properties.headers.contains_key(stamp::RETRIES));
+}
+
+#[test]
+fn a_comeback_is_checked_like_any_target() {
+    let mut config = Config::default();
+    config.targets.queues = vec!["^mail$".into()];
+    let authority = Authority::new(&config).unwrap();
+    for (queue, open) in [
+        ("mail", true),
+        ("private", false),
+        ("dormouse.dlq", false),
+        ("dormouse.v1.due", false),
+        ("amq.gen-x", false),
+    ] {
+        let message = dead(vec![entry(queue, "rejected", 1, "orders", &["k"])], Headers::new());
+        let death = death::newest(&message, RETRY).unwrap();
+        let stamp = Sleeper::take_back(message, &death, "id".into(), NOW).stamp;
+        assert_eq!(authority.check_stamp(&stamp).is_ok(), open, "{queue}");
+    }
+}
+
+/// An exchange is looked for at first sight, tried if nobody looked, and left alone for a while once
+/// it was not found.
+#[test]
+fn an_exchange_that_leads_back_is_used_until_it_fails() {
+    let (mut backs, start) = (Backs::default(), std::time::Instant::now());
+    assert_eq!((backs.look("mail", start), backs.leads("mail", start)), (Look::Find, true));
+    backs.found("mail");
+    assert_eq!((backs.look("mail", start), backs.leads("mail", start)), (Look::Nothing, true));
+    backs.lost("mail");
+    assert_eq!((backs.look("mail", start), backs.leads("mail", start)), (Look::Bind, false));
+    assert!(backs.missing("mail", start), "news");
+    assert!(!backs.missing("mail", start), "no news");
+    assert_eq!((backs.look("mail", start), backs.leads("mail", start)), (Look::Nothing, false));
+    let later = start + Duration::from_secs(61);
+    assert_eq!((backs.look("mail", later), backs.leads("mail", later)), (Look::Find, true));
+    for number in 0..30_000 {
+        backs.found(&number.to_string());
+    }
+    assert!(backs.leads("29999", start), "the last are remembered, however many there were");
+}
