@@ -1,8 +1,8 @@
-# The two commands: make demo, make test. Both get what they need.
+# make demo, make test, make drill. Each gets what it needs.
 SHELL := /bin/bash
 DORMOUSE := target/debug/dormouse
 
-.PHONY: demo test rabbitmq
+.PHONY: demo test drill rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
@@ -13,6 +13,10 @@ demo: rabbitmq
 ## Every test, those on a real broker included.
 test: rabbitmq
 	scripts/test.sh
+
+## Every fault, minutes of it, on every version that can be had; one table at the end.
+drill: rabbitmq
+	scripts/drill.sh
 
 rabbitmq:
 	@scripts/get-rabbitmq.sh

@@ -30,6 +30,15 @@ struct Source {
     max_prefetch: u16,
     /// The consumer under way; an older one may still have deliveries to be settled.
     tag: Option<String>,
+    standing: Standing,
+}
+
+/// Whether a queue may be deleted under its consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Must,
+    May,
+    Gone,
 }
 
 enum Event {
@@ -83,13 +92,34 @@ impl Consumer {
 
     /// Starts to consume `queue`, with at most `max_prefetch` deliveries unacknowledged.
     pub async fn consume(&mut self, queue: &str, max_prefetch: u16) -> Result<(), AmqpError> {
+        self.add(queue, max_prefetch, Standing::Must).await
+    }
+
+    /// The same for a queue that may be deleted: then it gives nothing more, and that is no error.
+    pub async fn consume_while_it_stands(
+        &mut self,
+        queue: &str,
+        max_prefetch: u16,
+    ) -> Result<(), AmqpError> {
+        self.add(queue, max_prefetch, Standing::May).await
+    }
+
+    async fn add(
+        &mut self,
+        queue: &str,
+        max_prefetch: u16,
+        standing: Standing,
+    ) -> Result<(), AmqpError> {
         self.prefetch.raise_limit(max_prefetch);
-        self.sources.push(Source { queue: queue.to_owned(), max_prefetch, tag: None });
+        self.sources.push(Source { queue: queue.to_owned(), max_prefetch, tag: None, standing });
         self.start(self.sources.len() - 1).await
     }
 
     async fn start(&mut self, index: usize) -> Result<(), AmqpError> {
-        let Source { queue, max_prefetch, tag } = &mut self.sources[index];
+        let Source { queue, max_prefetch, tag, standing } = &mut self.sources[index];
+        if *standing == Standing::Gone {
+            return Ok(());
+        }
         // per consumer, for those started after it: <https://www.rabbitmq.com/docs/consumer-prefetch>
         let prefetch = self.prefetch.now().min(*max_prefetch);
         self.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
@@ -136,8 +166,12 @@ impl Consumer {
                 }
                 Event::Ended { tag } => {
                     if let Some(source) =
-                        self.sources.iter().find(|source| source.tag.as_deref() == Some(&tag))
+                        self.sources.iter_mut().find(|source| source.tag.as_deref() == Some(&tag))
                     {
+                        if source.standing == Standing::May {
+                            (source.standing, source.tag) = (Standing::Gone, None);
+                            continue;
+                        }
                         let problem = format!(
                             "the broker cancelled the consumer of {:?}; was it deleted?",
                             source.queue

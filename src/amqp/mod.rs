@@ -9,6 +9,7 @@ pub mod declare;
 pub mod error;
 pub mod exists;
 pub mod frames;
+pub mod marker;
 pub mod prefetch;
 mod properties;
 pub mod publisher;

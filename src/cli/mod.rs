@@ -11,6 +11,7 @@ mod completions;
 mod config;
 mod dev;
 mod dlq;
+mod drill;
 mod exit;
 mod explain;
 mod fields;
@@ -73,6 +74,8 @@ enum Command {
     Run,
     /// Run a private broker and a worker to play with, until Ctrl-C.
     Dev(dev::Dev),
+    /// Prove it: break private brokers and workers under load, and check every message.
+    Drill(drill::Drills),
     /// Schedule a message from the shell.
     Publish(publish::Publish),
     /// Plan, apply, verify, export, drain or destroy what stands on the broker.
@@ -111,6 +114,7 @@ pub fn main() -> ExitCode {
         match command {
             Command::Run => run::run(options.load()?).await,
             Command::Dev(dev) => dev.run(&options).await,
+            Command::Drill(drills) => drills.run(&options).await,
             Command::Publish(publish) => publish.run(options.load()?, options.output).await,
             Command::Topology(topology) => topology.run(options.load()?, options.output).await,
             Command::Dlq(dlq) => dlq.run(options.load()?, options.output).await,

@@ -42,6 +42,7 @@ pub struct Config {
     pub delivery: Delivery,
     pub attempts: Attempts,
     pub retry: Retry,
+    pub sweep: Sweep,
     pub http: Http,
     pub log: Log,
     pub stop: Stop,
@@ -144,6 +145,8 @@ pub struct Delivery {
     pub confirm_timeout: Duration,
     /// How long a target exchange that failed is not tried again.
     pub avoid_failed_exchange: Duration,
+    /// Messages a second and worker that are overdue by more than 5 s; 0 is no limit.
+    pub overdue_rate: u32,
 }
 
 /// What happens to a message that cannot be delivered.
@@ -158,6 +161,13 @@ pub struct Attempts {
     pub max_backoff: Duration,
     /// Share of a pause that is random, 0 to 1, so that failures do not return all at once.
     pub jitter: f64,
+}
+
+/// What is done in the levels after a broker's start, so that nothing carries its downtime on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sweep {
+    /// Messages a second that are planned again; 0 is never.
+    pub rate: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -223,6 +233,7 @@ impl Default for Config {
                 window: 1_000,
                 confirm_timeout: Duration::from_secs(30),
                 avoid_failed_exchange: Duration::from_secs(5),
+                overdue_rate: 0,
             },
             attempts: Attempts {
                 max: 8,
@@ -232,6 +243,7 @@ impl Default for Config {
                 jitter: 0.2,
             },
             retry: Retry::default(),
+            sweep: Sweep { rate: 1_000 },
             http: Http { listen: Some(([127, 0, 0, 1], 15_790).into()) },
             log: Log { filter: "info".into(), format: LogFormat::Text },
             stop: Stop { grace: Duration::from_secs(20) },

@@ -208,6 +208,17 @@ pub static KEYS: &[Key] = &[
         ),
     ),
     key(
+        "delivery.overdue_rate",
+        "Messages a second that a worker delivers more than 5s late, after a downtime; 0 is no limit",
+        Field::Whole {
+            get: |c| c.delivery.overdue_rate.into(),
+            set: |c, rate| c.delivery.overdue_rate = rate as u32,
+            min: 0,
+            max: u32::MAX as u64,
+            unit: "messages",
+        },
+    ),
+    key(
         "attempts.max",
         "Deliveries tried before a message goes to the DLQ",
         Field::Whole {
@@ -288,6 +299,17 @@ pub static KEYS: &[Key] = &[
         "retry.policies",
         "What is different for some queues; the first pattern that matches counts",
         Field::RetryPolicies(|c| &mut c.retry.policies),
+    ),
+    key(
+        "sweep.rate",
+        "Messages a second planned again after a broker's start, to make up for its downtime; 0 is never",
+        Field::Whole {
+            get: |c| c.sweep.rate.into(),
+            set: |c, rate| c.sweep.rate = rate as u32,
+            min: 0,
+            max: u32::MAX as u64,
+            unit: "messages",
+        },
     ),
     key(
         "http.listen",

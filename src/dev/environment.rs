@@ -23,6 +23,8 @@ pub struct NodeOptions {
     pub management_port: Option<u16>,
     /// Lines for `rabbitmq.conf`, after Dormouse's own.
     pub config: Vec<String>,
+    /// `advanced.config`, in Erlang's words. Default: `[].`
+    pub advanced_config: Option<String>,
     /// Environment variables for the broker, after Dormouse's own.
     pub environment: Vec<(String, String)>,
     /// For the nodes of one cluster: the epmd they share. Default: an own one. Not under Docker.
@@ -40,6 +42,7 @@ impl NodeOptions {
             amqp_port: None,
             management_port: None,
             config: Vec::new(),
+            advanced_config: None,
             environment: Vec::new(),
             epmd: None,
             cookie: None,
@@ -90,7 +93,8 @@ pub(super) fn write_files(
     write(&directory.join("enabled_plugins"), PLUGINS)?;
     // Without one of our own, the scripts would read the system's.
     write(&directory.join("rabbitmq-env.conf"), "")?;
-    write(&directory.join("advanced.config"), "[].\n")?;
+    let advanced = options.advanced_config.as_deref().unwrap_or("[].\n");
+    write(&directory.join("advanced.config"), advanced)?;
     write(&directory.join("inetrc"), INETRC)?;
     write_cookie(&directory.join("home/.erlang.cookie"), options.cookie.as_deref())
 }

@@ -35,3 +35,4 @@ pub use epmd::Epmd;
 pub use error::NodeError;
 pub use installation::Installation;
 pub use node::Node;
+pub(crate) use process::Process;

@@ -148,6 +148,11 @@ impl Node {
         self.management("DELETE", &format!("/api/vhosts/{}", api::encode(vhost))).await.map(|_| ())
     }
 
+    /// Where it listens for AMQP, on 127.0.0.1.
+    pub fn amqp_port(&self) -> u16 {
+        self.ports.amqp
+    }
+
     /// `amqp://guest:guest@127.0.0.1:PORT`, the virtual host `/`.
     pub fn amqp_uri(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}", self.ports.amqp)

@@ -227,6 +227,11 @@ impl Sleeper {
         self.stamp.retry_at = Some(at);
     }
 
+    /// Puts it off without an attempt: it is overdue, and so are too many others.
+    pub fn postpone(&mut self, until: UnixMs) {
+        self.stamp.retry_at = Some(until);
+    }
+
     /// Makes it as new, for a redrive.
     pub fn revive(&mut self, due: UnixMs) {
         self.stamp.due = due;

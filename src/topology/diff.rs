@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Argument, Arguments, Binding, Destination, Exchange, Kind, Queue, Topology};
+use super::{Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology};
 use crate::management::{BindingInfo, DestinationType, ExchangeInfo, QueueInfo};
 
 /// What stands in a virtual host, as the management API lists it.
@@ -134,6 +134,7 @@ impl Standing {
             is_ours(namespace, name)
                 && version_of(namespace, name).is_none()
                 && !wanted.has_queue(name)
+                && name != Names::new(namespace, 1).swept()
         };
         self.queues.iter().filter(|queue| orphan(&queue.name)).collect()
     }

@@ -79,6 +79,12 @@ impl Names {
         format!("{}.dlq", self.namespace)
     }
 
+    /// The queue with the mark that the levels were swept since the broker's start. Not a part of the
+    /// topology that every worker declares: a classic queue cannot be declared while its node is down.
+    pub fn swept(&self) -> String {
+        format!("{}.swept", self.namespace)
+    }
+
     /// `dormouse.v1.`: begins every name that depends on the layout.
     pub fn versioned(&self) -> String {
         format!("{}.v{}.", self.namespace, self.version)

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes, Parcel};
-use super::{Hold, Shared};
+use super::{Hold, Pace, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
+use crate::message::{Headers, Value, as_text};
 use crate::schedule::sleeper::unstamped;
 use crate::schedule::{Reason, Sleeper, UnixMs};
 use crate::topology::wait_ttl;
@@ -24,6 +25,9 @@ pub struct Delivery {
     lanes: Lanes,
     inward: Inward,
     last_look: Look,
+    told_of_early_wakes: Option<Instant>,
+    /// Turns of what is overdue.
+    overdue: Pace,
 }
 
 struct Held {
@@ -43,6 +47,18 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A difference between the clocks that counts as a step and not as noise.
 const STEP: Duration = Duration::from_millis(250);
+
+/// A step ahead of so much makes it worth to plan again what sleeps.
+const WORTH_A_SWEEP: Duration = Duration::from_millis(500);
+
+/// Later than this is a downtime's work, and not a busy moment's.
+const OVERDUE: Duration = Duration::from_secs(5);
+
+/// Later than this out of the levels is no noise of the broker's.
+const LATE: Duration = Duration::from_secs(1);
+
+/// Pause between two lines of the log about the same trouble.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 
 /// Prefetch for the due queues of other topology versions, which only run dry.
 const OLD_VERSION_PREFETCH: u16 = 1_000;
@@ -68,11 +84,24 @@ impl Delivery {
         consumer.consume(&shared.names.due(), max_messages).await?;
         for version in versions.iter().filter(|version| **version != shared.names.version()) {
             let prefetch = max_messages.min(OLD_VERSION_PREFETCH);
-            consumer.consume(&shared.names.in_version(*version).due(), prefetch).await?;
+            let due = shared.names.in_version(*version).due();
+            // a drain deletes it when it is empty
+            consumer.consume_while_it_stands(&due, prefetch).await?;
         }
         let last_look = Look { wall: shared.clock.now(), monotonic: Instant::now() };
         let hold = Hold::default();
-        Ok(Self { shared, consumer, hold, held_bytes: 0, lanes, inward, last_look })
+        let overdue = Pace::new(shared.config.delivery.overdue_rate);
+        Ok(Self {
+            shared,
+            consumer,
+            hold,
+            held_bytes: 0,
+            lanes,
+            inward,
+            last_look,
+            told_of_early_wakes: None,
+            overdue,
+        })
     }
 
     /// Runs until `stop`, then until what is in flight is settled. What is still held is dropped:
@@ -122,6 +151,7 @@ impl Delivery {
 
     fn take(&mut self, Delivered { tag, message, .. }: Delivered) {
         let now = self.shared.clock.now();
+        let left_levels = left_levels(&message.properties.headers);
         let sleeper = match Sleeper::read(message) {
             Ok(sleeper) => sleeper,
             Err((fault, message)) => {
@@ -133,10 +163,46 @@ impl Delivery {
         // one unit more than planned is a slow clock; two are a changed layout, or a forced wake
         if plan.units >= 2 {
             self.shared.metrics.replanned.increment(1);
+            self.tell_of_early_wakes();
             return self.send(Errand { sleeper, tag, to: To::Levels });
         }
+        // late already when it left the levels, and not only here
+        let tolerated = sleeper.stamp.wake_at().plus(LATE);
+        if left_levels.is_some_and(|left| left > tolerated && now > tolerated) {
+            self.shared.may_be_late.notify_one();
+        }
+        if now > sleeper.stamp.wake_at().plus(OVERDUE) {
+            return self.take_turn(sleeper, tag, now);
+        }
+        self.keep(sleeper.stamp.wake_at(), sleeper, tag);
+    }
+
+    fn keep(&mut self, until: UnixMs, sleeper: Sleeper, tag: u64) {
         self.held_bytes += sleeper.body_bytes() as u64;
-        self.hold.insert(sleeper.stamp.wake_at(), Held { sleeper, tag });
+        self.hold.insert(until, Held { sleeper, tag });
+    }
+
+    /// What is overdue goes at its rate, so that a target is not flooded after a downtime. What has to
+    /// wait longer than the hold may keep it sleeps once more, and then goes at its turn.
+    fn take_turn(&mut self, mut sleeper: Sleeper, tag: u64, now: UnixMs) {
+        let wait = self.overdue.take(Instant::now());
+        if wait > self.shared.layout.unit() {
+            sleeper.postpone(now.plus(wait));
+            self.send(Errand { sleeper, tag, to: To::Levels });
+        } else {
+            self.keep(now.plus(wait), sleeper, tag);
+        }
+    }
+
+    /// Once a minute, since they come by the thousand.
+    fn tell_of_early_wakes(&mut self) {
+        if self.told_of_early_wakes.is_none_or(|told| told.elapsed() > TELL_AGAIN) {
+            self.told_of_early_wakes = Some(Instant::now());
+            warn!(
+                "messages wake much too early: a policy shortens TTLs, the levels were changed, or the \
+                 clock went back; they are planned again (see `dormouse topology verify`)"
+            );
+        }
     }
 
     /// Publishes what is due, as far as the window allows.
@@ -280,6 +346,10 @@ impl Delivery {
         if step_ms.unsigned_abs() > STEP.as_millis() as u64 {
             self.shared.metrics.clock_steps.increment(1);
             warn!(step_ms, "the wall clock was stepped; due times follow it");
+            // what is held follows by itself, what sleeps does not
+            if step_ms > WORTH_A_SWEEP.as_millis() as i64 {
+                self.shared.stepped_ahead.notify_one();
+            }
         }
         self.last_look = look;
         self.lanes.look(look.monotonic);
@@ -291,5 +361,19 @@ impl Delivery {
         metrics.held_messages.set(self.hold.len() as f64);
         metrics.held_bytes.set(self.held_bytes as f64);
         metrics.unconfirmed.set(self.lanes.outstanding() as f64);
+    }
+}
+
+/// When RabbitMQ dead-lettered it out of a level, if it comes from one: in whole seconds, by the
+/// broker's clock. <https://www.rabbitmq.com/docs/dlx#effects>
+fn left_levels(headers: &Headers) -> Option<UnixMs> {
+    let Some(Value::FieldArray(deaths)) = headers.get("x-death") else { return None };
+    let Some(Value::FieldTable(newest)) = deaths.as_slice().first() else { return None };
+    let queue = newest.inner().get("queue").and_then(as_text)?;
+    match newest.inner().get("time") {
+        Some(Value::Timestamp(seconds)) if queue.contains(".level.") => {
+            Some(UnixMs(seconds.saturating_mul(1_000)))
+        }
+        _ => None,
     }
 }

@@ -32,15 +32,25 @@ pub enum To {
 /// policy of the operator's; none of them heals faster.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// An errand under way.
+pub struct Sent {
+    errand: Errand,
+    at: Instant,
+}
+
+/// A publish into the levels that is confirmed so late may have entered them late: on a connection
+/// that stalled, or into a queue that had no leader. Its TTLs were planned for then.
+const LATE: Duration = Duration::from_secs(1);
+
 pub struct Inward {
     shared: Arc<Shared>,
-    publisher: Publisher<Errand>,
+    publisher: Publisher<Sent>,
     /// Refused ones, in order of when to publish them again.
     paused: std::collections::VecDeque<(Instant, Errand)>,
 }
 
 impl Inward {
-    pub fn new(shared: Arc<Shared>, publisher: Publisher<Errand>) -> Self {
+    pub fn new(shared: Arc<Shared>, publisher: Publisher<Sent>) -> Self {
         Self { shared, publisher, paused: <_>::default() }
     }
 
@@ -57,7 +67,7 @@ impl Inward {
             To::Wait => errand.sleeper.asleep(&names.wait(), std::iter::empty()),
             To::Dlq => errand.sleeper.dead(&names.dlq(), *frame_max_bytes),
         };
-        self.publisher.publish(message, errand);
+        self.publisher.publish(message, Sent { errand, at: Instant::now() });
     }
 
     /// Sends it after a pause.
@@ -87,11 +97,16 @@ impl Inward {
         }
     }
 
-    fn sort(&mut self, settled: Vec<(Errand, Outcome)>) -> Result<Vec<Errand>, AmqpError> {
+    fn sort(&mut self, settled: Vec<(Sent, Outcome)>) -> Result<Vec<Errand>, AmqpError> {
         let mut done = Vec::with_capacity(settled.len());
-        for (errand, outcome) in settled {
+        for (Sent { errand, at }, outcome) in settled {
             match outcome {
-                Outcome::Confirmed => done.push(errand),
+                Outcome::Confirmed => {
+                    if errand.to == To::Levels && at.elapsed() > LATE {
+                        self.shared.may_be_late.notify_one();
+                    }
+                    done.push(errand);
+                }
                 Outcome::Nacked => self.refused(errand, "a queue of ours rejected it"),
                 Outcome::Returned { .. } => {
                     self.shared.heal.notify_one();

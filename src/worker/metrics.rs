@@ -28,6 +28,7 @@ pub struct Metrics {
     pub put_back: Counter,
     pub returned: Counter,
     pub replanned: Counter,
+    pub swept: Counter,
     pub parked: Counter,
     pub internal_refused: Counter,
     pub unconfirmed: Gauge,
@@ -53,6 +54,7 @@ impl Metrics {
             put_back: counter!("dormouse_put_back_total"),
             returned: counter!("dormouse_returned_total"),
             replanned: counter!("dormouse_replanned_total"),
+            swept: counter!("dormouse_swept_total"),
             parked: counter!("dormouse_parked_total"),
             internal_refused: counter!("dormouse_internal_refused_total"),
             unconfirmed: gauge!("dormouse_unconfirmed_publishes"),
@@ -114,6 +116,10 @@ pub fn describe() {
     describe_counter!(
         "dormouse_replanned_total",
         "Messages that woke much too early and were planned again"
+    );
+    describe_counter!(
+        "dormouse_swept_total",
+        "Messages planned again after a broker's start, to make up for its downtime"
     );
     describe_counter!(
         "dormouse_parked_total",

@@ -26,9 +26,12 @@ mod intake;
 mod inward;
 mod lanes;
 mod metrics;
+pub mod moving;
+mod pace;
 mod retry;
 mod service;
 mod shares;
+mod sweep;
 mod targets;
 mod unreadable;
 
@@ -37,6 +40,7 @@ pub use clock::Clock;
 pub use health::Health;
 pub use hold::Hold;
 pub use metrics::{LATENESS_BUCKETS_SECONDS, Metrics, describe};
+pub use pace::Pace;
 pub use service::{WorkerError, run};
 pub use shares::Shares;
 pub use targets::{Route, Targets};
@@ -55,6 +59,10 @@ struct Shared {
     frame_max_bytes: usize,
     /// Asks for the topology to be declared again: something of ours is missing.
     heal: Notify,
+    /// Messages may sleep too long: one left the levels late, or may have entered them late.
+    may_be_late: Notify,
+    /// The wall clock was stepped ahead: what sleeps has to wake sooner.
+    stepped_ahead: Notify,
 }
 
 impl Shared {
@@ -72,6 +80,8 @@ impl Shared {
             backs: <_>::default(),
             metrics: Metrics::new(),
             heal: Notify::new(),
+            may_be_late: Notify::new(),
+            stepped_ahead: Notify::new(),
             config,
             clock,
             frame_max_bytes,

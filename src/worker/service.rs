@@ -13,7 +13,7 @@ use super::delivery::Delivery;
 use super::intake::Intake;
 use super::retry::Retry;
 use super::unreadable::move_unreadable;
-use super::{Clock, Health, Shared};
+use super::{Clock, Health, Shared, sweep};
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection};
@@ -204,9 +204,10 @@ async fn connected(
     health.set_connected(true);
     shared.metrics.connected.set(1.0);
 
+    let sweep = sweep::run(&shared, consuming, publishing, stop);
     let watch = watch(&shared, consuming, publishing, health);
     let ended = tokio::select! {
-        ended = all(&mut parts) => ended,
+        ended = all_and(&mut parts, sweep) => ended,
         error = watch => Err(error),
         error = consuming.lost() => Err(error.into()),
         error = publishing.lost() => Err(error.into()),
@@ -222,6 +223,18 @@ async fn stopping(stop: &CancellationToken, health: &Health) {
     health.set_stopping();
     info!("stopping: no new deliveries; waiting for what is in flight");
     std::future::pending().await
+}
+
+/// Ends when the parts have, and the sweep too; at once if a part fails.
+async fn all_and(
+    parts: &mut JoinSet<Result<(), AmqpError>>,
+    sweep: impl Future<Output = ()>,
+) -> Result<(), WorkerError> {
+    let sweep = async {
+        sweep.await;
+        Ok(())
+    };
+    tokio::try_join!(all(parts), sweep).map(|((), ())| ())
 }
 
 async fn all(parts: &mut JoinSet<Result<(), AmqpError>>) -> Result<(), WorkerError> {

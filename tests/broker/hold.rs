@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::support::*;
-use dormouse::message::{Headers, Value};
+use dormouse::message::{Headers, Message, Value};
 use dormouse::schedule::stamp;
 use dormouse::topology::Names;
 use dormouse::worker::Clock;
@@ -89,5 +89,37 @@ async fn large_bodies_are_held_within_the_byte_limit_and_arrive() {
     let taken = take(&connection, "inbox", MESSAGES).await;
     assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, stamp::DUE_MS)));
     worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// After a downtime what is overdue goes at its rate, and what is on time goes past it.
+#[tokio::test(flavor = "multi_thread")]
+async fn overdue_messages_go_at_their_rate_and_others_on_time() {
+    let broker = Broker::fresh("overdue").await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let mut config = broker.config();
+    let first = Worker::start(&config).await;
+    publish(&connection, (0..200).map(|n| delayed("inbox", 4_000, &format!("late {n}")))).await;
+    let intake = Names::of(&config).intake(&config.delay_exchanges[0]);
+    until("all are planned", async || depth(&connection, &intake).await == Some(0)).await;
+    first.stop().await;
+    // no worker for long enough: they wait in the due queue
+    let due = Names::of(&config).due();
+    until("all are due", async || depth(&connection, &due).await == Some(200)).await;
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    config.delivery.overdue_rate = 50;
+    let second = Worker::start(&config).await;
+    publish(&connection, [delayed("inbox", 700, "on time")]).await;
+    let taken = take(&connection, "inbox", 201).await;
+    let lateness_ms = |at: u64, message: &Message| at as i64 - number(message, stamp::DUE_MS);
+    let (at, on_time) = taken.iter().find(|(_, message)| body(message) == "on time").unwrap();
+    assert!(lateness_ms(*at, on_time) < 2_000, "{}", lateness_ms(*at, on_time));
+    let late: Vec<_> = taken.iter().filter(|(_, message)| body(message) != "on time").collect();
+    let took_ms = late.last().unwrap().0 - late.first().unwrap().0;
+    // 200 at 50 a second; the first 50 ms' worth may go at once
+    assert!(took_ms >= 3_800, "{took_ms} ms");
+    assert!(late.iter().all(|(_, message)| number(message, stamp::ATTEMPT) == 1));
+    second.stop().await;
     broker.drop_it().await;
 }

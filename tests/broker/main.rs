@@ -1,5 +1,6 @@
 //! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can kill.
+//! [`drill`], [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can
+//! kill.
 
 mod client;
 mod client_examples;
@@ -10,6 +11,7 @@ mod destroy;
 mod dev_node;
 mod dlq;
 mod drain;
+mod drill;
 mod faults;
 mod hold;
 mod hostile;

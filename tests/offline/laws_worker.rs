@@ -253,3 +253,22 @@ fn a_target_that_does_not_answer_gets_its_share_and_no_more() {
     assert_eq!(shares.enter("stuck", 6), Some(6));
     assert_eq!(shares.leave("healthy"), None);
 }
+
+/// However the askers come, a pace never gives more turns than its rate and a short burst, and takes
+/// no longer than its rate says.
+#[test]
+fn a_pace_is_kept_and_used() {
+    use dormouse::worker::Pace;
+    let start = Instant::now();
+    let mut pace = Pace::new(1_000);
+    // all at once: the turns lie a millisecond apart
+    let waits: Vec<_> = (0..100).map(|_| pace.take(start)).collect();
+    let apart = (0..100).map(Duration::from_millis).collect::<Vec<_>>();
+    assert_eq!(waits, apart);
+    // after a long pause there is no more than a burst of 50 ms to catch up with
+    let later = start + Duration::from_secs(60);
+    let at_once = (0..200).filter(|_| pace.take(later).is_zero()).count();
+    assert_eq!(at_once, 51);
+    let mut unlimited = Pace::new(0);
+    assert!((0..1_000).all(|_| unlimited.take(start).is_zero()));
+}

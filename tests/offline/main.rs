@@ -6,6 +6,7 @@ mod config_faults;
 mod docs;
 mod laws_client;
 mod laws_flow;
+mod laws_drill;
 mod laws_frames;
 mod laws_once;
 mod laws_retry;

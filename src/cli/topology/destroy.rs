@@ -51,7 +51,8 @@ impl Destroy {
             return nothing(config, output);
         }
         let connection = Connection::open(&config.broker, "dormouse topology").await?;
-        let mut counted = backlog::count(&api, &connection, &ours.queues).await?;
+        let with_messages = ours.with_messages(config);
+        let mut counted = backlog::count(&api, &connection, &with_messages).await?;
         if !self.force {
             refuse_if_retried(config, &standing)?;
             refuse_if_used(&counted, config)?;
@@ -68,7 +69,7 @@ impl Destroy {
         }
         if !self.force {
             tokio::time::sleep(STATISTICS_AGE).await;
-            counted = backlog::count(&api, &connection, &ours.queues).await?;
+            counted = backlog::count(&api, &connection, &with_messages).await?;
             let empty = refuse_if_not_empty(&counted, output);
             if let Err(refusal) = empty {
                 restore(&connection, &standing, &ours).await?;
@@ -110,6 +111,12 @@ impl Ours {
         let queues = queues.filter(|name| wanted.has_queue(name) || is_ours(namespace, name));
         ours.queues = queues.cloned().collect();
         ours
+    }
+
+    /// All but the mark of the sweep, which is nobody's message.
+    fn with_messages(&self, config: &Config) -> Vec<String> {
+        let swept = Names::of(config).swept();
+        self.queues.iter().filter(|queue| **queue != swept).cloned().collect()
     }
 
     fn is_empty(&self) -> bool {

@@ -8,7 +8,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::backlog::{self, Backlog, STATISTICS_AGE};
 use super::look::{self, Api};
-use super::moving::{Moving, Stopped};
 use super::plan::say;
 use crate::amqp::Connection;
 use crate::amqp::exists::Ask;
@@ -20,6 +19,8 @@ use crate::config::Config;
 use crate::management::DestinationType;
 use crate::topology::Topology;
 use crate::topology::diff::{Diff, Leftover, Standing};
+use crate::worker::Clock;
+use crate::worker::moving::{Moving, MovingError, Speed, Stopped};
 
 #[derive(Debug, Args)]
 pub struct Drain {
@@ -33,6 +34,9 @@ pub struct Drain {
 
 /// Progress is told, and counters are looked at, this often.
 const TICK: Duration = Duration::from_secs(1);
+
+/// As fast as the broker goes.
+const SPEED: Speed = Speed { rate: 0, window: 2_000 };
 
 /// What the old layout consists of.
 #[derive(Debug, Default)]
@@ -62,7 +66,9 @@ impl Drain {
         let stop = stop_on_signal()?;
         let consuming = Connection::open(&config.broker, "dormouse drain").await?;
         let publishing = Connection::open(&config.broker, "dormouse drain publish").await?;
-        let moving = Moving::start(config, &consuming, &publishing, &old.queues).await?;
+        let moving =
+            Moving::start(config, Clock::default(), (&consuming, &publishing), &old.queues, SPEED)
+                .await?;
         let emptying = Emptying { api, connection: &consuming, old, moving, stop };
         let done = emptying.run(self.keep, config, output).await;
         consuming.close().await;
@@ -258,4 +264,19 @@ async fn delete(connection: &Connection, old: &Old) -> Result<Vec<String>, Failu
         remove.exchange(exchange).await?;
     }
     Ok(old.queues.iter().chain(&old.exchanges).cloned().collect())
+}
+
+impl From<MovingError> for Failure {
+    fn from(error: MovingError) -> Self {
+        match error {
+            MovingError::Amqp(error) => error.into(),
+            MovingError::Incomplete => {
+                let problem = format!(
+                    "{error}; what was not moved stays where it was. `dormouse topology apply`, then \
+                     drain again"
+                );
+                Self::new(Exit::Differs, problem)
+            }
+        }
+    }
 }

@@ -12,7 +12,6 @@ mod destroy;
 mod drain;
 mod export;
 pub(in crate::cli) mod look;
-mod moving;
 mod plan;
 mod verify;
 

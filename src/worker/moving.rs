@@ -1,5 +1,4 @@
-//! Takes what sleeps out of one set of queues and puts it to sleep in the current layout, until the
-//! same due time.
+//! Takes what sleeps out of queues and puts it to sleep in the current layout, until the same due time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,17 +6,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::{Clock, Pace};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered, Outcome, Publisher};
-use crate::cli::{Exit, Failure};
 use crate::config::Config;
 use crate::message::Message;
 use crate::schedule::sleeper::unstamped;
 use crate::schedule::{Layout, Sleeper};
 use crate::topology::{self, Names};
-use crate::worker::Clock;
-
-/// Deliveries in flight over all queues: enough to keep the broker busy, few enough to forget.
-const WINDOW: usize = 2_000;
 
 /// Pause before a refused publish is made again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,6 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How long a stop waits for confirms.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Messages on their way from one queue to another.
 pub struct Moving {
     names: Names,
     layout: Layout,
@@ -32,23 +28,45 @@ pub struct Moving {
     frame_max_bytes: usize,
     consumer: Consumer,
     publisher: Publisher<Moved>,
+    pace: Pace,
+    /// When the next delivery may be taken.
+    turn: Instant,
     /// Refused ones, in order of when to publish them again.
     later: VecDeque<(Instant, Moved)>,
     unsettled: usize,
     last_delivery: Instant,
+    taken: u64,
     moved: u64,
     unstamped: u64,
+}
+
+/// How fast to move.
+#[derive(Debug, Clone, Copy)]
+pub struct Speed {
+    /// Messages a second; 0 is no limit.
+    pub rate: u32,
+    /// Deliveries in flight over all queues: enough to keep the broker busy, few enough to forget.
+    pub window: usize,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped {
-    /// Confirmed by the current layout and acked in the old one.
+    /// Confirmed by the current layout and acked where it was.
     pub moved: u64,
     /// Of these, messages without a stamp, which went to the DLQ.
     pub unstamped: u64,
-    /// Not confirmed in time: they go back to their old queue, and may be in both.
+    /// Not confirmed in time: they go back to their queue, and may be in both.
     pub unconfirmed: usize,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MovingError {
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
+    /// What was not moved stays where it was.
+    #[error("a part of the current layout is missing")]
+    Incomplete,
 }
 
 /// A message on its way, in place of delivery `tag`.
@@ -61,35 +79,48 @@ struct Moved {
 impl Moving {
     pub async fn start(
         config: &Config,
-        consuming: &Connection,
-        publishing: &Connection,
+        clock: Clock,
+        connections: (&Connection, &Connection),
         queues: &[String],
+        speed: Speed,
     ) -> Result<Self, AmqpError> {
+        let (consuming, publishing) = connections;
         let mut consumer = Consumer::open(consuming).await?;
-        let prefetch = (WINDOW / queues.len().max(1)).clamp(1, 500);
+        let prefetch = (speed.window / queues.len().max(1)).clamp(1, 500);
         for queue in queues {
             consumer.consume(queue, prefetch as u16).await?;
         }
         Ok(Self {
             names: Names::of(config),
             layout: topology::layout(config),
-            clock: Clock::default(),
+            clock,
             frame_max_bytes: publishing.frame_max_bytes(),
             consumer,
             publisher: publishing.publisher().await?,
+            pace: Pace::new(speed.rate),
+            turn: Instant::now(),
             later: VecDeque::new(),
             unsettled: 0,
             last_delivery: Instant::now(),
+            taken: 0,
             moved: 0,
             unstamped: 0,
         })
     }
 
     /// Moves messages for this long, or until `stop`.
-    pub async fn work(&mut self, time: Duration, stop: &CancellationToken) -> Result<(), Failure> {
+    pub async fn work(
+        &mut self,
+        time: Duration,
+        stop: &CancellationToken,
+    ) -> Result<(), MovingError> {
         let end = Instant::now() + time;
         loop {
             let again = self.later.front().map(|(at, _)| *at);
+            let next = async {
+                tokio::time::sleep_until(self.turn.into()).await;
+                self.consumer.next().await
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -100,9 +131,14 @@ impl Moving {
                         self.send(moved);
                     }
                 }
-                delivered = self.consumer.next() => self.take(delivered?),
+                delivered = next => self.take(delivered?),
             }
         }
+    }
+
+    /// Taken so far.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Confirmed so far.
@@ -116,7 +152,7 @@ impl Moving {
     }
 
     /// Takes no more, and settles what is in flight.
-    pub async fn stop(mut self) -> Result<Stopped, Failure> {
+    pub async fn stop(mut self) -> Result<Stopped, MovingError> {
         self.consumer.cancel().await?;
         let end = Instant::now() + GRACE;
         while !self.publisher.is_empty() {
@@ -125,17 +161,22 @@ impl Moving {
                 () = tokio::time::sleep_until(end.into()) => break,
             }
         }
-        self.consumer.finish().await?;
-        Ok(Stopped {
+        let stopped = Stopped {
             moved: self.moved,
             unstamped: self.unstamped,
             unconfirmed: self.publisher.len(),
-        })
+        };
+        // the channels close as they are dropped, and give back what was sent and not taken
+        self.consumer.finish().await?;
+        Ok(stopped)
     }
 
     fn take(&mut self, Delivered { tag, message, .. }: Delivered) {
+        let now = Instant::now();
+        self.turn = now + self.pace.take(now);
         self.unsettled += 1;
-        self.last_delivery = Instant::now();
+        self.taken += 1;
+        self.last_delivery = now;
         let (sleeper, stamped) = match Sleeper::read(message) {
             Ok(sleeper) => (sleeper, true),
             Err((fault, message)) => {
@@ -161,7 +202,7 @@ impl Moving {
         sleeper.asleep(&self.names.entry(&self.layout, plan.entry), keys)
     }
 
-    async fn settle(&mut self, settled: Vec<(Moved, Outcome)>) -> Result<(), Failure> {
+    async fn settle(&mut self, settled: Vec<(Moved, Outcome)>) -> Result<(), MovingError> {
         for (moved, outcome) in settled {
             match outcome {
                 Outcome::Confirmed => {
@@ -171,11 +212,7 @@ impl Moving {
                     self.consumer.settle(moved.tag);
                 }
                 Outcome::Nacked => self.later.push_back((Instant::now() + PAUSE, moved)),
-                Outcome::Returned { .. } => {
-                    let problem = "a part of the current layout is missing; what was not moved stays \
-                                   where it was. `dormouse topology apply`, then drain again";
-                    return Err(Failure::new(Exit::Differs, problem));
-                }
+                Outcome::Returned { .. } => return Err(MovingError::Incomplete),
                 Outcome::Unknown(closed) => {
                     return Err(AmqpError::Closed { code: closed.code, text: closed.text }.into());
                 }

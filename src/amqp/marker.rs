@@ -1,0 +1,104 @@
+//! A mark that stays until the broker restarts, and that one connection at a time can work for.
+//!
+//! A transient message in a durable classic queue is gone after a node's start, on every version:
+//! <https://www.rabbitmq.com/docs/queues#durability>. (A transient exchange would be simpler, but on 4.3
+//! it outlives its node.) Whoever consumes the queue exclusively has the claim:
+//! <https://www.rabbitmq.com/docs/consumers#exclusivity>.
+
+use lapin::BasicProperties;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+
+use super::{AmqpError, Connection};
+
+/// The exclusive claim to work, and then to mark it as done.
+pub struct Marker {
+    channel: lapin::Channel,
+    queue: String,
+    /// Dropped, it would cancel itself, and with it the claim. Its deliveries are not read.
+    _consumer: lapin::Consumer,
+}
+
+pub enum Claim {
+    /// It was done since the broker's start.
+    Marked,
+    /// Another connection works for it.
+    Taken,
+    Mine(Marker),
+}
+
+const TRANSIENT: u8 = 1;
+
+impl Marker {
+    /// Declares the queue and tries to get it, also if it is marked and `although_marked`.
+    ///
+    /// Errors: the user may not declare, consume or publish there (403).
+    pub async fn claim(
+        connection: &Connection,
+        queue: &str,
+        although_marked: bool,
+    ) -> Result<Claim, AmqpError> {
+        let channel = connection.channel().await?;
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        let declared = channel.queue_declare(queue.into(), options, arguments()).await?;
+        if declared.message_count() > 0 && !although_marked {
+            close(&channel).await;
+            return Ok(Claim::Marked);
+        }
+        // to try all the same would be an error in the broker's log
+        if declared.consumer_count() > 0 {
+            close(&channel).await;
+            return Ok(Claim::Taken);
+        }
+        channel.basic_qos(1, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions { exclusive: true, ..Default::default() };
+        let consumed =
+            channel.basic_consume(queue.into(), "".into(), options, <_>::default()).await;
+        match consumed.map_err(AmqpError::from) {
+            Ok(consumer) => {
+                Ok(Claim::Mine(Marker { channel, queue: queue.to_owned(), _consumer: consumer }))
+            }
+            Err(AmqpError::Closed { code: 403, text }) if text.contains("exclusive") => {
+                Ok(Claim::Taken)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Marks the work as done, until the broker restarts.
+    pub async fn mark(&self) -> Result<(), AmqpError> {
+        self.channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let properties = BasicProperties::default().with_delivery_mode(TRANSIENT);
+        let (exchange, options) = ("".into(), BasicPublishOptions::default());
+        let body = b"swept";
+        let published = self
+            .channel
+            .basic_publish(exchange, self.queue.as_str().into(), options, body, properties)
+            .await?;
+        published.await?;
+        Ok(())
+    }
+
+    /// Gives the claim up, and an old mark back.
+    pub async fn release(self) {
+        close(&self.channel).await;
+    }
+}
+
+async fn close(channel: &lapin::Channel) {
+    // a channel that fails to close is gone with its connection
+    let _ = channel.close(200, "done".into()).await;
+}
+
+/// One mark is enough.
+fn arguments() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    let text = |text: &str| AMQPValue::from(LongString::from(text));
+    arguments.insert("x-queue-type".into(), text("classic"));
+    arguments.insert("x-max-length".into(), 1.into());
+    arguments.insert("x-overflow".into(), text("drop-head"));
+    arguments
+}

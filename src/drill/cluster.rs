@@ -1,0 +1,182 @@
+//! Drill 7: three private nodes as a cluster; its leaders die, its nodes die, and one is cut off.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::error::DrillError;
+use super::hand::Hand;
+use super::run::Run;
+use super::site::{Site, until};
+use super::{Finding, Options, Outcome};
+use crate::dev::{Epmd, Node, NodeOptions};
+use crate::management::Management;
+
+const NODES: [&str; 3] = ["drill-a@localhost", "drill-b@localhost", "drill-c@localhost"];
+
+const COOKIE: &str = "drill";
+
+/// A message that a lost leader did not confirm is dead-lettered again after this time, which is three
+/// minutes by default. As docs/operations.md advises for clusters.
+const CONFIRM_TIMEOUT: &str =
+    "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].\n";
+
+/// New leaders are elected within a second or two; then the workers have to find a living node,
+/// and what the lost one did not confirm is dead-lettered again.
+const CATCHING_UP: Duration = Duration::from_secs(10);
+
+pub async fn broken(options: &Options) -> Result<Outcome, DrillError> {
+    let nodes = cluster(options).await?;
+    let uris: Vec<_> = nodes.iter().map(|node| format!("{}/%2f", node.amqp_uri())).collect();
+    let mut site = Site::on(nodes, &uris.join(","), options, &[]).await?;
+    let mut rng = Rng::with_seed(options.seed);
+    let mut outcome = Outcome::default();
+    let spread = spread(&site).await?;
+    outcome.expect(spread.iter().all(|leaders| *leaders > 0), || {
+        Finding::new("leaders are not spread over the nodes", format!("{spread:?}"))
+    });
+    outcome.notes.push(format!("leaders of our queues on the three nodes: {spread:?}"));
+    let mut hands = [site.hire().await?, site.hire().await?];
+    let mut run = Run::begin(&site, options.load(), &options.queues());
+    let pause = options.duration.mul_f64(0.1);
+    for round in 0..3 {
+        tokio::time::sleep(pause.mul_f64(0.5 + rng.f64())).await;
+        let due = site.names().due();
+        let victim = match round {
+            0 => leader(&site, 0, &due).await?,
+            _ => rng.usize(0..site.nodes.len()),
+        };
+        run.fault_begins();
+        let what = match round {
+            0 | 1 => {
+                site.nodes[victim].kill();
+                if round == 0 { "the due queue's leader killed" } else { "a node killed" }
+            }
+            _ => {
+                cut_off(&site, victim, true).await?;
+                "a node cut off from the others"
+            }
+        };
+        tokio::time::sleep(pause).await;
+        // the service goes on without that node
+        moved_on(&site, &mut hands, victim, round < 2).await?;
+        if round < 2 {
+            site.nodes[victim].start_again().await?;
+        } else {
+            cut_off(&site, victim, false).await?;
+        }
+        whole(&site, victim).await?;
+        for hand in &mut hands {
+            hand.until_ready().await?;
+        }
+        run.fault_ends(CATCHING_UP);
+        outcome.notes.push(format!("{what}: {}", NODES[victim]));
+        outcome.faults += 1;
+    }
+    outcome.verdict = run.end().await?;
+    outcome.expect_never_early(&hands).await;
+    site.close().await?;
+    Ok(outcome)
+}
+
+/// Three nodes that know each other only through their own epmd and cookie, all on loopback.
+async fn cluster(options: &Options) -> Result<Vec<Node>, DrillError> {
+    let _ = std::fs::remove_dir_all(&options.directory);
+    let epmd = Arc::new(Epmd::start(&options.installation).await?);
+    let mut nodes = Vec::new();
+    for name in NODES {
+        let directory = options.directory.join(name);
+        let mut of_one = NodeOptions::new(directory);
+        of_one.name = Some(name.to_owned());
+        of_one.advanced_config = Some(CONFIRM_TIMEOUT.to_owned());
+        // else the nodes of Mnesia stay apart after they were cut off; Khepri needs no such choice
+        if !options.installation.version().starts_with("4.3") {
+            of_one.config = vec!["cluster_partition_handling = pause_minority".to_owned()];
+        }
+        of_one.epmd = Some(epmd.clone());
+        of_one.cookie = Some(COOKIE.to_owned());
+        let node = Node::start(&options.installation, of_one).await?;
+        if !nodes.is_empty() {
+            for arguments in [&["stop_app"][..], &["join_cluster", NODES[0]], &["start_app"]] {
+                node.ctl(arguments).await?;
+            }
+        }
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+/// How many of our queues each node leads.
+async fn spread(site: &Site) -> Result<[usize; 3], DrillError> {
+    let management = Management::new(&site.node().management_uri(), None)?;
+    let queues = management.queues("/").await?;
+    Ok(NODES
+        .map(|name| queues.iter().filter(|queue| queue.leader.as_deref() == Some(name)).count()))
+}
+
+/// The index of the node that leads a queue, asked of node `of`.
+async fn leader(site: &Site, of: usize, queue: &str) -> Result<usize, DrillError> {
+    let management = Management::new(&site.nodes[of].management_uri(), None)?;
+    let queues = management.queues("/").await?;
+    let found = queues.iter().find(|found| found.name == queue);
+    let leader = found.and_then(|queue| queue.leader.as_deref()).unwrap_or_default();
+    NODES
+        .iter()
+        .position(|name| *name == leader)
+        .ok_or_else(|| DrillError::of("the leader of a queue", format!("{queue}: {leader:?}")))
+}
+
+/// The worker on a lost node finds another, and the due queue another leader.
+async fn moved_on(
+    site: &Site,
+    hands: &mut [Hand],
+    victim: usize,
+    is_down: bool,
+) -> Result<(), DrillError> {
+    for hand in hands.iter_mut().filter(|_| is_down) {
+        hand.until_ready().await?;
+    }
+    let other = (victim + 1) % NODES.len();
+    let due = site.names().due();
+    until("the due queue has a leader elsewhere", async || {
+        Ok(leader(site, other, &due).await.is_ok_and(|leader| leader != victim))
+    })
+    .await
+}
+
+/// The node and the next one see all three run: each question costs a second of CPU.
+async fn whole(site: &Site, victim: usize) -> Result<(), DrillError> {
+    until("all three nodes are in the cluster", async || {
+        for node in [victim, (victim + 1) % NODES.len()] {
+            let asked = site.nodes[node].ctl(&["cluster_status", "--formatter", "json", "--quiet"]);
+            let status = asked.await.unwrap_or_default();
+            let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
+            if status["running_nodes"].as_array().map(Vec::len) != Some(NODES.len()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await
+}
+
+/// Cuts a node off, or heals that: with another cookie for each other, two nodes can neither keep nor
+/// make a connection, whichever of them tries. Both connections end at once, since a node that sees
+/// one of two would be a partial partition, and a whole cluster that pauses.
+async fn cut_off(site: &Site, victim: usize, cut: bool) -> Result<(), DrillError> {
+    let others = || (0..NODES.len()).filter(move |other| *other != victim);
+    let cookie = |at: usize| if cut { format!("cut-{at}") } else { COOKIE.to_owned() };
+    let set =
+        |at: usize, far: usize| format!("erlang:set_cookie('{}', '{}')", NODES[far], cookie(at));
+    for other in others() {
+        site.nodes[other].ctl(&["eval", &format!("{}.", set(other, victim))]).await?;
+    }
+    let mut expressions: Vec<_> = others().map(|other| set(victim, other)).collect();
+    if cut {
+        expressions
+            .extend(others().map(|other| format!("erlang:disconnect_node('{}')", NODES[other])));
+    }
+    site.nodes[victim].ctl(&["eval", &format!("{}.", expressions.join(", "))]).await?;
+    Ok(())
+}

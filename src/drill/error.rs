@@ -1,0 +1,33 @@
+//! Why a drill could not be held. What a drill found is no error but a report.
+
+use crate::amqp::AmqpError;
+use crate::amqp::declare::DeclareError;
+use crate::config::ConfigFaults;
+use crate::dev::NodeError;
+use crate::management::ManagementError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DrillError {
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    #[error(transparent)]
+    Amqp(#[from] AmqpError),
+    #[error(transparent)]
+    Declare(#[from] DeclareError),
+    #[error(transparent)]
+    Management(#[from] ManagementError),
+    #[error("the drill's own configuration: {0}")]
+    Config(#[from] ConfigFaults),
+    #[error("not within {seconds} s: {what}")]
+    NotWithin { what: String, seconds: u64 },
+    #[error("a worker ended by itself with {status}; its log: {log}")]
+    WorkerEnded { status: String, log: String },
+    #[error("{what}: {problem}")]
+    Failed { what: String, problem: String },
+}
+
+impl DrillError {
+    pub(super) fn of(what: &str, problem: impl std::fmt::Display) -> Self {
+        DrillError::Failed { what: what.to_owned(), problem: problem.to_string() }
+    }
+}

@@ -1,0 +1,223 @@
+//! Prove: faults on private brokers under a numbered load, and a checker that judges every message.
+//!
+//! A load comes from a seed ([`load`]). Two witnesses record what was confirmed and what arrived
+//! ([`witness`]), while a drill does its worst. The checker ([`check()`](check::check)) compares the
+//! records with what was asked for and with the README's table ([`promise`]). The same seed gives the
+//! same load and the same schedule of faults; only the machine's own timing differs.
+
+use std::fmt;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+mod alarms;
+mod bad_targets;
+mod brokers;
+pub mod check;
+mod clock;
+mod cluster;
+mod error;
+mod hand;
+pub mod load;
+mod network;
+mod policies;
+pub mod promise;
+mod proxy;
+pub mod record;
+mod run;
+mod site;
+mod upgrade;
+mod witness;
+mod workers;
+
+pub use error::DrillError;
+pub use site::Options;
+
+use check::Verdict;
+use hand::Hand;
+use load::{Load, Shape};
+
+/// What is done to a broker, its workers, or the way between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drill {
+    WorkersKilled,
+    BrokerDown,
+    NetworkTroubled,
+    AlarmsRaised,
+    BadTargets,
+    Policies,
+    ClusterBroken,
+    ClockStepped,
+    WorkersStopped,
+    LayoutChanged,
+}
+
+/// What came of a drill.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// Faults that were made.
+    pub faults: u32,
+    /// Expectations of the drill's own that were not met.
+    pub findings: Vec<Finding>,
+    /// What is worth knowing, and was measured.
+    pub notes: Vec<String>,
+}
+
+/// An expectation that was not met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding(pub String);
+
+impl Drill {
+    pub const ALL: [Drill; 10] = [
+        Drill::WorkersKilled,
+        Drill::BrokerDown,
+        Drill::NetworkTroubled,
+        Drill::AlarmsRaised,
+        Drill::BadTargets,
+        Drill::Policies,
+        Drill::ClusterBroken,
+        Drill::ClockStepped,
+        Drill::WorkersStopped,
+        Drill::LayoutChanged,
+    ];
+
+    /// Its number, as documents and `--only` name it.
+    pub fn number(self) -> u32 {
+        match self {
+            Drill::WorkersKilled => 1,
+            Drill::BrokerDown => 2,
+            Drill::NetworkTroubled => 3,
+            Drill::AlarmsRaised => 4,
+            Drill::BadTargets => 5,
+            Drill::Policies => 6,
+            Drill::ClusterBroken => 7,
+            Drill::ClockStepped => 8,
+            Drill::WorkersStopped => 9,
+            Drill::LayoutChanged => 10,
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Drill::WorkersKilled => "workers killed",
+            Drill::BrokerDown => "broker stopped and killed",
+            Drill::NetworkTroubled => "network cut, stalled, slowed",
+            Drill::AlarmsRaised => "memory and disk alarm",
+            Drill::BadTargets => "bad targets among good",
+            Drill::Policies => "blanket policies",
+            Drill::ClusterBroken => "nodes of a cluster lost",
+            Drill::ClockStepped => "clock stepped",
+            Drill::WorkersStopped => "workers stopped in order",
+            Drill::LayoutChanged => "upgrade by drain",
+        }
+    }
+
+    /// Holds it, on brokers of its own.
+    pub async fn hold(self, options: &Options) -> Result<Outcome, DrillError> {
+        match self {
+            Drill::WorkersKilled => workers::killed(options).await,
+            Drill::BrokerDown => brokers::down(options).await,
+            Drill::NetworkTroubled => network::troubled(options).await,
+            Drill::AlarmsRaised => alarms::raised(options).await,
+            Drill::BadTargets => bad_targets::among_good(options).await,
+            Drill::Policies => policies::blanket(options).await,
+            Drill::ClusterBroken => cluster::broken(options).await,
+            Drill::ClockStepped => clock::stepped(options).await,
+            Drill::WorkersStopped => workers::stopped(options).await,
+            Drill::LayoutChanged => upgrade::drained(options).await,
+        }
+    }
+}
+
+impl Outcome {
+    pub fn passed(&self) -> bool {
+        self.verdict.is_clean() && self.verdict.expected > 0 && self.findings.is_empty()
+    }
+
+    /// What came of it in sentences, the last ones what should not be.
+    pub fn words(&self) -> Vec<String> {
+        let (verdict, twice) = (&self.verdict, self.verdict.duplicates);
+        let mut words = vec![format!(
+            "{} messages, {} faults; late by {} ms in the middle, by {} ms at most",
+            verdict.confirmed,
+            self.faults,
+            verdict.lateness_ms(0.5),
+            verdict.lateness_ms(1.0)
+        )];
+        if twice.total() > 0 {
+            words.push(format!(
+                "twice: {} by a worker's delivery, {} by its intake, {} by the drill's publisher, \
+                 {} by its consumer",
+                twice.by_delivery, twice.by_intake, twice.by_publisher, twice.by_consumer
+            ));
+        }
+        if verdict.held_up > 0 {
+            words.push(format!("{} late while a fault was in force", verdict.held_up));
+        }
+        words.extend(self.notes.iter().cloned());
+        words.extend(self.findings.iter().map(|finding| finding.0.clone()));
+        words.extend(verdict.findings.iter().cloned());
+        words
+    }
+
+    fn expect(&mut self, met: bool, finding: impl FnOnce() -> Finding) {
+        if !met {
+            self.findings.push(finding());
+        }
+    }
+
+    /// What the workers themselves say of `dormouse_early_total`.
+    async fn expect_never_early(&mut self, hands: &[Hand]) {
+        for hand in hands {
+            let early = hand.metric("dormouse_early_total").await;
+            self.expect(early == Some(0.0), || {
+                Finding::new("dormouse_early_total", format!("{early:?}"))
+            });
+        }
+    }
+}
+
+impl Finding {
+    fn new(what: &str, value: impl fmt::Display) -> Self {
+        Self(format!("{what}: {value}"))
+    }
+}
+
+/// Bodies are small but for a few, which are larger than a frame.
+const LARGEST_BODY: usize = 200_000;
+
+impl Options {
+    /// The load of a drill: half of the time to publish, half for the delays.
+    fn load(&self) -> Load {
+        Load::new(self.seed, &self.shape())
+    }
+
+    fn shape(&self) -> Shape {
+        let half = self.duration / 2;
+        Shape {
+            messages: (f64::from(self.rate) * half.as_secs_f64()).ceil() as u32,
+            span: half,
+            longest: half,
+            absolute: false,
+            largest: LARGEST_BODY,
+            inboxes: site::INBOXES.map(str::to_owned).into(),
+            copies: site::COPIES.into(),
+        }
+    }
+
+    fn queues(&self) -> Vec<&'static str> {
+        site::INBOXES.into_iter().chain([site::COPIES]).collect()
+    }
+
+    /// A drill of a minute makes so many faults, a longer one more, a short one at least one.
+    fn times(&self, a_minute: u32) -> u32 {
+        ((f64::from(a_minute) * self.duration.as_secs_f64() / 60.0).round() as u32).max(1)
+    }
+
+    /// A random moment in the `index`th of `of` equal parts of the time from `from` to `to`.
+    fn moment(&self, rng: &mut Rng, from: Duration, to: Duration, index: u32, of: u32) -> Duration {
+        let part = to.saturating_sub(from) / of.max(1);
+        from + part * index + part.mul_f64(rng.f64())
+    }
+}

@@ -1,0 +1,162 @@
+//! Drill 6: an operator's blanket policies are put on and taken off. `verify` says what they do, before
+//! and while they do it.
+//!
+//! Saved, under load: shorter TTLs, a bounded intake queue, another overflow. Not to be saved: what
+//! sleeps in a queue that `expires` deletes; so that one comes when nothing sleeps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::error::DrillError;
+use super::load::{Load, Shape};
+use super::run::Run;
+use super::site::{Site, until};
+use super::{Finding, Options, Outcome};
+use crate::amqp::Connection;
+use crate::amqp::exists::Ask;
+use crate::management::{Management, Policy};
+
+const NAME: &str = "blanket";
+
+const CATCHING_UP: Duration = Duration::from_secs(3);
+
+/// One blanket policy, and words of what `verify` says of it.
+struct Blanket {
+    pattern: &'static str,
+    key: &'static str,
+    value: Value,
+    says: &'static str,
+}
+
+fn saved() -> [Blanket; 3] {
+    [
+        Blanket {
+            pattern: r"^dormouse\.v1\.",
+            key: "message-ttl",
+            value: json!(1_500),
+            says: "messages leave this queue early",
+        },
+        Blanket {
+            pattern: r"^dormouse\.intake$",
+            key: "max-length",
+            value: json!(1),
+            says: "once it is full it rejects",
+        },
+        Blanket {
+            pattern: r"^dormouse\.",
+            key: "overflow",
+            value: json!("drop-head"),
+            says: "dead-lettering silently falls back to at-most-once",
+        },
+    ]
+}
+
+pub async fn blanket(options: &Options) -> Result<Outcome, DrillError> {
+    let mut site = Site::open(options).await?;
+    let mut outcome = Outcome::default();
+    let hands = [site.hire().await?, site.hire().await?];
+    let management = Management::new(&site.node().management_uri(), None)?;
+    let mut run = Run::begin(&site, options.load(), &options.queues());
+    for blanket in saved() {
+        tokio::time::sleep(options.duration.mul_f64(0.05)).await;
+        run.fault_begins();
+        blanket.put(&management).await?;
+        told(&site, &blanket, &mut outcome).await?;
+        tokio::time::sleep(options.duration.mul_f64(0.05)).await;
+        management.delete_policy("/", NAME).await?;
+        until("verify is content again", async || {
+            Ok(site.command(&["topology", "verify"]).await?.0 == Some(0))
+        })
+        .await?;
+        run.fault_ends(CATCHING_UP);
+        outcome
+            .notes
+            .push(format!("{} {} on {}: saved", blanket.key, blanket.value, blanket.pattern));
+        outcome.faults += 1;
+    }
+    outcome.verdict = run.end().await?;
+    expired(&mut site, &management, &mut outcome).await?;
+    outcome.expect_never_early(&hands).await;
+    site.close().await?;
+    Ok(outcome)
+}
+
+impl Blanket {
+    async fn put(&self, management: &Management) -> Result<(), DrillError> {
+        let definition = BTreeMap::from([(self.key.to_owned(), self.value.clone())]);
+        let policy = Policy {
+            name: NAME.into(),
+            pattern: self.pattern.into(),
+            apply_to: "queues".into(),
+            definition,
+            priority: 1,
+        };
+        Ok(management.put_policy("/", &policy).await?)
+    }
+}
+
+/// `verify` has to name the policy and what it does, with exit code 3.
+async fn told(site: &Site, blanket: &Blanket, outcome: &mut Outcome) -> Result<(), DrillError> {
+    let (code, printed) = site.command(&["topology", "verify"]).await?;
+    let words = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+    let told = code == Some(3) && words.contains(NAME) && words.contains(blanket.says);
+    outcome.expect(told, || {
+        Finding::new(
+            "verify does not tell of the policy",
+            format!("{}, {code:?}: {words}", blanket.key),
+        )
+    });
+    Ok(())
+}
+
+/// Queues that a policy deletes are declared again, and what comes after arrives.
+async fn expired(
+    site: &mut Site,
+    management: &Management,
+    outcome: &mut Outcome,
+) -> Result<(), DrillError> {
+    let connection = Connection::open(&site.config.broker, "drill").await?;
+    let mut ask = Ask::open(&connection).await?;
+    let layout = crate::topology::layout(&site.config);
+    let level = site.names().level_queue(&layout.levels()[1], 1);
+    let blanket = Blanket {
+        pattern: r"^dormouse\.v1\.level\.",
+        key: "expires",
+        value: json!(1_000),
+        says: "a level queue never has a consumer",
+    };
+    blanket.put(management).await?;
+    told(site, &blanket, outcome).await?;
+    let mut gone = false;
+    until("the policy deletes a level queue", async || {
+        gone = ask.queue(&level).await?.is_none();
+        Ok(gone)
+    })
+    .await?;
+    management.delete_policy("/", NAME).await?;
+    let options = site.options().clone();
+    let half = options.duration / 4;
+    let shape = Shape {
+        span: half,
+        longest: half,
+        messages: options.shape().messages / 4,
+        ..options.shape()
+    };
+    // another seed: what is left of the first load would be nobody's
+    let mut run =
+        Run::begin(site, Load::new(options.seed.wrapping_add(1), &shape), &options.queues());
+    run.fault_begins();
+    until("the level queue is declared again", async || Ok(ask.queue(&level).await?.is_some()))
+        .await?;
+    run.fault_ends(CATCHING_UP);
+    outcome.verdict.add(run.end().await?);
+    outcome.notes.push(format!(
+        "{} on {}: deletes the level queues with what sleeps in them; declared again, and what came after arrived",
+        blanket.key, blanket.pattern
+    ));
+    outcome.faults += 1;
+    connection.close().await;
+    Ok(())
+}

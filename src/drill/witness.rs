@@ -1,0 +1,225 @@
+//! The two witnesses: a publisher that goes on until all is confirmed, and consumers that note what
+//! arrives. Both reconnect through whatever happens, and keep no account of each other.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::load::{Ends, Load, Order};
+use super::record::{Arrival, Sent};
+use crate::amqp::{AmqpError, Connection, Consumer, Outcome, Publisher};
+use crate::config::Broker;
+use crate::worker::Clock;
+
+/// Publishes without a confirm yet. The load sets the pace, this only bounds a backlog.
+const OUTSTANDING: usize = 1_000;
+
+/// Deliveries that a consumer may have unacknowledged.
+const PREFETCH: u16 = 500;
+
+/// Pause before another try to connect.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// When a run started, by both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Start {
+    pub at: Instant,
+    pub ms: u64,
+}
+
+impl Start {
+    pub fn now() -> Self {
+        Self { at: Instant::now(), ms: now_ms() }
+    }
+}
+
+pub fn now_ms() -> u64 {
+    Clock::default().now().0
+}
+
+/// What the publisher noted.
+pub type SentBook = Arc<Mutex<HashMap<u32, Sent>>>;
+
+/// What the consumers noted.
+#[derive(Debug, Clone, Default)]
+pub struct SeenBook(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    arrivals: Vec<Arrival>,
+    /// Number and queue of each first arrival.
+    first: HashSet<(u32, String)>,
+}
+
+impl SeenBook {
+    fn open(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().expect("no panic while noting an arrival")
+    }
+
+    /// Arrivals of this load that have not come yet, of what was confirmed.
+    pub fn missing(&self, load: &Load, sent: &HashMap<u32, Sent>, dlq: &str) -> usize {
+        let seen = self.open();
+        let confirmed = |number| sent.get(&number).is_some_and(|sent| sent.confirmed_ms.is_some());
+        let orders = load.orders.iter().filter(|order| confirmed(order.number));
+        orders
+            .map(|order| match &order.ends {
+                Ends::In(queues) => {
+                    let missing = |queue: &&String| {
+                        !seen.first.contains(&(order.number, queue.as_str().to_owned()))
+                    };
+                    queues.iter().filter(missing).count()
+                }
+                Ends::Dead(_) => usize::from(!seen.first.contains(&(order.number, dlq.to_owned()))),
+            })
+            .sum()
+    }
+
+    /// Whether this one has still to come, wherever it has to.
+    pub fn lacks(&self, order: &Order) -> bool {
+        let seen = self.open();
+        match &order.ends {
+            Ends::In(queues) => {
+                queues.iter().any(|queue| !seen.first.contains(&(order.number, queue.clone())))
+            }
+            Ends::Dead(_) => false,
+        }
+    }
+
+    pub fn take(&self) -> Vec<Arrival> {
+        std::mem::take(&mut self.open().arrivals)
+    }
+}
+
+/// Publishes each message of the load at its moment, and again for as long as its outcome is unknown.
+pub async fn publish(broker: Broker, load: Arc<Load>, start: Start, book: SentBook) {
+    let mut next = 0;
+    let mut again: VecDeque<u32> = VecDeque::new();
+    loop {
+        if let Ok(connection) = Connection::open(&broker, "drill publisher").await
+            && let Ok(publisher) = connection.publisher().await
+        {
+            let mut session =
+                Session { load: &load, start, book: &book, publisher, out: <_>::default() };
+            let done = tokio::select! {
+                () = session.run(&mut next, &mut again) => true,
+                _ = connection.lost() => false,
+            };
+            if done {
+                connection.close().await;
+                return;
+            }
+            // what was on its way may have arrived or not: a careful client publishes it again
+            again.extend(session.out);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// The publisher between connect and loss.
+struct Session<'a> {
+    load: &'a Load,
+    start: Start,
+    book: &'a SentBook,
+    publisher: Publisher<u32>,
+    out: HashSet<u32>,
+}
+
+impl Session<'_> {
+    /// Returns when everything is confirmed.
+    async fn run(&mut self, next: &mut usize, again: &mut VecDeque<u32>) {
+        while *next < self.load.orders.len() || !again.is_empty() || !self.out.is_empty() {
+            let room = self.out.len() < OUTSTANDING;
+            let moment = self.load.orders.get(*next).map(|order| self.start.at + order.after);
+            tokio::select! {
+                biased;
+                settled = self.publisher.settled() => {
+                    for (number, outcome) in settled {
+                        self.settle(number, outcome, again);
+                    }
+                    // closed without its connection: no use to go on with this channel
+                    if !self.publisher.is_open() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                () = std::future::ready(()), if room && !again.is_empty() => {
+                    if let Some(number) = again.pop_front() {
+                        self.send(number);
+                    }
+                }
+                () = sleep_until(moment.unwrap_or(self.start.at)), if room && moment.is_some() => {
+                    let number = self.load.orders[*next].number;
+                    *next += 1;
+                    self.send(number);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, number: u32) {
+        let Some(order) = self.load.order(number) else { return };
+        {
+            let mut book = self.book.lock().expect("no panic while noting a publish");
+            let sent = book.entry(number).or_default();
+            if sent.times == 0 {
+                sent.first_ms = now_ms();
+            }
+            sent.times += 1;
+        }
+        self.out.insert(number);
+        self.publisher.publish(order.published(self.start.ms), number);
+    }
+
+    fn settle(&mut self, number: u32, outcome: Outcome, again: &mut VecDeque<u32>) {
+        self.out.remove(&number);
+        match outcome {
+            Outcome::Confirmed => {
+                let mut book = self.book.lock().expect("no panic while noting a confirm");
+                book.entry(number).or_default().confirmed_ms = Some(now_ms());
+            }
+            Outcome::Returned { .. } | Outcome::Nacked | Outcome::Unknown(_) => {
+                again.push_back(number);
+            }
+        }
+    }
+}
+
+/// Notes what arrives in one queue, for ever.
+pub async fn consume(broker: Broker, queue: String, book: SeenBook, load: Arc<Load>) {
+    loop {
+        if let Ok(connection) = Connection::open(&broker, "drill consumer").await {
+            // the reason does not matter: whatever it is, the witness comes back
+            let _ = note(&connection, &queue, &book, &load).await;
+            connection.close().await;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn note(
+    connection: &Connection,
+    queue: &str,
+    book: &SeenBook,
+    load: &Load,
+) -> Result<(), AmqpError> {
+    let mut consumer = Consumer::open(connection).await?;
+    consumer.consume(queue, PREFETCH).await?;
+    loop {
+        let delivered = consumer.next().await?;
+        let at_ms = now_ms();
+        let number = load.number(&delivered.message);
+        {
+            let mut seen = book.open();
+            seen.first.extend(number.map(|number| (number, queue.to_owned())));
+            seen.arrivals.push(Arrival {
+                queue: queue.to_owned(),
+                at_ms,
+                redelivered: delivered.redelivered,
+                message: delivered.message,
+            });
+        }
+        consumer.settle(delivered.tag);
+        consumer.flush().await?;
+    }
+}

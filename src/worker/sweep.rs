@@ -1,0 +1,163 @@
+//! The sweep: after a broker's start, plans again what sleeps in the levels.
+//!
+//! A level's TTL goes on while the broker is down, but a message whose TTL ran out then enters its next
+//! level only at the start, and would be late there by up to the length of the downtime. So one worker
+//! reads each level queue once, as far as it stood then, and puts what is in it back to sleep until its
+//! stamped due time, at a bounded rate, beside the normal service. Nobody can see from outside which
+//! messages are late, and RabbitMQ gives returned ones to the same reader again: so all of them move.
+//!
+//! The top level is left out: only a worker publishes into it, by the time that it is then.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Shared;
+use super::moving::{Moving, MovingError, Speed};
+use crate::amqp::exists::Ask;
+use crate::amqp::marker::{Claim, Marker};
+use crate::amqp::{AmqpError, Connection};
+use crate::config::Config;
+use crate::topology::{self, Names};
+
+/// Another worker sweeps: whether it has finished.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// After an error, such as a node that is down with the mark on it: whether it works now.
+const AFTER_ERROR: Duration = Duration::from_secs(60);
+
+/// Two sweeps without a broker's start lie at least so far apart.
+const REST: Duration = Duration::from_secs(5);
+
+/// And so many times as long as the last one took, so that a busy broker does not sweep all the time.
+const REST_FACTOR: u32 = 10;
+
+/// How long one look at the progress takes.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A queue that gives nothing for so long has given all.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// Messages in flight, as a share of those of a second: they are held out of their queue for so long.
+const IN_FLIGHT: u32 = 20;
+
+/// Runs until `stop`. It never ends a session: what goes wrong is logged and tried again.
+pub(super) async fn run(
+    shared: &Shared,
+    consuming: &Connection,
+    publishing: &Arc<Connection>,
+    stop: &CancellationToken,
+) {
+    if shared.config.sweep.rate == 0 {
+        return stop.cancelled().await;
+    }
+    let sweeper = Sweeper { shared, consuming, publishing, stop };
+    let mut although_marked = false;
+    let mut rest = Duration::ZERO;
+    while !stop.is_cancelled() {
+        let started = Instant::now();
+        let again = match sweeper.claim(although_marked).await {
+            Ok(true) => None,
+            Ok(false) => Some(AGAIN),
+            Err(MovingError::Amqp(AmqpError::Closed { code: 403, text })) => {
+                info!(
+                    text,
+                    "what sleeps is not planned again after a broker's start: it needs more permissions"
+                );
+                return stop.cancelled().await;
+            }
+            Err(error) => {
+                warn!(%error, again_in = ?AFTER_ERROR, "what sleeps could not be planned again");
+                Some(AFTER_ERROR)
+            }
+        };
+        if although_marked {
+            rest = REST.max(started.elapsed() * REST_FACTOR);
+        }
+        although_marked = false;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
+            () = sweeper.may_be_late(rest), if again.is_none() => although_marked = true,
+            () = shared.stepped_ahead.notified() => although_marked = true,
+        }
+    }
+}
+
+struct Sweeper<'a> {
+    shared: &'a Shared,
+    consuming: &'a Connection,
+    publishing: &'a Arc<Connection>,
+    stop: &'a CancellationToken,
+}
+
+impl Sweeper<'_> {
+    /// Sweeps, unless that was done since the broker's start. False if another worker is at it.
+    async fn claim(&self, although_marked: bool) -> Result<bool, MovingError> {
+        let name = self.shared.names.swept();
+        let marker = match Marker::claim(self.consuming, &name, although_marked).await? {
+            Claim::Marked => return Ok(true),
+            Claim::Taken => return Ok(false),
+            Claim::Mine(marker) => marker,
+        };
+        let swept = self.sweep(&marker).await;
+        marker.release().await;
+        swept
+    }
+
+    /// Level by level from the shortest on, since what is due sooner has to be put right sooner.
+    async fn sweep(&self, marker: &Marker) -> Result<bool, MovingError> {
+        let mut moved = 0;
+        let mut ask = Ask::open(self.consuming).await?;
+        for queue in queues(&self.shared.config) {
+            let stood = ask.queue(&queue).await?.map_or(0, |depth| u64::from(depth.ready));
+            if stood > 0 {
+                moved += self.queue(queue, stood).await?;
+            }
+            if self.stop.is_cancelled() {
+                return Ok(true);
+            }
+        }
+        marker.mark().await?;
+        if moved > 0 {
+            info!(moved, "planned again what sleeps in the levels, so that it wakes on time");
+        }
+        Ok(true)
+    }
+
+    /// Moves what stood in this queue. What came behind it meanwhile came on time.
+    async fn queue(&self, queue: String, stood: u64) -> Result<u64, MovingError> {
+        let rate = self.shared.config.sweep.rate;
+        let speed = Speed { rate, window: (rate / IN_FLIGHT).clamp(1, 500) as usize };
+        let connections = (self.consuming, &**self.publishing);
+        let clock = self.shared.clock.clone();
+        let mut moving =
+            Moving::start(&self.shared.config, clock, connections, &[queue], speed).await?;
+        while moving.taken() < stood && !moving.is_quiet_for(QUIET) && !self.stop.is_cancelled() {
+            moving.work(TICK, self.stop).await?;
+        }
+        let moved = moving.stop().await?.moved;
+        self.shared.metrics.swept.increment(moved);
+        Ok(moved)
+    }
+
+    /// Messages came out of the levels late, or went in late: a lost majority, a stalled connection and
+    /// a frozen broker leave no other trace.
+    async fn may_be_late(&self, rest: Duration) {
+        tokio::time::sleep(rest).await;
+        self.shared.may_be_late.notified().await;
+    }
+}
+
+/// All level queues but those of the top level, shortest TTL first.
+fn queues(config: &Config) -> Vec<String> {
+    let (names, layout) = (Names::of(config), topology::layout(config));
+    let levels = layout.levels();
+    let below_top = &levels[..levels.len().saturating_sub(1)];
+    below_top
+        .iter()
+        .flat_map(|level| (1..level.keys.len()).map(|digit| names.level_queue(level, digit)))
+        .collect()
+}
