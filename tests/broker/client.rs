@@ -580,7 +580,7 @@ async fn messages_with_the_same_key_are_handled_in_order() {
                     most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     tokio::time::sleep(Duration::from_millis(fastrand::u64(0..8))).await;
                     under_way.fetch_sub(1, Ordering::SeqCst);
-                    if delivery.body % 50 == 0 && delivery.attempt() < 3 {
+                    if delivery.body.is_multiple_of(50) && delivery.attempt() < 3 {
                         return Verdict::retry(Retry::Now, "once more");
                     }
                     log.note(delivery.body);
@@ -678,7 +678,8 @@ async fn a_direct_client_plans_for_itself_or_is_told_what_differs() {
         let direct = client(&config).await.scheduler().direct().await;
         direct.expect_err("it differs").to_string()
     };
-    let cases: [(fn(&mut Config), &str); 5] = [
+    type Case = (fn(&mut Config), &'static str);
+    let cases: [Case; 5] = [
         (
             |config| config.topology.unit = Duration::from_millis(250),
             "topology.unit is 250ms here and 100ms on the broker",
@@ -1082,9 +1083,8 @@ async fn a_thousand_rejected_at_once_all_come_back_and_end_in_the_dlq() {
     for message in &dead {
         assert_eq!(words(message, stamp::REASON), "retries-exhausted");
     }
-    let attempts = attempts.lock().unwrap();
+    let attempts = attempts.lock().unwrap().clone();
     assert!(attempts.values().all(|attempts| *attempts == [1, 2, 3]), "{attempts:?}");
-    drop(attempts);
     running.stop().await;
     is_empty(&config, "orders").await;
     worker.stop().await;

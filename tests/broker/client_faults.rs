@@ -81,7 +81,13 @@ async fn a_broker_restart_in_the_middle_loses_nothing() {
     assert_eq!(ids.len(), 2 * ROUND as usize);
     let handled: Vec<&String> =
         ids.iter().filter(|(number, _)| number % 10 != 3).map(|(_, id)| id).collect();
+    let waited = std::time::Instant::now();
     until("what can be handled is", async || {
+        if waited.elapsed() > Duration::from_secs(50) {
+            println!("DIAG {}", own.node.ctl(&["list_queues", "-p", &own.config.broker.uri[0].virtual_host().unwrap(), "name", "messages_ready", "messages_unacknowledged", "consumers"]).await.unwrap().lines().filter(|l| !l.contains("\t0\t0\t0")).collect::<Vec<_>>().join("\n"));
+            let missing: Vec<_> = ids.iter().filter(|(n, id)| n % 10 != 3 && !done.lock().unwrap().contains(id)).collect();
+            println!("DIAG missing {missing:?}");
+        }
         let done = done.lock().unwrap();
         handled.iter().all(|id| done.contains(*id))
     })
