@@ -6,6 +6,8 @@
 //!                                                     └─────────── short delay: no level ──────────────┘│
 //!  target ◀── mandatory + confirm ── DELIVERY ◀── HOLD: the last stretch, in memory, to the ms ◀────────┘
 //!     └ failed ─▶ next attempt, through the levels with backoff ─▶ … ─▶ DLQ
+//!
+//!  queue ─rejected▶ retry queue ▶ RETRY ─plan▶ levels … due ▶ DELIVERY ▶ the same queue
 //! ```
 //!
 //! The modules in reading order; each uses what stands above it:
@@ -14,11 +16,11 @@
 //! |---|---|
 //! | [`config`] | file, environment, flags → one checked configuration |
 //! | [`message`] | what AMQP carries, as values |
-//! | [`schedule`] | headers → due time → plan → stamp; failure → attempt or DLQ. Pure |
+//! | [`schedule`] | headers → due time → plan → stamp; failure → attempt or DLQ; death → retry or DLQ. Pure |
 //! | [`topology`] | configuration → exchanges, queues, bindings as data; comparison. Pure |
 //! | [`amqp`] | declare, publish with confirms, consume with manual acks: all that speaks AMQP |
 //! | [`management`] | what the management API tells of a broker |
-//! | [`worker`] | intake, hold, delivery: a process that keeps no state |
+//! | [`worker`] | intake, retry, hold, delivery: a process that keeps no state |
 //! | [`client`] | schedule messages, consume them with retries: the front door of the library |
 //! | [`http`] | metrics and health |
 //! | [`dev`] | a private RabbitMQ node for development and tests |
@@ -33,6 +35,8 @@
 //! - **intake**: the part that reads delay exchanges' queues and plans.
 //! - **hold**: messages due within a unit, unacknowledged, in the worker's memory.
 //! - **delivery**: the publish to the **target**: an exchange, a routing key, and the `CC` keys.
+//! - **retry**: the part that reads what consumers' queues dead-lettered, and puts it to sleep until it
+//!   goes back to its queue. A message on that way has a **comeback**, whose *retries* are counted.
 //! - **attempt**: a delivery tried, counted from 1. (*redelivered* is the broker's word, *reconnect*
 //!   the connection's.) The **DLQ** takes what failed for good.
 //! - **stamp**: our headers on a sleeping message; a **sleeper** is a message with its stamp.

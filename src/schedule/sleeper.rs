@@ -116,10 +116,7 @@ impl Sleeper {
     }
 
     /// Takes up a message from a queue of ours, where it was put by [`Sleeper::asleep`].
-    #[expect(
-        clippy::result_large_err,
-        reason = "the message goes back whole; a sleeper is as large"
-    )]
+    #[expect(clippy::result_large_err)] // the message goes back whole; a sleeper is as large
     pub fn read(mut message: Message) -> Result<Self, (StampFault, Message)> {
         let stamp = match Stamp::read(&message.properties.headers) {
             Ok(stamp) => stamp,

@@ -142,11 +142,11 @@ impl Builder {
         let names = self.names.clone();
         self.pair(&names.parking(), None, None);
         self.pair(&names.dlq(), Some(&names.parking()), None);
-        self.pair(&names.retry(), Some(&names.parking()), None);
-        for exchange in &mut self.topology.exchanges {
-            // what comes through it was dead-lettered: nobody can publish there with a forged past
-            exchange.internal = exchange.name == names.retry();
-        }
+        let retry = names.retry();
+        // what comes through it was dead-lettered: nobody can publish there with a forged past
+        self.exchange(&retry, Kind::Fanout, Some(&names.parking())).internal = true;
+        self.queue(&retry, None, None);
+        self.bind(&retry, Destination::Queue(retry.clone()), "");
         for delay in &config.delay_exchanges {
             let (intake, expired) = (names.intake(delay), names.expired(delay));
             self.pair(&expired, Some(&names.parking()), None);
@@ -185,7 +185,7 @@ impl Builder {
         self.bind(name, Destination::Queue(name.to_owned()), "");
     }
 
-    fn exchange(&mut self, name: &str, kind: Kind, alternate: Option<&str>) {
+    fn exchange(&mut self, name: &str, kind: Kind, alternate: Option<&str>) -> &mut Exchange {
         let alternate =
             alternate.map(|exchange| ("alternate-exchange", Argument::Text(exchange.to_owned())));
         self.topology.exchanges.push(Exchange {
@@ -194,6 +194,7 @@ impl Builder {
             internal: false,
             arguments: alternate.into_iter().collect(),
         });
+        self.topology.exchanges.last_mut().expect("it was just pushed")
     }
 
     /// The arguments are the same on every broker version. At-least-once dead-lettering needs all of

@@ -103,13 +103,23 @@ fn table(entries: &[Entry], now: UnixMs) -> Table {
         table.row([
             id,
             entry.reason_text().into(),
-            entry.attempts().map(|attempts| attempts.to_string()).unwrap_or_default(),
+            tried(entry),
             ago,
             entry.queue().map_or_else(|| exchange_name(entry.exchange()), |_| BACK.into()),
             entry.queue().unwrap_or(entry.routing_key()).into(),
         ]);
     }
     table
+}
+
+/// Deliveries that failed, or how often its consumer got it back in vain.
+fn tried(entry: &Entry) -> String {
+    match (entry.attempts(), entry.comeback()) {
+        (Some(0), Some(comeback)) if comeback.retries == 1 => "1 retry".into(),
+        (Some(0), Some(comeback)) => format!("{} retries", comeback.retries),
+        (Some(attempts), _) => attempts.to_string(),
+        (None, _) => String::new(),
+    }
 }
 
 /// What both `list` and `show` tell a program.
