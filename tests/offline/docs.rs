@@ -12,13 +12,14 @@ use dormouse::schedule::Reason;
 use dormouse::topology::Topology;
 use regex::Regex;
 
-const CLIENTS: [&str; 6] = [
+const CLIENTS: [&str; 7] = [
     "examples/clients/publish.py",
     "examples/clients/publish.mjs",
     "examples/clients/publish.php",
     "examples/clients/publish.go",
     "examples/clients/Publish.java",
     "examples/publish.rs",
+    "examples/reminders.rs",
 ];
 
 fn root() -> &'static Path {
