@@ -190,7 +190,10 @@ async fn a_retry_keeps_routing_key_and_id_and_counts() {
     exchange_with_queue(&connection, "events", "billing").await;
     exchange_with_queue(&connection, "events", "audit").await;
     let client = client(&config).await;
-    let mut message = with_headers("order.paid", [].into(), "paid");
+    // nothing to a fanout exchange; on the way back it would lead to another queue
+    let cc = stamp::array(["audit".into()].into_iter());
+    let headers = [("CC".into(), cc), ("tenant".into(), dormouse::message::text("acme"))].into();
+    let mut message = with_headers("order.paid", headers, "paid");
     message.exchange = "events".into();
     message.properties.message_id = Some("event-1".into());
     publish(&connection, [message]).await;
@@ -221,6 +224,7 @@ async fn a_retry_keeps_routing_key_and_id_and_counts() {
         assert_eq!(delivery.attempt(), attempt);
         assert_eq!((delivery.exchange(), delivery.routing_key()), ("events", "order.paid"));
         assert_eq!((delivery.id(), &delivery.body[..]), (Some("event-1"), &b"paid"[..]));
+        assert_eq!(delivery.text("tenant"), Some("acme"));
     }
     assert!(seen[1].1 - seen[0].1 >= Duration::from_millis(400), "never early");
     assert!(seen[3].1 - seen[2].1 >= Duration::from_millis(150), "never early");
@@ -611,6 +615,9 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
     let connection = broker.connect().await;
     queues(&connection, &["orders", "receipts"]).await;
     let client = client(&config).await;
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(lines.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).expect("the only one");
     let trace: dormouse::client::TraceContext =
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
     let traced = order(1).with_trace(&trace).with_header("tracestate", "vendor=value");
@@ -626,6 +633,7 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
                 let (log, scheduler) = (log.clone(), scheduler.clone());
                 async move {
                     let current = dormouse::client::current_trace().expect("within a trace");
+                    tracing::info!("the handler's own words");
                     log.note((delivery.trace().unwrap(), current));
                     if delivery.attempt() == 1 {
                         return Verdict::retry(Retry::After(Duration::from_millis(150)), "later");
@@ -651,6 +659,29 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
     assert_ne!(seen[0].1.span_id(), seen[1].1.span_id(), "one for each attempt");
     assert_eq!(words(&receipt, "traceparent"), seen[1].1.traceparent());
     assert_eq!(words(&receipt, "tracestate"), "vendor=value");
+    // the handler's log lines stand in its span
+    let said: Vec<serde_json::Value> = lines.of("the handler's own words");
+    for (line, ((_, own), attempt)) in said.iter().zip(seen.iter().zip(1..)) {
+        let span = &line["span"];
+        assert_eq!((&span["name"], &span["queue"]), (&"handle".into(), &"orders".into()));
+        assert_eq!(
+            (&span["attempt"], &span["trace_id"]),
+            (&attempt.into(), &own.trace_id().into())
+        );
+        assert_eq!(span["parent_id"], trace.span_id());
+        assert_eq!(span["span_id"], own.span_id());
+    }
+    assert_eq!(said.len(), 2);
+    // a publish within a span begins a trace, and one without does not
+    let publish = async || {
+        let receipts = Target::queue("receipts");
+        client.scheduler().publish_in(receipts, order(2), Duration::ZERO).await.unwrap();
+        take(&connection, "receipts", 1).await.remove(0).1
+    };
+    assert_eq!(header(&publish().await, "traceparent"), None);
+    let request = tracing::info_span!("request");
+    let begun = words(&tracing::Instrument::instrument(publish(), request).await, "traceparent");
+    assert!(begun.parse::<dormouse::client::TraceContext>().unwrap().is_sampled(), "{begun}");
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -1141,4 +1172,56 @@ async fn what_was_given_up_is_redriven_as_new() {
     assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");
     worker.stop().await;
     broker.drop_it().await;
+}
+
+/// A consumer whose task is aborted in a living process gives back what it held.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_consumer_gives_back_what_it_held() {
+    let broker = Broker::fresh("client-dropped").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    publish(&connection, (0..20).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    until("they are there", async || depth(&connection, "orders").await == Some(20)).await;
+    let consumer = client.consumer_of_bytes("orders").prefetch(15);
+    let running = Running::start(move |stop| consumer.run(|_| std::future::pending::<()>(), stop));
+    until("it holds some", async || depth(&connection, "orders").await == Some(5)).await;
+    running.task.abort();
+    until("they are back", async || depth(&connection, "orders").await == Some(20)).await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What was logged, as JSON.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn of(&self, message: &str) -> Vec<serde_json::Value> {
+        let bytes = self.0.lock().unwrap().clone();
+        let lines = String::from_utf8(bytes).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &serde_json::Value| line["fields"]["message"] == message).collect()
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
 }
