@@ -62,6 +62,7 @@ mod error;
 pub mod flow;
 pub mod gate;
 mod group;
+mod life;
 pub mod limit;
 mod line;
 mod mismatch;
