@@ -1,27 +1,21 @@
-//! A consumer of one queue: how it is set up, and how it lives through lost connections.
+//! A consumer of one queue, and how it is set up.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use super::delivery::Delivery;
 use super::error::ClientError;
 use super::publishing::Publishing;
-use super::session::{Key, Pace, Plan, Session};
+use super::session::{Key, Pace, Plan};
 use super::work::{Decode, Handler, Work};
 use super::{AdaptiveSettings, FlowSettings, Gate, RetryPolicy, ScaleSettings, Verdict};
-use super::{group, retry_exchange};
-use crate::amqp::exists::Ask;
-use crate::amqp::{self, AmqpError, Connection};
-use crate::config::Config;
+use super::{group, life};
 use crate::message::Message;
-use crate::topology::Names;
 
 /// A consumer of one queue, with manual acks: a message is acked once its handler is done with it, or
 /// once a copy of it is confirmed in the delay exchange or the DLQ.
@@ -231,118 +225,8 @@ impl<T: Send + 'static> Consumer<T> {
         });
         match self.scale {
             Some(settings) => group::live(config, plan, settings, stop).await,
-            None => live(&config, plan, stop).await,
+            None => life::live(&config, plan, stop).await,
         }
-    }
-}
-
-/// One session after another, until `stop`.
-pub(super) async fn live<T: Send + 'static>(
-    config: &Config,
-    plan: Arc<Plan<T>>,
-    stop: CancellationToken,
-) -> Result<(), ClientError> {
-    let queue = &*plan.queue;
-    let name = format!("dormouse client consume {queue}");
-    let longest = config.broker.reconnect_max;
-    let pauses = || {
-        ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(Duration::from_millis(100).min(longest))
-            .with_max_delay(longest)
-            .without_max_times()
-            .build()
-    };
-    let mut pause = pauses();
-    let mut checked = false;
-    // what the breaker knows outlives a connection
-    let gate = plan.pace.gate();
-    while !stop.is_cancelled() {
-        let began = Instant::now();
-        let session = session(config, &name, plan.clone(), gate.clone(), &stop, &mut checked);
-        let error = match session.await {
-            Ok(()) => break,
-            Err(ClientError::Broker(error)) if checked || error.code().is_none() => error,
-            Err(error) => return Err(error),
-        };
-        // one that lasted has earned a fresh backoff
-        if began.elapsed() > longest {
-            pause = pauses();
-        }
-        let wait = pause.next().unwrap_or(longest);
-        warn!(queue, %error, ?wait, "not consuming; trying again");
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = stop.cancelled() => {}
-        }
-    }
-    info!(queue, "stopped consuming");
-    Ok(())
-}
-
-async fn session<T: Send + 'static>(
-    config: &Config,
-    name: &str,
-    plan: Arc<Plan<T>>,
-    gate: Gate,
-    stop: &CancellationToken,
-    checked: &mut bool,
-) -> Result<(), ClientError> {
-    let connection = tokio::select! {
-        connection = Connection::open(&config.broker, name) => connection?,
-        () = stop.cancelled() => return Ok(()),
-    };
-    if !*checked {
-        check(config, &connection, &plan).await?;
-    }
-    let mut consumer = amqp::Consumer::open_in_order(&connection).await?;
-    match consumer.consume(&plan.queue, plan.prefetch).await {
-        Ok(()) => *checked = true,
-        Err(AmqpError::Closed { text, .. }) if !*checked => {
-            return Err(ClientError::Queue { queue: plan.queue.to_string(), problem: text });
-        }
-        Err(error) => return Err(error.into()),
-    }
-    info!(queue = &*plan.queue, address = connection.address(), "consuming");
-    let ended = Session::new(plan, gate, stop.clone()).run(&connection, &mut consumer).await;
-    connection.close().await;
-    Ok(ended?)
-}
-
-/// What a consumer needs beside its queue, looked at once.
-async fn check<T>(
-    config: &Config,
-    connection: &Connection,
-    plan: &Plan<T>,
-) -> Result<(), ClientError> {
-    let queue = plan.queue.to_string();
-    let mut ask = Ask::open(connection).await?;
-    match ask.queue(&queue).await {
-        Ok(Some(_)) => {}
-        Ok(None) => {
-            let problem = "it does not exist".to_owned();
-            return Err(ClientError::Queue { queue, problem });
-        }
-        Err(AmqpError::Closed { text, .. }) => {
-            return Err(ClientError::Queue { queue, problem: text });
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let delay = format!("{}.delay", config.topology.namespace);
-    for exchange in [delay, Names::of(config).dlq()] {
-        match ask.exchange(&exchange).await {
-            Ok(true) => {}
-            Ok(false) => return Err(ClientError::NoExchange { exchange }),
-            // since 4.3 RabbitMQ tells nothing of what a user has no permission for
-            Err(AmqpError::Closed { text: answer, .. }) => {
-                return Err(ClientError::ExchangeRefused { exchange, answer });
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    match plan.work.policy {
-        RetryPolicy::DeadLetterExchange => retry_exchange::check(config, &queue).await,
-        RetryPolicy::Here(_) => Ok(()),
     }
 }
 

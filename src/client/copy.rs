@@ -27,7 +27,7 @@ pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant)
         headers.insert(FIRST_USER_ID.into(), text(&user_id));
     }
     headers.insert(RETRIES.into(), Value::LongLongInt(raw.attempt().into()));
-    Errand::Later { message, when: When::In(pause, now), direct }
+    Errand::Later { message: message.into(), when: When::In(pause, now), direct }
 }
 
 /// Lies in the DLQ with the reason, as one that was to go back to this queue: `dormouse dlq redrive`

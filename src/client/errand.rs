@@ -14,7 +14,7 @@ use crate::topology::{self, Names};
 pub enum Errand {
     /// A message with its target as exchange and routing key.
     Later {
-        message: Message,
+        message: Box<Message>,
         when: When,
         /// Skip intake: plan here, and enter the levels.
         direct: bool,
@@ -71,7 +71,7 @@ impl Routes {
 
     /// For the delay exchange that leads to its target.
     fn delayed(&self, message: &Message, when: When, now: Now) -> Message {
-        let mut message = message.clone();
+        let mut message = Message::clone(message);
         let leads_there =
             self.delay_exchanges.iter().find(|(target, _)| *target == message.exchange);
         let headers = &mut message.properties.headers;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use super::consumer;
 use super::error::ClientError;
+use super::life;
 use super::scale::{Decision, Look, ScaleSettings, Scaler};
 use super::session::Plan;
 use crate::amqp::exists::Ask;
@@ -91,7 +91,7 @@ impl<T: Send + 'static> Group<T> {
         while self.consumers.len() < to {
             let stop = self.stop.child_token();
             let (config, plan, own) = (self.config.clone(), self.plan.clone(), stop.clone());
-            self.tasks.spawn(async move { consumer::live(&config, plan, own).await });
+            self.tasks.spawn(async move { life::live(&config, plan, own).await });
             self.consumers.push(stop);
         }
         // the newest first; each finishes what it has under way

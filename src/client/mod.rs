@@ -42,6 +42,9 @@
 //! | [`Consumer`] | queue and handler → each message acked, retried or dead-lettered |
 //! | [`Verdict`], [`RetryPolicy`] | what a handler says → what becomes of the message. Pure |
 //! | [`Line`] | deliveries and keys → who is next, in which batch. Pure |
+//! | [`Gate`], [`Flow`] | rate, number at once and breaker → a permit before each run of a handler |
+//! | [`Scaler`] | queue depth and rate → how many consumers. Pure |
+//! | [`mod@once`] | a message's id → handled before, by another, or new |
 //! | [`TraceContext`] | W3C `traceparent`, read and written. Pure |
 
 /// The code on the library's page, compiled.
@@ -59,6 +62,7 @@ mod error;
 pub mod flow;
 pub mod gate;
 mod group;
+mod life;
 pub mod limit;
 mod line;
 mod mismatch;

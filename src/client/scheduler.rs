@@ -139,6 +139,6 @@ impl Scheduler {
                 headers.insert(TRACESTATE.into(), text(state));
             }
         }
-        Ok(Errand::Later { message, when, direct: self.direct })
+        Ok(Errand::Later { message: message.into(), when, direct: self.direct })
     }
 }

@@ -246,10 +246,12 @@ impl<T: Send + 'static> Work<T> {
         gone: &CancellationToken,
     ) -> How {
         loop {
-            if gone.is_cancelled() {
-                return How::Requeue;
-            }
-            match self.publishing.publish(errand.clone()).await {
+            let published = tokio::select! {
+                biased;
+                () = gone.cancelled() => return How::Requeue,
+                published = self.publishing.publish(errand.clone()) => published,
+            };
+            match published {
                 Ok(()) => return How::Ack,
                 Err(Problem::Closed) => return How::Requeue,
                 Err(problem @ (Problem::HeadersTooLarge | Problem::DelayTooLong { .. })) => {

@@ -1,6 +1,6 @@
 //! `dormouse::client` on a real broker: every line of its contract, with the faults that go with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,37 +8,36 @@ use std::time::{Duration, Instant};
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
 use dormouse::client::{
-    AdaptiveSettings, BreakerSettings, Client, ClientError, Delivery, FlowSettings, Gate, Message,
-    Problem, Rate, Retry, RetryPolicy, ScaleSettings, Scheduled, Target, Verdict,
+    Client, ClientError, Delivery, Message, Problem, Retry, RetryPolicy, Scheduled, Target, Verdict,
 };
 use dormouse::config::Config;
 use dormouse::schedule::stamp;
-use dormouse::topology::{Argument, Binding, Destination, Exchange, Kind, Topology};
+use dormouse::topology::{Argument, Topology};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-struct Order {
-    number: u32,
+pub struct Order {
+    pub number: u32,
 }
 
-fn order(number: u32) -> Message {
+pub fn order(number: u32) -> Message {
     Message::json(&Order { number }).unwrap()
 }
 
-async fn client(config: &Config) -> Client {
+pub async fn client(config: &Config) -> Client {
     Client::open(config.clone()).await.unwrap()
 }
 
 /// A consumer that runs until it is stopped.
-struct Running {
-    stop: CancellationToken,
-    task: JoinHandle<Result<(), ClientError>>,
+pub struct Running {
+    pub stop: CancellationToken,
+    pub task: JoinHandle<Result<(), ClientError>>,
 }
 
 impl Running {
-    fn start<Run>(run: impl FnOnce(CancellationToken) -> Run) -> Self
+    pub fn start<Run>(run: impl FnOnce(CancellationToken) -> Run) -> Self
     where
         Run: Future<Output = Result<(), ClientError>> + Send + 'static,
     {
@@ -46,7 +45,7 @@ impl Running {
         Self { task: tokio::spawn(run(stop.clone())), stop }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.stop.cancel();
         tokio::time::timeout(DEADLINE, self.task).await.expect("it stops").unwrap().unwrap();
     }
@@ -54,7 +53,7 @@ impl Running {
 
 /// What handlers saw, in order.
 #[derive(Clone)]
-struct Log<Seen>(Arc<Mutex<Vec<Seen>>>);
+pub struct Log<Seen>(Arc<Mutex<Vec<Seen>>>);
 
 impl<Seen> Default for Log<Seen> {
     fn default() -> Self {
@@ -63,22 +62,22 @@ impl<Seen> Default for Log<Seen> {
 }
 
 impl<Seen: Clone> Log<Seen> {
-    fn note(&self, seen: Seen) {
+    pub fn note(&self, seen: Seen) {
         self.0.lock().unwrap().push(seen);
     }
 
-    fn all(&self) -> Vec<Seen> {
+    pub fn all(&self) -> Vec<Seen> {
         self.0.lock().unwrap().clone()
     }
 
-    async fn until(&self, count: usize) -> Vec<Seen> {
+    pub async fn until(&self, count: usize) -> Vec<Seen> {
         until(&format!("{count} were seen"), async || self.0.lock().unwrap().len() >= count).await;
         self.all()
     }
 }
 
 /// Nothing is ready, and nothing is held by anyone: once the consumers of `queue` are gone.
-async fn is_empty(config: &Config, queue: &str) {
+pub async fn is_empty(config: &Config, queue: &str) {
     let connection = dormouse::amqp::Connection::open(&config.broker, "test").await.unwrap();
     until("the queue is empty", async || depth(&connection, queue).await == Some(0)).await;
 }
@@ -175,154 +174,6 @@ async fn each_message_of_a_batch_has_its_own_outcome() {
             arrived.insert(body(&message));
         }
     }
-    worker.stop().await;
-    broker.drop_it().await;
-}
-
-/// A retry after a while comes back to this queue alone, with the routing key, the exchange and the id
-/// that it came with the first time.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_retry_keeps_routing_key_and_id_and_counts() {
-    let broker = Broker::fresh("client-retry").await;
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    exchange_with_queue(&connection, "events", "billing").await;
-    exchange_with_queue(&connection, "events", "audit").await;
-    let client = client(&config).await;
-    let mut message = with_headers("order.paid", [].into(), "paid");
-    message.exchange = "events".into();
-    message.properties.message_id = Some("event-1".into());
-    publish(&connection, [message]).await;
-
-    let seen = Log::default();
-    let log = seen.clone();
-    let consumer = client.consumer_of_bytes("billing");
-    let running = Running::start(move |stop| {
-        consumer.run(
-            move |delivery: Delivery<bytes::Bytes>| {
-                log.note((delivery.clone(), Instant::now()));
-                let attempt = delivery.attempt();
-                async move {
-                    match attempt {
-                        1 => Verdict::retry(Retry::After(Duration::from_millis(400)), "later"),
-                        2 => Verdict::retry(Retry::Now, "now"),
-                        3 => Verdict::retry(Retry::After(Duration::from_millis(150)), "later"),
-                        _ => Verdict::Done,
-                    }
-                }
-            },
-            stop,
-        )
-    });
-    let seen = seen.until(4).await;
-    running.stop().await;
-    for (attempt, (delivery, _)) in (1..).zip(&seen) {
-        assert_eq!(delivery.attempt(), attempt);
-        assert_eq!((delivery.exchange(), delivery.routing_key()), ("events", "order.paid"));
-        assert_eq!((delivery.id(), &delivery.body[..]), (Some("event-1"), &b"paid"[..]));
-    }
-    assert!(seen[1].1 - seen[0].1 >= Duration::from_millis(400), "never early");
-    assert!(seen[3].1 - seen[2].1 >= Duration::from_millis(150), "never early");
-    is_empty(&config, "billing").await;
-    assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");
-    worker.stop().await;
-    broker.drop_it().await;
-}
-
-/// What fails for good is in the DLQ once, with its reason, and a redrive sends it to the same queue.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_given_up_lies_in_the_dlq_with_its_reason() {
-    let broker = Broker::fresh("client-dead").await;
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    queues(&connection, &["orders"]).await;
-    let client = client(&config).await;
-    let calls: Arc<Mutex<HashMap<u32, u32>>> = Arc::default();
-    let counted = calls.clone();
-    let pauses = [50, 100].map(Duration::from_millis);
-    let consumer = client.consumer::<Order>("orders").policy(RetryPolicy::ladder(pauses));
-    let running = Running::start(move |stop| {
-        consumer.run(
-            move |delivery: Delivery<Order>| {
-                let number = delivery.body.number;
-                *counted.lock().unwrap().entry(number).or_default() += 1;
-                async move {
-                    match number {
-                        1 => Verdict::dead_letter("order 1 was cancelled"),
-                        2 => Verdict::from(Err::<(), _>("the bank is closed")),
-                        3 => panic!("three is too much"),
-                        4 => Verdict::retry(Retry::Now, "never"),
-                        _ => Verdict::Done,
-                    }
-                }
-            },
-            stop,
-        )
-    });
-    let at_once = |number: u32| {
-        let mut message = delayed("orders", 0, &format!(r#"{{"number":{number}}}"#));
-        message.properties.message_id = Some(format!("order-{number}").into());
-        message
-    };
-    publish(&connection, (1..=4).map(at_once).chain([delayed("orders", 0, "no JSON")])).await;
-    let dead: HashMap<String, String> = take_dead(&connection, &config, 5)
-        .await
-        .iter()
-        .map(|message| {
-            assert_eq!(words(message, stamp::REASON), "refused-by-consumer");
-            assert_eq!(words(message, stamp::QUEUE), "orders");
-            (body(message), words(message, stamp::DETAIL))
-        })
-        .collect();
-    assert_eq!(dead[r#"{"number":1}"#], "order 1 was cancelled");
-    assert_eq!(dead[r#"{"number":2}"#], "failed 3 times, the last time with: the bank is closed");
-    assert_eq!(
-        dead[r#"{"number":3}"#],
-        "failed 3 times, the last time with: the handler panicked: three is too much"
-    );
-    assert_eq!(dead[r#"{"number":4}"#], "failed 3 times, the last time with: never");
-    assert!(dead["no JSON"].starts_with("the body is not the JSON that is expected"), "{dead:?}");
-    publish(&connection, [at_once(5)]).await;
-    until("the consumer goes on", async || calls.lock().unwrap().contains_key(&5)).await;
-    assert_eq!(*calls.lock().unwrap(), HashMap::from([(1, 1), (2, 3), (3, 3), (4, 3), (5, 1)]));
-    running.stop().await;
-    is_empty(&config, "orders").await;
-    worker.stop().await;
-    broker.drop_it().await;
-}
-
-/// A handler that always fails: each message is tried as often as the policy says, and none is lost.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_always_fails_ends_in_the_dlq_after_the_last_attempt() {
-    let broker = Broker::fresh("client-fails").await;
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    queues(&connection, &["orders"]).await;
-    let client = client(&config).await;
-    const MESSAGES: usize = 1_000;
-    publish(&connection, (0..MESSAGES).map(|n| delayed("orders", 0, &n.to_string()))).await;
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counted = calls.clone();
-    let policy = RetryPolicy::ladder([Duration::from_millis(100)]);
-    let consumer = client.consumer_of_bytes("orders").policy(policy).concurrency(64);
-    let running = Running::start(move |stop| {
-        consumer.run(
-            move |_| {
-                counted.fetch_add(1, Ordering::Relaxed);
-                async { Err::<(), _>("no") }
-            },
-            stop,
-        )
-    });
-    let dead = take_dead(&connection, &config, MESSAGES).await;
-    let bodies: HashSet<_> = dead.iter().map(body).collect();
-    assert_eq!(bodies.len(), MESSAGES);
-    assert_eq!(calls.load(Ordering::Relaxed), 2 * MESSAGES);
-    running.stop().await;
-    is_empty(&config, "orders").await;
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -453,155 +304,6 @@ async fn a_consumer_killed_between_effect_and_ack_loses_nothing() {
     broker.drop_it().await;
 }
 
-/// Batches by size and by time; good ones acked, bad ones retried one by one; the rest flushed at stop.
-#[tokio::test(flavor = "multi_thread")]
-async fn batches_are_full_or_in_time_and_settled_one_by_one() {
-    let broker = Broker::fresh("client-batches").await;
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    queues(&connection, &["orders"]).await;
-    let client = client(&config).await;
-    publish(&connection, (0..250).map(|n| delayed("orders", 0, &n.to_string()))).await;
-    until("they are there", async || depth(&connection, "orders").await == Some(250)).await;
-    let batches = Log::default();
-    let log = batches.clone();
-    let consumer = client
-        .consumer::<u32>("orders")
-        .concurrency(1)
-        .policy(RetryPolicy::ladder([Duration::from_millis(50)]));
-    let wait = Duration::from_millis(400);
-    let running = Running::start(move |stop| {
-        consumer.run_batches(
-            100,
-            wait,
-            move |deliveries: Vec<Delivery<u32>>| {
-                let numbers: Vec<u32> = deliveries.iter().map(|delivery| delivery.body).collect();
-                log.note((numbers.clone(), Instant::now()));
-                async move {
-                    assert!(!numbers.contains(&1_000), "a thousand is too much");
-                    numbers
-                        .into_iter()
-                        .map(|number| match number {
-                            7 | 107 => Verdict::retry(Retry::ByPolicy, "seven"),
-                            13 => Verdict::dead_letter("thirteen"),
-                            _ => Verdict::Done,
-                        })
-                        .collect()
-                }
-            },
-            stop,
-        )
-    });
-    let dead = take_dead(&connection, &config, 3).await;
-    let dead: HashSet<_> = dead.iter().map(body).collect();
-    assert_eq!(dead, HashSet::from(["7", "13", "107"].map(str::to_owned)));
-    let seen = batches.all();
-    assert_eq!((seen[0].0.len(), seen[1].0.len()), (100, 100), "full ones at once");
-    let third = seen.iter().position(|(numbers, _)| numbers.contains(&249)).unwrap();
-    assert!(seen[third].1 - seen[1].1 >= wait / 2, "the rest in time");
-    let times = |number: u32| seen.iter().filter(|(numbers, _)| numbers.contains(&number)).count();
-    assert_eq!((times(7), times(107), times(13), times(8)), (2, 2, 1, 1));
-    // one that cannot be handled does not take its batch with it
-    let before = batches.all().len();
-    publish(&connection, [1_000, 1_001, 1_002].map(|n| delayed("orders", 0, &n.to_string()))).await;
-    let dead = take_dead(&connection, &config, 1).await;
-    assert_eq!(body(&dead[0]), "1000");
-    let after: Vec<Vec<u32>> =
-        batches.all().into_iter().skip(before).map(|(numbers, _)| numbers).collect();
-    assert!(after.contains(&vec![1_001]) && after.contains(&vec![1_002]), "alone: {after:?}");
-    // less than a batch, and stopped before its time
-    let before = batches.all().len();
-    let running = {
-        running.stop().await;
-        let log = batches.clone();
-        let consumer = client.consumer::<u32>("orders").concurrency(1);
-        Running::start(move |stop| {
-            consumer.run_batches(
-                100,
-                Duration::from_secs(600),
-                move |deliveries: Vec<Delivery<u32>>| {
-                    log.note((deliveries.iter().map(|d| d.body).collect(), Instant::now()));
-                    async move { vec![Verdict::Done; deliveries.len()] }
-                },
-                stop,
-            )
-        })
-    };
-    publish(&connection, (2_000..2_005).map(|n| delayed("orders", 0, &n.to_string()))).await;
-    let intake = dormouse::topology::Names::of(&config).intake(&config.delay_exchanges[0]);
-    until("they wait for their batch", async || {
-        depth(&connection, &intake).await == Some(0) && unacked(&broker, "orders").await == 5
-    })
-    .await;
-    running.stop().await;
-    assert_eq!(batches.all()[before].0.len(), 5, "flushed");
-    is_empty(&config, "orders").await;
-    worker.stop().await;
-    broker.drop_it().await;
-}
-
-/// As the management API counts, some seconds late.
-async fn unacked(broker: &Broker, queue: &str) -> u64 {
-    let queues = broker.management.queues(&broker.vhost).await.unwrap();
-    let found = queues.iter().find(|info| info.name == queue);
-    found.and_then(|info| info.messages_unacked).unwrap_or(0)
-}
-
-/// Messages of one key one after another and in order, others beside them.
-#[tokio::test(flavor = "multi_thread")]
-async fn messages_with_the_same_key_are_handled_in_order() {
-    let broker = Broker::fresh("client-order").await;
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    queues(&connection, &["orders"]).await;
-    let client = client(&config).await;
-    // straight into the queue, so that their order is certain
-    let straight = (0..300u32).map(|number| {
-        let mut message = with_headers("orders", [].into(), &number.to_string());
-        message.exchange = String::new();
-        message
-    });
-    publish(&connection, straight).await;
-    let (seen, under_way, most) =
-        (Log::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (log, most_seen) = (seen.clone(), most.clone());
-    let consumer = client
-        .consumer::<u32>("orders")
-        .concurrency(8)
-        .prefetch(100)
-        .ordered_by(|delivery: &Delivery<u32>| format!("key {}", delivery.body % 10));
-    let running = Running::start(move |stop| {
-        consumer.run(
-            move |delivery: Delivery<u32>| {
-                let (log, under_way, most) = (log.clone(), under_way.clone(), most_seen.clone());
-                async move {
-                    most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..8))).await;
-                    under_way.fetch_sub(1, Ordering::SeqCst);
-                    if delivery.body % 50 == 0 && delivery.attempt() < 3 {
-                        return Verdict::retry(Retry::Now, "once more");
-                    }
-                    log.note(delivery.body);
-                    Verdict::Done
-                }
-            },
-            stop,
-        )
-    });
-    let seen = seen.until(300).await;
-    running.stop().await;
-    for key in 0..10 {
-        let of_key: Vec<u32> = seen.iter().copied().filter(|number| number % 10 == key).collect();
-        assert_eq!(of_key, (0..30).map(|n| n * 10 + key).collect::<Vec<_>>(), "key {key}");
-    }
-    let most = most.load(Ordering::SeqCst);
-    assert!((2..=8).contains(&most), "{most} beside each other");
-    worker.stop().await;
-    broker.drop_it().await;
-}
-
 /// `traceparent` from the publish, through hops and attempts, to the handler's span and what it publishes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trace_goes_on_through_every_hop_and_attempt() {
@@ -611,6 +313,9 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
     let connection = broker.connect().await;
     queues(&connection, &["orders", "receipts"]).await;
     let client = client(&config).await;
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(lines.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).expect("the only one");
     let trace: dormouse::client::TraceContext =
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
     let traced = order(1).with_trace(&trace).with_header("tracestate", "vendor=value");
@@ -626,6 +331,7 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
                 let (log, scheduler) = (log.clone(), scheduler.clone());
                 async move {
                     let current = dormouse::client::current_trace().expect("within a trace");
+                    tracing::info!("the handler's own words");
                     log.note((delivery.trace().unwrap(), current));
                     if delivery.attempt() == 1 {
                         return Verdict::retry(Retry::After(Duration::from_millis(150)), "later");
@@ -651,6 +357,29 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
     assert_ne!(seen[0].1.span_id(), seen[1].1.span_id(), "one for each attempt");
     assert_eq!(words(&receipt, "traceparent"), seen[1].1.traceparent());
     assert_eq!(words(&receipt, "tracestate"), "vendor=value");
+    // the handler's log lines stand in its span
+    let said: Vec<serde_json::Value> = lines.of("the handler's own words");
+    for (line, ((_, own), attempt)) in said.iter().zip(seen.iter().zip(1..)) {
+        let span = &line["span"];
+        assert_eq!((&span["name"], &span["queue"]), (&"handle".into(), &"orders".into()));
+        assert_eq!(
+            (&span["attempt"], &span["trace_id"]),
+            (&attempt.into(), &own.trace_id().into())
+        );
+        assert_eq!(span["parent_id"], trace.span_id());
+        assert_eq!(span["span_id"], own.span_id());
+    }
+    assert_eq!(said.len(), 2);
+    // a publish within a span begins a trace, and one without does not
+    let publish = async || {
+        let receipts = Target::queue("receipts");
+        client.scheduler().publish_in(receipts, order(2), Duration::ZERO).await.unwrap();
+        take(&connection, "receipts", 1).await.remove(0).1
+    };
+    assert_eq!(header(&publish().await, "traceparent"), None);
+    let request = tracing::info_span!("request");
+    let begun = words(&tracing::Instrument::instrument(publish(), request).await, "traceparent");
+    assert!(begun.parse::<dormouse::client::TraceContext>().unwrap().is_sampled(), "{begun}");
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -678,7 +407,8 @@ async fn a_direct_client_plans_for_itself_or_is_told_what_differs() {
         let direct = client(&config).await.scheduler().direct().await;
         direct.expect_err("it differs").to_string()
     };
-    let cases: [(fn(&mut Config), &str); 5] = [
+    type Case = (fn(&mut Config), &'static str);
+    let cases: [Case; 5] = [
         (
             |config| config.topology.unit = Duration::from_millis(250),
             "topology.unit is 250ms here and 100ms on the broker",
@@ -838,307 +568,54 @@ async fn the_documented_permissions_are_enough() {
     broker.drop_it().await;
 }
 
-/// A rate limit, and a number at once that is shared by two consumers.
+/// A consumer whose task is aborted in a living process gives back what it held.
 #[tokio::test(flavor = "multi_thread")]
-async fn handlers_start_no_faster_than_their_limits() {
-    let broker = Broker::fresh("client-rate").await;
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    queues(&connection, &["one", "two"]).await;
-    let client = client(&config).await;
-    for queue in ["one", "two"] {
-        publish(&connection, (0..40).map(|n| delayed(queue, 0, &n.to_string()))).await;
-    }
-    for queue in ["one", "two"] {
-        until("they are there", async || depth(&connection, queue).await == Some(40)).await;
-    }
-    let gate = Gate::new(&FlowSettings {
-        rate: Some(Rate::new(100, Duration::from_secs(1)).burst(10)),
-        concurrency: AdaptiveSettings::fixed(3),
-        breaker: None,
-    });
-    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let starts = Log::default();
-    let running = ["one", "two"].map(|queue| {
-        let (under_way, most, starts) = (under_way.clone(), most.clone(), starts.clone());
-        let consumer = client.consumer_of_bytes(queue).gate(gate.clone());
-        Running::start(move |stop| {
-            consumer.run(
-                move |_| {
-                    starts.note(Instant::now());
-                    let (under_way, most) = (under_way.clone(), most.clone());
-                    async move {
-                        let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
-                        most.fetch_max(now, Ordering::SeqCst);
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                        under_way.fetch_sub(1, Ordering::SeqCst);
-                    }
-                },
-                stop,
-            )
-        })
-    });
-    let starts = starts.until(80).await;
-    let took = starts[79] - starts[0];
-    // 10 at once, and 70 more at 100 a second
-    assert!(took >= Duration::from_millis(690), "{took:?}");
-    assert!(most.load(Ordering::SeqCst) <= 3, "together");
-    for running in running {
-        running.stop().await;
-    }
-    worker.stop().await;
-    broker.drop_it().await;
-}
-
-/// What the handler depends on is down: the breaker opens, messages wait in their queue, none is lost,
-/// and none uses up its attempts.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_open_breaker_leaves_messages_in_their_queue() {
-    let broker = Broker::fresh("client-breaker").await;
+async fn an_aborted_consumer_gives_back_what_it_held() {
+    let broker = Broker::fresh("client-dropped").await;
     let config = broker.config();
     let worker = Worker::start(&config).await;
     let connection = broker.connect().await;
     queues(&connection, &["orders"]).await;
     let client = client(&config).await;
-    const MESSAGES: usize = 200;
-    publish(&connection, (0..MESSAGES).map(|n| delayed("orders", 0, &n.to_string()))).await;
-    until("they are there", async || depth(&connection, "orders").await == Some(200)).await;
-    let gate = Gate::new(&FlowSettings {
-        rate: None,
-        concurrency: AdaptiveSettings { initial: 4, max: 8, ..AdaptiveSettings::default() },
-        breaker: Some(BreakerSettings {
-            at_least: 5,
-            pause: Duration::from_millis(100),
-            max_pause: Duration::from_millis(400),
-            ..BreakerSettings::default()
-        }),
-    });
-    let (up, calls) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
-    let done = Log::default();
-    let (is_up, counted, log) = (up.clone(), calls.clone(), done.clone());
-    let consumer = client
-        .consumer::<u32>("orders")
-        .gate(gate.clone())
-        .prefetch(20)
-        .policy(RetryPolicy::ladder([]));
-    let running = Running::start(move |stop| {
-        consumer.run(
-            move |delivery: Delivery<u32>| {
-                counted.fetch_add(1, Ordering::SeqCst);
-                let (is_up, log) = (is_up.is_cancelled(), log.clone());
-                async move {
-                    if !is_up {
-                        let soon = Duration::from_millis(10);
-                        return Verdict::retry(Retry::Unavailable(soon), "the bank is down");
-                    }
-                    log.note((delivery.body, delivery.attempt()));
-                    Verdict::Done
-                }
-            },
-            stop,
-        )
-    });
-    tokio::time::timeout(DEADLINE, gate.opened()).await.unwrap();
-    // many pauses long: a handler that were run freely would be called thousands of times
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let called = calls.load(Ordering::SeqCst);
-    assert!(called < 60, "{called} calls");
-    assert_eq!(depth(&connection, "orders").await, Some(180), "but for the prefetched ones");
-    up.cancel();
-    let done = done.until(MESSAGES).await;
-    let numbers: HashSet<u32> = done.iter().map(|(number, _)| *number).collect();
-    assert_eq!((numbers.len(), done.len()), (MESSAGES, MESSAGES), "each once");
-    assert!(done.iter().all(|(_, attempt)| *attempt == 1), "no attempt was used up");
-    running.stop().await;
-    is_empty(&config, "orders").await;
-    let dlq = dormouse::topology::Names::of(&config).dlq();
-    assert_eq!(depth(&connection, &dlq).await, Some(0));
+    publish(&connection, (0..20).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    until("they are there", async || depth(&connection, "orders").await == Some(20)).await;
+    let consumer = client.consumer_of_bytes("orders").prefetch(15);
+    let running = Running::start(move |stop| consumer.run(|_| std::future::pending::<()>(), stop));
+    until("it holds some", async || depth(&connection, "orders").await == Some(5)).await;
+    running.task.abort();
+    until("they are back", async || depth(&connection, "orders").await == Some(20)).await;
     worker.stop().await;
     broker.drop_it().await;
 }
 
-/// Consumers come with a backlog and go when it is gone, between their bounds, and lose nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn consumers_grow_with_the_backlog_and_shrink_without() {
-    let broker = Broker::fresh("client-scale").await;
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    queues(&connection, &["orders"]).await;
-    let client = client(&config).await;
-    let straight = (0..2_000u32).map(|number| {
-        let mut message = with_headers("orders", [].into(), &number.to_string());
-        message.exchange = String::new();
-        message
-    });
-    publish(&connection, straight).await;
-    let settings = ScaleSettings {
-        min: 1,
-        max: 4,
-        grow_above: 200,
-        shrink_below: 20,
-        grow_pause: Duration::from_millis(150),
-        shrink_pause: Duration::from_millis(200),
-        idle: Duration::from_millis(300),
-        drain_within: Duration::from_millis(100),
-    };
-    let seen = Log::default();
-    let log = seen.clone();
-    let consumer = client.consumer::<u32>("orders").concurrency(2).scaled(settings);
-    let running = Running::start(move |stop| {
-        consumer.run(
-            move |delivery: Delivery<u32>| {
-                log.note(delivery.body);
-                tokio::time::sleep(Duration::from_millis(5))
-            },
-            stop,
-        )
-    });
-    let consumers = async || {
-        let mut ask = Ask::open(&connection).await.unwrap();
-        ask.queue("orders").await.unwrap().unwrap().consumers
-    };
-    until("it has grown", async || consumers().await == 4).await;
-    let handled = seen.until(2_000).await;
-    assert_eq!(handled.iter().collect::<HashSet<_>>().len(), 2_000);
-    until("it has shrunk", async || consumers().await == 1).await;
-    running.stop().await;
-    assert_eq!(consumers().await, 0);
-    is_empty(&config, "orders").await;
-    assert_eq!(seen.all().len(), 2_000, "each once");
-    let ordered = client.consumer::<u32>("orders").scaled(settings).ordered_by(|_| "key");
-    let refused = ordered.run(|_| async {}, CancellationToken::new()).await;
-    assert!(refused.unwrap_err().to_string().contains("both ordered and scaled"));
-    worker.stop().await;
-    broker.drop_it().await;
+/// What was logged, as JSON.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn of(&self, message: &str) -> Vec<serde_json::Value> {
+        let bytes = self.0.lock().unwrap().clone();
+        let lines = String::from_utf8(bytes).unwrap();
+        let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &serde_json::Value| line["fields"]["message"] == message).collect()
+    }
 }
 
-/// 1,000 messages rejected at once: each comes back as often as the operator's policy says, with its
-/// first routing key and counted, and then lies in the DLQ, once. (An argument sets the exchange, so
-/// that the consumer can see at its start that nothing would be lost.)
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_rejected_at_once_all_come_back_and_end_in_the_dlq() {
-    let broker = Broker::fresh("client-reject").await;
-    let mut config = broker.config();
-    config.retry.max_retries = 2;
-    config.retry.initial_backoff = Duration::from_millis(200);
-    config.broker.management_uri =
-        Some(dormouse::config::Uri::new(std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap()));
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    let orders = crate::rejecting::retried("orders", &config);
-    let topology = Topology {
-        exchanges: vec![Exchange {
-            name: "events".into(),
-            kind: Kind::Topic,
-            internal: false,
-            arguments: Default::default(),
-        }],
-        queues: vec![orders],
-        bindings: vec![Binding {
-            source: "events".into(),
-            destination: Destination::Queue("orders".into()),
-            routing_key: "#".into(),
-        }],
-    };
-    declare_all(&connection, topology).await;
-    const MESSAGES: usize = 1_000;
-    let messages = (0..MESSAGES).map(|number| {
-        let mut message = with_headers(&format!("order.{number}"), [].into(), &number.to_string());
-        message.exchange = "events".into();
-        message
-    });
-    publish(&connection, messages).await;
-    let client = client(&config).await;
-    let attempts: Arc<Mutex<HashMap<u32, Vec<u32>>>> = Arc::default();
-    let (log, all_are_here) = (attempts.clone(), Arc::new(tokio::sync::Barrier::new(MESSAGES)));
-    let consumer = client
-        .consumer::<u32>("orders")
-        .concurrency(MESSAGES as u32)
-        .prefetch(MESSAGES as u16)
-        .policy(RetryPolicy::DeadLetterExchange);
-    let running = Running::start(move |stop| {
-        consumer.run(
-            move |delivery: Delivery<u32>| {
-                assert_eq!(delivery.routing_key(), format!("order.{}", delivery.body));
-                assert_eq!(delivery.exchange(), "events");
-                let attempt = delivery.attempt();
-                log.lock().unwrap().entry(delivery.body).or_default().push(attempt);
-                let all_are_here = all_are_here.clone();
-                async move {
-                    if attempt == 1 {
-                        all_are_here.wait().await;
-                    }
-                    Err::<(), _>("no")
-                }
-            },
-            stop,
-        )
-    });
-    let dead = take_dead(&connection, &config, MESSAGES).await;
-    let bodies: HashSet<_> = dead.iter().map(body).collect();
-    assert_eq!(bodies.len(), MESSAGES);
-    for message in &dead {
-        assert_eq!(words(message, stamp::REASON), "retries-exhausted");
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
     }
-    let attempts = attempts.lock().unwrap();
-    assert!(attempts.values().all(|attempts| *attempts == [1, 2, 3]), "{attempts:?}");
-    drop(attempts);
-    running.stop().await;
-    is_empty(&config, "orders").await;
-    worker.stop().await;
-    broker.drop_it().await;
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
-/// What a handler gave up on comes back to its queue by a redrive, as new and with its first routing key.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_given_up_is_redriven_as_new() {
-    let broker = Broker::fresh("client-redrive").await;
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    exchange_with_queue(&connection, "events", "billing").await;
-    exchange_with_queue(&connection, "events", "audit").await;
-    let mut message = with_headers("order.paid", [].into(), "paid");
-    message.exchange = "events".into();
-    message.properties.message_id = Some("event-1".into());
-    message.properties.user_id = Some("guest".into());
-    publish(&connection, [message]).await;
-    let client = client(&config).await;
-    let (seen, repaired) = (Log::default(), CancellationToken::new());
-    let (log, is_repaired) = (seen.clone(), repaired.clone());
-    let policy = RetryPolicy::ladder([Duration::from_millis(50)]);
-    let consumer = client.consumer_of_bytes("billing").policy(policy);
-    let running = Running::start(move |stop| {
-        consumer.run(
-            move |delivery: Delivery<bytes::Bytes>| {
-                log.note(delivery);
-                let is_repaired = is_repaired.is_cancelled();
-                async move { if is_repaired { Ok(()) } else { Err("broken") } }
-            },
-            stop,
-        )
-    });
-    let dlq = dormouse::topology::Names::of(&config).dlq();
-    until("it is in the DLQ", async || depth(&connection, &dlq).await == Some(1)).await;
-    let shown = crate::rejecting::dormouse(&broker, &["dlq", "show", "event-1"]);
-    for line in ["refused-by-consumer", "broken", "billing", "order.paid"] {
-        assert!(shown.contains(line), "{shown}");
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
     }
-    repaired.cancel();
-    crate::rejecting::dormouse(&broker, &["dlq", "redrive", "--all"]);
-    let seen = seen.until(3).await;
-    let attempts: Vec<u32> = seen.iter().map(Delivery::attempt).collect();
-    assert_eq!(attempts, [1, 2, 1]);
-    for delivery in &seen {
-        assert_eq!((delivery.exchange(), delivery.routing_key()), ("events", "order.paid"));
-        assert_eq!(delivery.id(), Some("event-1"));
-    }
-    assert_eq!(seen[1].text(dormouse::client::FIRST_USER_ID), Some("guest"));
-    assert_eq!(seen[2].text(stamp::USER_ID), Some("guest"));
-    running.stop().await;
-    assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");
-    worker.stop().await;
-    broker.drop_it().await;
 }

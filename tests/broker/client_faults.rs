@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::faults::Own;
 use crate::support::*;
@@ -79,13 +79,24 @@ async fn a_broker_restart_in_the_middle_loses_nothing() {
         .map(|(number, outcome)| (number, outcome.expect("published again, and confirmed")))
         .collect();
     assert_eq!(ids.len(), 2 * ROUND as usize);
-    let handled: Vec<&String> =
-        ids.iter().filter(|(number, _)| number % 10 != 3).map(|(_, id)| id).collect();
-    until("what can be handled is", async || {
-        let done = done.lock().unwrap();
-        handled.iter().all(|id| done.contains(*id))
-    })
-    .await;
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let missing: Vec<_> = {
+            let done = done.lock().unwrap();
+            let missing = |(number, id): &&(u32, String)| number % 10 != 3 && !done.contains(id);
+            ids.iter().filter(missing).cloned().collect()
+        };
+        if missing.is_empty() {
+            break;
+        }
+        if Instant::now() > deadline {
+            let vhost = own.config.broker.uri[0].virtual_host().unwrap();
+            let columns = ["name", "messages_ready", "messages_unacknowledged", "consumers"];
+            let listed = [&["list_queues", "-p", &vhost][..], &columns].concat();
+            panic!("not handled: {missing:?}\n{}", own.node.ctl(&listed).await.unwrap());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     // what cannot be is in the DLQ, once or, after a crash, twice
     let mut dead = HashSet::new();
     let connection = own.connect().await;

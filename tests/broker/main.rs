@@ -5,6 +5,8 @@
 mod client;
 mod client_examples;
 mod client_faults;
+mod client_flow;
+mod client_retry;
 mod clients;
 mod delivery;
 mod destroy;

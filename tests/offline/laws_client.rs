@@ -172,7 +172,7 @@ proptest! {
         let (delay, passed) = (Duration::from_micros(delay_us), Duration::from_micros(passed_us));
         let now = Now { wall: WALL, monotonic: asked + passed };
         let message = Message { routing_key: "orders".into(), ..Message::default() };
-        let errand = Errand::Later { message, when: When::In(delay, asked), direct };
+        let errand = Errand::Later { message: message.into(), when: When::In(delay, asked), direct };
         let message = Routes::new(&config).render(&errand, now, 131_072);
         let due_ms = if direct {
             Sleeper::read(message).expect("stamped").stamp.due.0
@@ -193,7 +193,7 @@ proptest! {
         let message = Message { routing_key: "orders".into(), properties, ..Message::default() };
         let now = Now { wall: WALL, monotonic: Instant::now() };
         let when = When::At(WALL.plus(Duration::from_millis(delay_ms)));
-        let errand = Errand::Later { message, when, direct: true };
+        let errand = Errand::Later { message: message.into(), when, direct: true };
         let rendered = Routes::new(&config).render(&errand, now, 131_072);
         let plan = layout.plan(Duration::from_millis(delay_ms));
         let keys: Vec<_> = layout.path(plan).map(|(_, key)| key.to_owned()).collect();
@@ -294,7 +294,7 @@ fn a_target_decides_the_delay_exchange() {
         let (exchange, routing_key) = (exchange.to_owned(), "key".to_owned());
         let message = Message { exchange, routing_key, ..Message::default() };
         let when = When::At(UnixMs(WALL.0 + 5));
-        let rendered = routes.render(&Errand::Later { message, when, direct: false }, now, 131_072);
+        let rendered = routes.render(&Errand::Later { message: message.into(), when, direct: false }, now, 131_072);
         let header = rendered.properties.headers.get("x-target-exchange").and_then(as_text);
         (rendered.exchange.clone(), rendered.routing_key.clone(), header.map(str::to_owned))
     };

@@ -1,0 +1,340 @@
+//! `dormouse::client` on a real broker: batches, order, limits, the breaker, and consumers that come and go.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::client::{Log, Running, client, is_empty};
+use crate::support::*;
+use dormouse::amqp::exists::Ask;
+use dormouse::client::{
+    AdaptiveSettings, BreakerSettings, Delivery, FlowSettings, Gate, Rate, Retry, RetryPolicy,
+    ScaleSettings, Verdict,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Batches by size and by time; good ones acked, bad ones retried one by one; the rest flushed at stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_full_or_in_time_and_settled_one_by_one() {
+    let broker = Broker::fresh("client-batches").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    publish(&connection, (0..250).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    until("they are there", async || depth(&connection, "orders").await == Some(250)).await;
+    let batches = Log::default();
+    let log = batches.clone();
+    let consumer = client
+        .consumer::<u32>("orders")
+        .concurrency(1)
+        .policy(RetryPolicy::ladder([Duration::from_millis(50)]));
+    let wait = Duration::from_millis(400);
+    let running = Running::start(move |stop| {
+        consumer.run_batches(
+            100,
+            wait,
+            move |deliveries: Vec<Delivery<u32>>| {
+                let numbers: Vec<u32> = deliveries.iter().map(|delivery| delivery.body).collect();
+                log.note((numbers.clone(), Instant::now()));
+                async move {
+                    assert!(!numbers.contains(&1_000), "a thousand is too much");
+                    numbers
+                        .into_iter()
+                        .map(|number| match number {
+                            7 | 107 => Verdict::retry(Retry::ByPolicy, "seven"),
+                            13 => Verdict::dead_letter("thirteen"),
+                            _ => Verdict::Done,
+                        })
+                        .collect()
+                }
+            },
+            stop,
+        )
+    });
+    let dead = take_dead(&connection, &config, 3).await;
+    let dead: HashSet<_> = dead.iter().map(body).collect();
+    assert_eq!(dead, HashSet::from(["7", "13", "107"].map(str::to_owned)));
+    let seen = batches.all();
+    assert_eq!((seen[0].0.len(), seen[1].0.len()), (100, 100), "full ones at once");
+    let third = seen.iter().position(|(numbers, _)| numbers.contains(&249)).unwrap();
+    assert!(seen[third].1 - seen[1].1 >= wait / 2, "the rest in time");
+    let times = |number: u32| seen.iter().filter(|(numbers, _)| numbers.contains(&number)).count();
+    assert_eq!((times(7), times(107), times(13), times(8)), (2, 2, 1, 1));
+    // one that cannot be handled does not take its batch with it
+    let before = batches.all().len();
+    publish(&connection, [1_000, 1_001, 1_002].map(|n| delayed("orders", 0, &n.to_string()))).await;
+    let dead = take_dead(&connection, &config, 1).await;
+    assert_eq!(body(&dead[0]), "1000");
+    let after: Vec<Vec<u32>> =
+        batches.all().into_iter().skip(before).map(|(numbers, _)| numbers).collect();
+    assert!(after.contains(&vec![1_001]) && after.contains(&vec![1_002]), "alone: {after:?}");
+    // less than a batch, and stopped before its time
+    let before = batches.all().len();
+    let running = {
+        running.stop().await;
+        let log = batches.clone();
+        let consumer = client.consumer::<u32>("orders").concurrency(1);
+        Running::start(move |stop| {
+            consumer.run_batches(
+                100,
+                Duration::from_secs(600),
+                move |deliveries: Vec<Delivery<u32>>| {
+                    log.note((deliveries.iter().map(|d| d.body).collect(), Instant::now()));
+                    async move { vec![Verdict::Done; deliveries.len()] }
+                },
+                stop,
+            )
+        })
+    };
+    publish(&connection, (2_000..2_005).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    let intake = dormouse::topology::Names::of(&config).intake(&config.delay_exchanges[0]);
+    until("they wait for their batch", async || {
+        depth(&connection, &intake).await == Some(0) && unacked(&broker, "orders").await == 5
+    })
+    .await;
+    running.stop().await;
+    assert_eq!(batches.all()[before].0.len(), 5, "flushed");
+    is_empty(&config, "orders").await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// As the management API counts, some seconds late.
+async fn unacked(broker: &Broker, queue: &str) -> u64 {
+    let queues = broker.management.queues(&broker.vhost).await.unwrap();
+    let found = queues.iter().find(|info| info.name == queue);
+    found.and_then(|info| info.messages_unacked).unwrap_or(0)
+}
+
+/// Messages of one key one after another and in order, others beside them.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_with_the_same_key_are_handled_in_order() {
+    let broker = Broker::fresh("client-order").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    // straight into the queue, so that their order is certain
+    let straight = (0..300u32).map(|number| {
+        let mut message = with_headers("orders", [].into(), &number.to_string());
+        message.exchange = String::new();
+        message
+    });
+    publish(&connection, straight).await;
+    let (seen, under_way, most) =
+        (Log::default(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (log, most_seen) = (seen.clone(), most.clone());
+    let consumer = client
+        .consumer::<u32>("orders")
+        .concurrency(8)
+        .prefetch(100)
+        .ordered_by(|delivery: &Delivery<u32>| format!("key {}", delivery.body % 10));
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                let (log, under_way, most) = (log.clone(), under_way.clone(), most_seen.clone());
+                async move {
+                    most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(fastrand::u64(0..8))).await;
+                    under_way.fetch_sub(1, Ordering::SeqCst);
+                    if delivery.body.is_multiple_of(50) && delivery.attempt() < 3 {
+                        return Verdict::retry(Retry::Now, "once more");
+                    }
+                    log.note(delivery.body);
+                    Verdict::Done
+                }
+            },
+            stop,
+        )
+    });
+    let seen = seen.until(300).await;
+    running.stop().await;
+    for key in 0..10 {
+        let of_key: Vec<u32> = seen.iter().copied().filter(|number| number % 10 == key).collect();
+        assert_eq!(of_key, (0..30).map(|n| n * 10 + key).collect::<Vec<_>>(), "key {key}");
+    }
+    let most = most.load(Ordering::SeqCst);
+    assert!((2..=8).contains(&most), "{most} beside each other");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A rate limit, and a number at once that is shared by two consumers.
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_start_no_faster_than_their_limits() {
+    let broker = Broker::fresh("client-rate").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["one", "two"]).await;
+    let client = client(&config).await;
+    for queue in ["one", "two"] {
+        publish(&connection, (0..40).map(|n| delayed(queue, 0, &n.to_string()))).await;
+    }
+    for queue in ["one", "two"] {
+        until("they are there", async || depth(&connection, queue).await == Some(40)).await;
+    }
+    let gate = Gate::new(&FlowSettings {
+        rate: Some(Rate::new(100, Duration::from_secs(1)).burst(10)),
+        concurrency: AdaptiveSettings::fixed(3),
+        breaker: None,
+    });
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let starts = Log::default();
+    let running = ["one", "two"].map(|queue| {
+        let (under_way, most, starts) = (under_way.clone(), most.clone(), starts.clone());
+        let consumer = client.consumer_of_bytes(queue).gate(gate.clone());
+        Running::start(move |stop| {
+            consumer.run(
+                move |_| {
+                    starts.note(Instant::now());
+                    let (under_way, most) = (under_way.clone(), most.clone());
+                    async move {
+                        let now = under_way.fetch_add(1, Ordering::SeqCst) + 1;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                        under_way.fetch_sub(1, Ordering::SeqCst);
+                    }
+                },
+                stop,
+            )
+        })
+    });
+    let starts = starts.until(80).await;
+    let took = starts[79] - starts[0];
+    // 10 at once, and 70 more at 100 a second
+    assert!(took >= Duration::from_millis(690), "{took:?}");
+    assert!(most.load(Ordering::SeqCst) <= 3, "together");
+    for running in running {
+        running.stop().await;
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What the handler depends on is down: the breaker opens, messages wait in their queue, none is lost,
+/// and none uses up its attempts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_leaves_messages_in_their_queue() {
+    let broker = Broker::fresh("client-breaker").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    const MESSAGES: usize = 200;
+    publish(&connection, (0..MESSAGES).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    until("they are there", async || depth(&connection, "orders").await == Some(200)).await;
+    let gate = Gate::new(&FlowSettings {
+        rate: None,
+        concurrency: AdaptiveSettings { initial: 4, max: 8, ..AdaptiveSettings::default() },
+        breaker: Some(BreakerSettings {
+            at_least: 5,
+            pause: Duration::from_millis(100),
+            max_pause: Duration::from_millis(400),
+            ..BreakerSettings::default()
+        }),
+    });
+    let (up, calls) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let done = Log::default();
+    let (is_up, counted, log) = (up.clone(), calls.clone(), done.clone());
+    let consumer = client
+        .consumer::<u32>("orders")
+        .gate(gate.clone())
+        .prefetch(20)
+        .policy(RetryPolicy::ladder([]));
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let (is_up, log) = (is_up.is_cancelled(), log.clone());
+                async move {
+                    if !is_up {
+                        let soon = Duration::from_millis(10);
+                        return Verdict::retry(Retry::Unavailable(soon), "the bank is down");
+                    }
+                    log.note((delivery.body, delivery.attempt()));
+                    Verdict::Done
+                }
+            },
+            stop,
+        )
+    });
+    tokio::time::timeout(DEADLINE, gate.opened()).await.unwrap();
+    // many pauses long: a handler that were run freely would be called thousands of times
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let called = calls.load(Ordering::SeqCst);
+    assert!(called < 60, "{called} calls");
+    assert_eq!(depth(&connection, "orders").await, Some(180), "but for the prefetched ones");
+    up.cancel();
+    let done = done.until(MESSAGES).await;
+    let numbers: HashSet<u32> = done.iter().map(|(number, _)| *number).collect();
+    assert_eq!((numbers.len(), done.len()), (MESSAGES, MESSAGES), "each once");
+    assert!(done.iter().all(|(_, attempt)| *attempt == 1), "no attempt was used up");
+    running.stop().await;
+    is_empty(&config, "orders").await;
+    let dlq = dormouse::topology::Names::of(&config).dlq();
+    assert_eq!(depth(&connection, &dlq).await, Some(0));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Consumers come with a backlog and go when it is gone, between their bounds, and lose nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_grow_with_the_backlog_and_shrink_without() {
+    let broker = Broker::fresh("client-scale").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    let straight = (0..2_000u32).map(|number| {
+        let mut message = with_headers("orders", [].into(), &number.to_string());
+        message.exchange = String::new();
+        message
+    });
+    publish(&connection, straight).await;
+    let settings = ScaleSettings {
+        min: 1,
+        max: 4,
+        grow_above: 200,
+        shrink_below: 20,
+        grow_pause: Duration::from_millis(150),
+        shrink_pause: Duration::from_millis(200),
+        idle: Duration::from_millis(300),
+        drain_within: Duration::from_millis(100),
+    };
+    let seen = Log::default();
+    let log = seen.clone();
+    let consumer = client.consumer::<u32>("orders").concurrency(2).scaled(settings);
+    let running = Running::start(move |stop| {
+        consumer.run(
+            move |delivery: Delivery<u32>| {
+                log.note(delivery.body);
+                tokio::time::sleep(Duration::from_millis(5))
+            },
+            stop,
+        )
+    });
+    let consumers = async || {
+        let mut ask = Ask::open(&connection).await.unwrap();
+        ask.queue("orders").await.unwrap().unwrap().consumers
+    };
+    until("it has grown", async || consumers().await == 4).await;
+    let handled = seen.until(2_000).await;
+    assert_eq!(handled.iter().collect::<HashSet<_>>().len(), 2_000);
+    until("it has shrunk", async || consumers().await == 1).await;
+    running.stop().await;
+    assert_eq!(consumers().await, 0);
+    is_empty(&config, "orders").await;
+    assert_eq!(seen.all().len(), 2_000, "each once");
+    let ordered = client.consumer::<u32>("orders").scaled(settings).ordered_by(|_| "key");
+    let refused = ordered.run(|_| async {}, CancellationToken::new()).await;
+    assert!(refused.unwrap_err().to_string().contains("both ordered and scaled"));
+    worker.stop().await;
+    broker.drop_it().await;
+}
