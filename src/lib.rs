@@ -24,6 +24,7 @@
 //! | [`client`] | schedule messages, consume them with retries: the front door of the library |
 //! | [`http`] | metrics and health |
 //! | [`dev`] | a private RabbitMQ node for development and tests |
+//! | [`bench`] | a load and what became of it |
 //! | [`cli`] | the command line |
 //!
 //! Glossary, beside RabbitMQ's own words:
@@ -57,5 +58,7 @@ pub mod client;
 pub mod http;
 
 pub mod dev;
+
+pub mod bench;
 
 pub mod cli;
