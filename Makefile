@@ -1,8 +1,8 @@
-# The two commands: make demo, make test. Both get what they need.
+# The commands: make demo, make test, make bench. Each gets what it needs.
 SHELL := /bin/bash
 DORMOUSE := target/debug/dormouse
 
-.PHONY: demo test rabbitmq
+.PHONY: demo test bench rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
@@ -13,6 +13,10 @@ demo: rabbitmq
 ## Every test, those on a real broker included.
 test: rabbitmq
 	scripts/test.sh
+
+## Dormouse beside other ways to delay a message, into bench/. An hour; ONLY=max BROKERS=3.10 is a part of it.
+bench:
+	@scripts/bench.sh
 
 rabbitmq:
 	@scripts/get-rabbitmq.sh

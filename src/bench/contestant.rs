@@ -17,6 +17,8 @@ use crate::topology::{
 pub enum Contestant {
     /// Straight to the target, without delay: the ceiling.
     Undelayed,
+    /// Into a queue that somebody else empties into the target.
+    Relayed { queue: String },
     /// One queue whose TTL is the mean of the delays: the floor for any delay made of TTLs.
     OneHop { ttl: Duration },
     /// A queue for each bit of the delay, topic exchanges, entered at the highest bit that is set.
@@ -67,6 +69,11 @@ impl Contestant {
             Contestant::Undelayed | Contestant::Header { .. } | Contestant::Client { .. } => {
                 Topology { exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() }
             }
+            Contestant::Relayed { queue } => Topology {
+                exchanges: Vec::new(),
+                queues: vec![target_queue(queue)],
+                bindings: Vec::new(),
+            },
             Contestant::OneHop { ttl } => Topology {
                 exchanges: Vec::new(),
                 queues: vec![level(ONE_HOP, *ttl, "", Some(target))],
@@ -86,6 +93,7 @@ impl Contestant {
         };
         match self {
             Contestant::Undelayed => {}
+            Contestant::Relayed { queue } => message.routing_key = queue.clone(),
             Contestant::OneHop { .. } => message.routing_key = ONE_HOP.to_owned(),
             Contestant::Binary(binary) => {
                 let (exchange, key) = binary.route(asked.delay(now), target);
@@ -110,7 +118,7 @@ impl Contestant {
     /// TTL queues that a message passes.
     pub fn hops(&self, asked: Asked, now: UnixMs) -> u32 {
         match self {
-            Contestant::Undelayed => 0,
+            Contestant::Undelayed | Contestant::Relayed { .. } => 0,
             Contestant::OneHop { .. } => 1,
             Contestant::Binary(binary) => binary.units(asked.delay(now)).count_ones(),
             Contestant::Header { planner, .. } | Contestant::Client { planner } => {
@@ -125,9 +133,10 @@ impl Contestant {
         match self {
             Contestant::Undelayed => Duration::ZERO,
             Contestant::OneHop { ttl } => *ttl,
-            Contestant::Binary(_) | Contestant::Header { .. } | Contestant::Client { .. } => {
-                asked.delay(now)
-            }
+            Contestant::Relayed { .. }
+            | Contestant::Binary(_)
+            | Contestant::Header { .. }
+            | Contestant::Client { .. } => asked.delay(now),
         }
     }
 }

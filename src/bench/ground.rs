@@ -21,8 +21,9 @@ pub struct Ground {
     /// The configuration with the virtual host where the bench runs.
     pub config: Config,
     pub target: String,
-    pub worker: Option<WorkerProcess>,
-    named_workers: Vec<u32>,
+    pub workers: Vec<WorkerProcess>,
+    /// Processes of others whose CPU time is told as the workers'.
+    pub named_workers: Vec<u32>,
     brokers: Vec<u32>,
     /// To be deleted in the end.
     own: Option<(Management, String)>,
@@ -55,12 +56,13 @@ const NODES_DEADLINE: Duration = Duration::from_secs(8);
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 impl Ground {
-    /// A virtual host of its own, called `name`, with the target and a worker in it: `program run` with
-    /// `arguments`, or none.
+    /// A virtual host of its own, called `name`, with the target in it, and as many workers as there are
+    /// lists of `workers`' arguments: `program run` with those.
     pub async fn own(
         config: &Config,
         name: &str,
-        worker: Option<(&Path, &[String])>,
+        program: &Path,
+        workers: &[&[String]],
     ) -> Result<Self, GroundError> {
         let management = management(config)?;
         management.put_vhost(name).await?;
@@ -69,14 +71,14 @@ impl Ground {
         let brokers = local_brokers(&config, &management).await;
         let mut ground = Self {
             target: TARGET.into(),
-            worker: None,
+            workers: Vec::new(),
             named_workers: Vec::new(),
             brokers,
             own: Some((management, name.to_owned())),
             config,
         };
         // whatever fails from here on, the virtual host goes
-        match ground.furnish(worker).await {
+        match ground.furnish(program, workers).await {
             Ok(()) => Ok(ground),
             Err(error) => {
                 ground.leave().await;
@@ -110,20 +112,20 @@ impl Ground {
         Ok(Self {
             config: config.clone(),
             target,
-            worker: None,
+            workers: Vec::new(),
             named_workers: workers,
             brokers,
             own: None,
         })
     }
 
-    async fn furnish(&mut self, worker: Option<(&Path, &[String])>) -> Result<(), GroundError> {
+    async fn furnish(&mut self, program: &Path, workers: &[&[String]]) -> Result<(), GroundError> {
         let connection = Connection::open(&self.config.broker, "dormouse bench").await?;
         declare(&connection, &only(target_queue(&self.target))).await?;
         connection.close().await;
-        if let Some((program, arguments)) = worker {
+        for arguments in workers {
             let uri = self.config.broker.uri[0].expose();
-            self.worker = Some(WorkerProcess::start(program, uri, arguments).await?);
+            self.workers.push(WorkerProcess::start(program, uri, arguments).await?);
         }
         Ok(())
     }
@@ -138,18 +140,18 @@ impl Ground {
 
     /// Processes on this machine.
     pub fn watched(&self) -> Watched {
-        let own = self.worker.as_ref().and_then(WorkerProcess::pid);
-        let workers = own.into_iter().chain(self.named_workers.iter().copied()).collect();
+        let own = self.workers.iter().filter_map(WorkerProcess::pid);
+        let workers = own.chain(self.named_workers.iter().copied()).collect();
         Watched { brokers: self.brokers.clone(), workers }
     }
 
-    /// Stops the worker and deletes the virtual host, as far as that is possible.
+    /// Stops the workers and deletes the virtual host, as far as that is possible.
     pub async fn leave(self) -> Option<String> {
         let mut problem = None;
-        if let Some(worker) = self.worker
-            && let Err(error) = worker.stop().await
-        {
-            problem = Some(error.to_string());
+        for worker in self.workers {
+            if let Err(error) = worker.stop().await {
+                problem = Some(error.to_string());
+            }
         }
         if let Some((management, name)) = self.own
             && let Err(error) = management.delete_vhost(&name).await

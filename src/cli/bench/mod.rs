@@ -138,10 +138,8 @@ impl Bench {
             let mut arguments = options.arguments();
             // its log would run through the table
             arguments.extend(["--set".into(), format!("log.filter={QUIET}")]);
-            tokio::select! {
-                ground = Ground::own(&config, &name, Some((&program, &arguments))) => ground?,
-                () = stop.cancelled() => return Ok(Exit::Done),
-            }
+            // to its end, whatever comes: what it has made is to be deleted again
+            Ground::own(&config, &name, &program, &[&arguments]).await?
         };
         let contestant = match how.path {
             Path::Header => Contestant::header(&ground.config),
