@@ -7,7 +7,7 @@ use dormouse::bench::{Contestant, Delays, Ground, Profile, Report, WorkerProcess
 
 use crate::Bench;
 use crate::entrants::Entrant;
-use crate::flood::{fly, round, trial};
+use crate::flood::{flood, fly, round, trial};
 use crate::results::{Backlog, Side};
 
 /// Asleep for longer than any run lasts.
@@ -40,7 +40,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
         for (entrant, rate, side) in
             [(&empty, rates[0], &mut backlog.empty), (&full, rates[1], &mut backlog.full)]
         {
-            side.per_second.push(round(bench, entrant, rate).await?.per_second);
+            side.per_second.push(round(bench, entrant, flood(entrant, rate)).await?.per_second);
             let profile = Profile::Steady { per_second: PER_SECOND, delays: STEADY };
             let measured = Duration::from_secs(bench.seconds);
             let report = Report::of(&fly(entrant, profile, measured, 1).await?);

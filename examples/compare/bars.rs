@@ -3,7 +3,7 @@
 use dormouse::bench::median;
 use serde::Serialize;
 
-use crate::entrants::{BINARY, CEILING, CLIENT, FLOOR, HEADER, RELAY, TWO, UNSCALED};
+use crate::entrants::{BINARY, CEILING, CLIENT, FLOOR, HEADER, RELAY_SLOW, TWO, UNSCALED};
 use crate::results::BrokerResults;
 use crate::steady::{p50, p99};
 
@@ -93,9 +93,10 @@ pub fn bars(of: &BrokerResults) -> Vec<Bar> {
         let what = "max, unscaled, header / undelayed";
         bars.push(Bar::new(6, what, measured, AtLeast(0.25)));
     }
+    // at the same rate: the fewer come together, the more a message costs
     for name in [HEADER, CLIENT] {
         let cpu = |name: &str| of.row(name)?.cost(|window| window.workers);
-        if let (Some(worker), Some(relay), Some(row)) = (cpu(name), cpu(RELAY), of.row(name)) {
+        if let (Some(worker), Some(relay), Some(row)) = (cpu(name), cpu(RELAY_SLOW), of.row(name)) {
             let what = format!("{name}: worker CPU / {} bare relays", row.relays);
             bars.push(Bar::new(7, what, worker / relay / f64::from(row.relays), AtMost(1.5)));
         }

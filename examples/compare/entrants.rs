@@ -35,6 +35,7 @@ pub const FLOOR: &str = "one TTL hop (the floor)";
 pub const BINARY: &str = "binary cascade, entered at the highest bit (NServiceBus)";
 pub const CELERY: &str = "binary cascade, entered at the top (Celery, kombu's own)";
 pub const RELAY: &str = "bare relay: consume, publish, confirm, ack";
+pub const RELAY_SLOW: &str = "bare relay, at the rate of Dormouse's header path";
 pub const HEADER: &str = "Dormouse, header";
 pub const CLIENT: &str = "Dormouse, client";
 pub const TWO: &str = "Dormouse, header, two workers";

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse::bench::{
-    Delays, Flow, Flown, Profile, Progress, Report, in_flight, load_average, trial_rate,
+    Contestant, Delays, Flow, Flown, Profile, Progress, Report, in_flight, load_average, trial_rate,
 };
 use dormouse::worker::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::Bench;
-use crate::entrants::Entrant;
+use crate::entrants::{Entrant, HEADER, RELAY, RELAY_SLOW};
 use crate::results::{MaxRow, Round};
+
+/// More than was made before is kept in flight, so that the load is never what limits.
+const HEADROOM: f64 = 1.2;
 
 /// How often the worker is asked how much it holds.
 const HELD_EVERY: Duration = Duration::from_millis(200);
@@ -20,17 +23,31 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<MaxRow>> {
     let mut entrants = bench.entrants().await?;
     let mut rows = Vec::new();
     let mut rates = Vec::new();
+    let mut same_rate = MaxRow::new(RELAY_SLOW, None, Contestant::Undelayed);
     for entrant in &mut entrants {
         rates.push(trial(entrant).await?);
         rows.push(MaxRow::new(&entrant.name, entrant.unit, entrant.contestant.clone()));
     }
     for round in 0..bench.rounds {
         for (index, entrant) in entrants.iter().enumerate() {
-            let measured = self::round(bench, entrant, rates[index]).await?;
-            rates[index] = measured.per_second;
+            let measured = self::round(bench, entrant, flood(entrant, rates[index])).await?;
+            // a disturbed round must not keep the next one from what it could do
+            rates[index] = measured.per_second.max(rates[index]);
             eprintln!("    {} {:>6.0}/s  {}", round + 1, measured.per_second, entrant.name);
             rows[index].rounds.push(measured);
         }
+        let last = |name: &str| {
+            rows.iter().find(|row| row.name == name)?.rounds.last().map(|round| round.per_second)
+        };
+        let relay = entrants.iter().find(|entrant| entrant.name == RELAY);
+        if let Some((relay, per_second)) = relay.zip(last(HEADER)) {
+            let profile = Profile::Steady { per_second, delays: relay.delays };
+            let measured = self::round(bench, relay, profile).await?;
+            same_rate.rounds.push(measured);
+        }
+    }
+    if !same_rate.rounds.is_empty() {
+        rows.push(same_rate);
     }
     for entrant in entrants {
         entrant.leave().await;
@@ -45,9 +62,13 @@ pub async fn trial(entrant: &Entrant) -> anyhow::Result<f64> {
     Ok(trial_rate(flown.record.arrived, total, entrant.delays))
 }
 
-pub async fn round(bench: &Bench, entrant: &Entrant, rate: f64) -> anyhow::Result<Round> {
+/// A flood for somebody who has made so many a second.
+pub fn flood(entrant: &Entrant, rate: f64) -> Profile {
     let delays: Delays = entrant.delays;
-    let profile = Profile::Max { delays, in_flight: in_flight(rate, delays) };
+    Profile::Max { delays, in_flight: in_flight(rate * HEADROOM, delays) }
+}
+
+pub async fn round(bench: &Bench, entrant: &Entrant, profile: Profile) -> anyhow::Result<Round> {
     let delivered_before = delivered(entrant).await;
     let flying = fly(entrant, profile, Duration::from_secs(bench.seconds), 1);
     let (flown, peak_held) = held(entrant, flying).await;

@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::intake::TOGETHER;
 use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes, Parcel};
 use super::{Hold, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
-use crate::schedule::sleeper::unstamped;
+use crate::schedule::sleeper::{is_set_by_broker, unstamped};
 use crate::schedule::{Reason, Sleeper, UnixMs};
 use crate::topology::wait_ttl;
 
@@ -64,6 +66,7 @@ impl Delivery {
         let inward = Inward::new(shared.clone(), publishing.publisher().await?);
         let lanes = Lanes::open(shared.clone(), publishing.clone()).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
+        consumer.keep_headers(|name| !is_set_by_broker(name));
         let max_messages = shared.config.hold.max_messages;
         consumer.consume(&shared.names.due(), max_messages).await?;
         for version in versions.iter().filter(|version| **version != shared.names.version()) {
@@ -81,6 +84,7 @@ impl Delivery {
         let mut stopping = false;
         while !(stopping && self.lanes.outstanding() + self.inward.outstanding() == 0) {
             let wake = self.next_wake();
+            let acks_at = self.consumer.acks_at();
             tokio::select! {
                 biased;
                 settled = self.lanes.settled() => {
@@ -92,12 +96,19 @@ impl Delivery {
                         self.done(errand);
                     }
                 }
-                () = tokio::time::sleep_until(wake.into()), if !stopping => {}
+                () = sleep_until(wake.into()), if !stopping => {}
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.consumer.cancel().await?;
                 }
-                delivered = self.consumer.next(), if !stopping => self.take(delivered?),
+                delivered = self.consumer.next(), if !stopping => {
+                    self.take(delivered?);
+                    for _ in 1..TOGETHER {
+                        let Some(delivered) = self.consumer.ready()? else { break };
+                        self.take(delivered);
+                    }
+                }
+                () = sleep_until(acks_at.unwrap_or(wake).into()), if acks_at.is_some() => {}
             }
             if self.look() {
                 self.lanes.mend().await?;
@@ -106,7 +117,7 @@ impl Delivery {
                 self.release();
                 self.relieve();
             }
-            self.consumer.flush().await?;
+            self.consumer.tend().await?;
             self.measure();
         }
         self.consumer.finish().await
