@@ -200,6 +200,7 @@ impl Binary {
         let exchange = |name: &str| Exchange {
             name: name.to_owned(),
             kind: Kind::Topic,
+            internal: false,
             arguments: Arguments::new(),
         };
         for number in 0..BITS {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::handover::{Borrower, Tag};
 use super::intake::TOGETHER;
 use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes, Parcel};
@@ -25,12 +26,13 @@ pub struct Delivery {
     held_bytes: u64,
     lanes: Lanes,
     inward: Inward,
+    borrower: Borrower,
     last_look: Look,
 }
 
 struct Held {
     sleeper: Sleeper,
-    tag: u64,
+    tag: Tag,
 }
 
 /// One look at both clocks, to notice steps of the wall clock.
@@ -62,6 +64,7 @@ impl Delivery {
         consuming: &Connection,
         publishing: &Arc<Connection>,
         versions: &[u32],
+        borrower: Borrower,
     ) -> Result<Self, AmqpError> {
         let inward = Inward::new(shared.clone(), publishing.publisher().await?);
         let lanes = Lanes::open(shared.clone(), publishing.clone()).await?;
@@ -75,11 +78,12 @@ impl Delivery {
         }
         let last_look = Look { wall: shared.clock.now(), monotonic: Instant::now() };
         let hold = Hold::default();
-        Ok(Self { shared, consumer, hold, held_bytes: 0, lanes, inward, last_look })
+        Ok(Self { shared, consumer, hold, held_bytes: 0, lanes, inward, borrower, last_look })
     }
 
-    /// Runs until `stop`, then until what is in flight is settled. What is still held is dropped:
-    /// the broker requeues it for the next worker.
+    /// Runs until `stop`, then until what is in flight is settled. What is still held is dropped: the
+    /// broker requeues it for the next worker. What intake lent goes into the due queue before, so that
+    /// its delay is not counted anew.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
         let mut stopping = false;
         while !(stopping && self.lanes.outstanding() + self.inward.outstanding() == 0) {
@@ -100,6 +104,14 @@ impl Delivery {
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.consumer.cancel().await?;
+                    self.put_lent_away();
+                }
+                (sleeper, tag) = self.borrower.next() => {
+                    self.borrow(sleeper, tag, stopping);
+                    for _ in 1..TOGETHER {
+                        let Some((sleeper, tag)) = self.borrower.ready() else { break };
+                        self.borrow(sleeper, tag, stopping);
+                    }
                 }
                 delivered = self.consumer.next(), if !stopping => {
                     self.take(delivered?);
@@ -132,7 +144,7 @@ impl Delivery {
     }
 
     fn take(&mut self, Delivered { tag, message, .. }: Delivered) {
-        let now = self.shared.clock.now();
+        let (now, tag) = (self.shared.clock.now(), Tag::Own(tag));
         let sleeper = match Sleeper::read(message) {
             Ok(sleeper) => sleeper,
             Err((fault, message)) => {
@@ -146,8 +158,30 @@ impl Delivery {
             self.shared.metrics.replanned.increment(1);
             return self.send(Errand { sleeper, tag, to: To::Levels });
         }
+        self.hold(sleeper, tag);
+    }
+
+    fn hold(&mut self, sleeper: Sleeper, tag: Tag) {
         self.held_bytes += sleeper.body_bytes() as u64;
         self.hold.insert(sleeper.stamp.wake_at(), Held { sleeper, tag });
+    }
+
+    fn borrow(&mut self, sleeper: Sleeper, tag: u64, stopping: bool) {
+        let tag = Tag::Lent(tag);
+        if stopping {
+            self.send(Errand { sleeper, tag, to: To::Levels });
+        } else {
+            self.hold(sleeper, tag);
+        }
+    }
+
+    /// Puts what intake lent into the due queue.
+    fn put_lent_away(&mut self) {
+        for Held { sleeper, tag } in self.hold.drain() {
+            if let Tag::Lent(_) = tag {
+                self.send(Errand { sleeper, tag, to: To::Levels });
+            }
+        }
     }
 
     /// Publishes what is due, as far as the window allows.
@@ -232,7 +266,7 @@ impl Delivery {
     }
 
     /// Another attempt after a pause, or the DLQ.
-    fn fail(&mut self, mut sleeper: Sleeper, tag: u64, reason: Reason, detail: String) {
+    fn fail(&mut self, mut sleeper: Sleeper, tag: Tag, reason: Reason, detail: String) {
         let metrics = &self.shared.metrics;
         metrics.attempt_failed(reason);
         if reason == Reason::Unroutable {
@@ -274,8 +308,11 @@ impl Delivery {
         self.ack(errand.tag);
     }
 
-    fn ack(&mut self, tag: u64) {
-        self.consumer.settle(tag);
+    fn ack(&mut self, tag: Tag) {
+        match tag {
+            Tag::Own(tag) => self.consumer.settle(tag),
+            Tag::Lent(tag) => self.borrower.give_back(tag),
+        }
     }
 
     /// Compares the clocks, at least every second: due times are wall-clock times, and a step makes
