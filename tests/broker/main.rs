@@ -1,6 +1,7 @@
 //! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
 //! [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can kill.
 
+mod bench;
 mod client;
 mod client_examples;
 mod client_faults;
