@@ -1,8 +1,8 @@
-# make demo, make test, make drill. Each gets what it needs.
+# make demo, make test, make drill, make bench. Each gets what it needs.
 SHELL := /bin/bash
 DORMOUSE := target/debug/dormouse
 
-.PHONY: demo test drill rabbitmq
+.PHONY: demo test drill bench rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
@@ -17,6 +17,10 @@ test: rabbitmq
 ## Every fault, minutes of it, on every version that can be had; one table at the end.
 drill: rabbitmq
 	scripts/drill.sh
+
+## Dormouse beside other ways to delay a message, into bench/. An hour; ONLY=max BROKERS=3.10 is a part of it.
+bench:
+	@scripts/bench.sh
 
 rabbitmq:
 	@scripts/get-rabbitmq.sh

@@ -24,6 +24,7 @@
 //! | [`client`] | schedule messages, consume them with retries: the front door of the library |
 //! | [`http`] | metrics and health |
 //! | [`dev`] | a private RabbitMQ node for development and tests |
+//! | [`bench`] | a load and what became of it |
 //! | [`drill`] | faults on private brokers under load; a verdict on every message |
 //! | [`cli`] | the command line |
 //!
@@ -58,6 +59,8 @@ pub mod client;
 pub mod http;
 
 pub mod dev;
+
+pub mod bench;
 
 pub mod drill;
 

@@ -37,6 +37,11 @@ impl Acks {
         self.settled.is_empty()
     }
 
+    /// Settled deliveries that wait for their ack.
+    pub fn len(&self) -> usize {
+        self.settled.len()
+    }
+
     /// The acks to send now; each settled tag is covered exactly once.
     pub fn take(&mut self) -> Vec<Ack> {
         let mut acks = Vec::new();

@@ -157,7 +157,7 @@ impl Browse {
         let message = Message {
             exchange: delivery.exchange.into(),
             routing_key: delivery.routing_key.into(),
-            properties: from_client(&delivery.properties),
+            properties: from_client(&delivery.properties, |_| true),
             body: delivery.data.into(),
         };
         Ok(Some(Seen { tag: delivery.delivery_tag, message }))

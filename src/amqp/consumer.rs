@@ -1,7 +1,9 @@
 //! Manual-ack consumers on one channel, whose deliveries come as one stream.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
@@ -23,6 +25,9 @@ pub struct Consumer {
     unacked: HashMap<u64, u64>,
     prefetch: Prefetch,
     acks: Acks,
+    keep: fn(&str) -> bool,
+    /// When the oldest delivery was settled that is not acked yet.
+    settled_since: Option<Instant>,
 }
 
 struct Source {
@@ -62,6 +67,12 @@ pub struct Delivered {
 /// Bytes of bodies unacknowledged at once where the caller has no limit of its own.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// Acks wait this long for company: each is an entry in a quorum queue's log, and with `multiple` one
+/// stands for many. A crash meanwhile makes so many more duplicates, and nobody waits for an ack.
+const ACK_DELAY: Duration = Duration::from_millis(5);
+/// So many settled deliveries are company enough.
+const ACK_COUNT: usize = 128;
+
 impl Consumer {
     pub async fn open(connection: &Connection) -> Result<Self, AmqpError> {
         Self::open_bounded(connection, MAX_BYTES).await
@@ -87,7 +98,14 @@ impl Consumer {
             unacked: HashMap::new(),
             prefetch,
             acks: Acks::default(),
+            settled_since: None,
+            keep: |_| true,
         })
+    }
+
+    /// Leaves out the headers that `keep` says no to, by name. For consumers started after it.
+    pub fn keep_headers(&mut self, keep: fn(&str) -> bool) {
+        self.keep = keep;
     }
 
     /// Starts to consume `queue`, with at most `max_prefetch` deliveries unacknowledged.
@@ -130,6 +148,7 @@ impl Consumer {
             .await?;
         let own_tag = consumer.tag().to_string();
         *tag = Some(own_tag.clone());
+        let keep = self.keep;
         let delivered = move |delivery: lapin::Result<lapin::message::Delivery>| {
             Event::Delivery(Box::new(delivery.map_err(AmqpError::from).map(|delivery| Delivered {
                 tag: delivery.delivery_tag,
@@ -138,7 +157,7 @@ impl Consumer {
                 message: Message {
                     exchange: delivery.exchange.into(),
                     routing_key: delivery.routing_key.into(),
-                    properties: from_client(&delivery.properties),
+                    properties: from_client(&delivery.properties, keep),
                     body: delivery.data.into(),
                 },
             })))
@@ -183,6 +202,13 @@ impl Consumer {
         }
     }
 
+    /// A delivery that is here already.
+    ///
+    /// Errors: as [`Consumer::next`].
+    pub fn ready(&mut self) -> Result<Option<Delivered>, AmqpError> {
+        self.next().now_or_never().transpose()
+    }
+
     /// Deliveries not settled.
     pub fn unacked(&self) -> usize {
         self.unacked.len()
@@ -195,6 +221,7 @@ impl Consumer {
 
     /// Marks a delivery as settled. It is acked with the next [`Consumer::flush`].
     pub fn settle(&mut self, tag: u64) {
+        self.settled_since.get_or_insert_with(Instant::now);
         self.forget(tag);
         self.acks.settle(tag);
     }
@@ -222,9 +249,24 @@ impl Consumer {
         }
     }
 
-    /// Sends the acks of all that was settled, as few as possible, and gives the consumers another
+    /// When [`Consumer::tend`] will send acks.
+    pub fn acks_at(&self) -> Option<Instant> {
+        self.settled_since.map(|since| since + ACK_DELAY)
+    }
+
+    /// Sends the acks, if they have waited long enough or are many, and gives the consumers another
     /// prefetch if the messages are larger or smaller than the present one was for.
+    pub async fn tend(&mut self) -> Result<(), AmqpError> {
+        let waited = self.acks_at().is_some_and(|at| at <= Instant::now());
+        if waited || self.acks.len() >= ACK_COUNT {
+            return self.flush().await;
+        }
+        self.adapt().await
+    }
+
+    /// [`Consumer::tend`] without waiting for more to ack.
     pub async fn flush(&mut self) -> Result<(), AmqpError> {
+        self.settled_since = None;
         if !self.acks.is_empty() {
             let acks = self.acks.take().into_iter();
             let sent = acks.map(|ack| {
@@ -232,6 +274,10 @@ impl Consumer {
             });
             futures_util::future::try_join_all(sent).await?;
         }
+        self.adapt().await
+    }
+
+    async fn adapt(&mut self) -> Result<(), AmqpError> {
         if self.prefetch.adapt() {
             for index in 0..self.sources.len() {
                 self.cancel_source(index).await?;

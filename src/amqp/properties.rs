@@ -2,17 +2,18 @@
 
 use lapin::BasicProperties;
 
-use crate::message::{Headers, Properties};
+use crate::message::{FieldTable, Headers, Properties};
 
-pub fn from_client(properties: &BasicProperties) -> Properties {
+/// With the headers that `keep` says yes to: a copy of the rest would be thrown away.
+pub fn from_client(properties: &BasicProperties, keep: fn(&str) -> bool) -> Properties {
+    let kept = |table: &FieldTable| {
+        let fields = table.inner().iter().filter(|(name, _)| keep(name.as_str()));
+        fields.map(|(name, value)| (name.clone(), value.clone())).collect::<Headers>()
+    };
     Properties {
         content_type: properties.content_type().clone(),
         content_encoding: properties.content_encoding().clone(),
-        headers: properties
-            .headers()
-            .as_ref()
-            .map(|table| table.inner().clone())
-            .unwrap_or_default(),
+        headers: properties.headers().as_ref().map(kept).unwrap_or_default(),
         delivery_mode: *properties.delivery_mode(),
         priority: *properties.priority(),
         correlation_id: properties.correlation_id().clone(),

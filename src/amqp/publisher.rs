@@ -1,6 +1,6 @@
 //! A channel in confirm mode that keeps many publishes outstanding and tells what became of each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -21,12 +21,10 @@ use crate::schedule::stamp;
 /// Nothing is awaited on publish: [`Publisher::len`] is the caller's brake. Which return belongs to
 /// which publish is told by the message's id header, never by where lapin attached it: see `window`.
 pub struct Publisher<T> {
-    channel: lapin::Channel,
+    channel: Arc<lapin::Channel>,
     next: Sequence,
     window: Window,
-    pending: HashMap<Sequence, Pending<T>>,
-    /// What is outstanding by [`Mark`], to find the publish of a return.
-    marks: BTreeSet<(Mark, Sequence)>,
+    pending: BTreeMap<Sequence, Pending<T>>,
     ready: Vec<(Sequence, Confirm)>,
     /// Outstanding ones that nobody waits for any more.
     forgotten: usize,
@@ -45,7 +43,8 @@ struct Mark {
 struct Pending<T> {
     /// None once the caller stopped waiting for it.
     ticket: Option<T>,
-    mark: Mark,
+    /// To find the publish of a return; none once that has been found.
+    mark: Option<Mark>,
     since: Instant,
     /// Publish, then confirm; resolves in lapin's I/O thread.
     confirm: Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>,
@@ -75,11 +74,10 @@ impl<T> Publisher<T> {
     /// Takes over a channel that is in confirm mode and used for nothing else.
     pub(super) fn new(channel: lapin::Channel) -> Self {
         Self {
-            channel,
+            channel: Arc::new(channel),
             next: 1,
             window: Window::default(),
-            pending: HashMap::new(),
-            marks: BTreeSet::new(),
+            pending: BTreeMap::new(),
             ready: Vec::new(),
             forgotten: 0,
             arrivals: Arc::default(),
@@ -108,8 +106,8 @@ impl<T> Publisher<T> {
             confirm.await
         });
         self.window.published(sequence);
-        self.marks.insert((mark.clone(), sequence));
-        let pending = Pending { ticket: Some(ticket), mark, since: Instant::now(), confirm };
+        let pending =
+            Pending { ticket: Some(ticket), mark: Some(mark), since: Instant::now(), confirm };
         self.pending.insert(sequence, pending);
         // polled at once, because the first poll hands the frames to lapin: publishes keep their order
         self.poll_confirm(sequence);
@@ -183,22 +181,17 @@ impl<T> Publisher<T> {
             exchange: message.delivery.exchange.to_string(),
             routing_key: message.delivery.routing_key.to_string(),
         };
-        let from = (mark, 0);
-        let next = self.marks.range(from.clone()..).next();
-        let found = next.filter(|(mark, _)| *mark == from.0).cloned();
-        if let Some(found) = &found {
-            self.marks.remove(found);
-        }
-        Return {
-            sequence: found.map(|(_, sequence)| sequence),
-            code: message.reply_code,
-            text: message.reply_text.to_string(),
-        }
+        let mut outstanding = self.pending.iter_mut();
+        let found = outstanding.find(|(_, pending)| pending.mark.as_ref() == Some(&mark));
+        let sequence = found.map(|(sequence, pending)| {
+            pending.mark = None;
+            *sequence
+        });
+        Return { sequence, code: message.reply_code, text: message.reply_text.to_string() }
     }
 
     fn take(&mut self, sequence: Sequence, outcome: Outcome) -> Option<(T, Outcome)> {
         let pending = self.pending.remove(&sequence)?;
-        self.marks.remove(&(pending.mark, sequence));
         if pending.ticket.is_none() {
             self.forgotten -= 1;
         }

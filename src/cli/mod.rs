@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Sources};
 
+mod bench;
 mod completions;
 mod config;
 mod dev;
@@ -88,6 +89,8 @@ enum Command {
     Status(status::Status),
     /// Show the exact path of a message with a given delay.
     Explain(explain::Explain),
+    /// Measure what a broker and this configuration can do.
+    Bench(bench::Bench),
     /// Show or check the configuration.
     Config(config::Configuration),
     /// Print a script that completes commands in a shell.
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
             Command::Retry(retry) => retry.run(options.load()?, options.output).await,
             Command::Status(status) => status.run(options.load()?, options.output).await,
             Command::Explain(explain) => explain.run(&options.load()?, options.output),
+            Command::Bench(bench) => bench.run(&options).await,
             Command::Config(config) => config.run(&options),
             Command::Completions(completions) => completions.run(),
         }
@@ -137,6 +141,14 @@ impl Options {
     /// Defaults, file, environment and flags as one checked configuration.
     pub fn load(&self) -> Result<Config, Failure> {
         Config::load(self.sources()?).map_err(|faults| Failure::usage(faults.to_string()))
+    }
+
+    /// The same options for another process of ours, but for the broker.
+    fn arguments(&self) -> Vec<String> {
+        let file = self.config.iter().map(|file| file.display().to_string());
+        let file = file.flat_map(|file| ["--config".to_owned(), file]);
+        let settings = self.settings.iter().cloned();
+        file.chain(settings.flat_map(|setting| ["--set".to_owned(), setting])).collect()
     }
 
     fn sources(&self) -> Result<Sources, Failure> {

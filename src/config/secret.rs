@@ -1,6 +1,7 @@
 //! A URI whose credentials are never shown.
 
 use std::fmt;
+use std::net::IpAddr;
 
 /// An AMQP or HTTP address with its credentials. `Debug` and `Display` mask the password, also one
 /// that was typed without percent-encoding, and every query parameter not known to be harmless.
@@ -51,6 +52,29 @@ impl Uri {
         match self.pieces().ok()?.path {
             None => Some("/".into()),
             Some(path) => decode(path),
+        }
+    }
+
+    /// The same broker and user, with another virtual host.
+    pub fn in_virtual_host(&self, name: &str) -> Self {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or(("", &self.0));
+        let (rest, query) = rest.split_once('?').map_or((rest, None), |(r, q)| (r, Some(q)));
+        let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+        let name = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC);
+        let query = query.map_or(String::new(), |query| format!("?{query}"));
+        Self(format!("{scheme}://{authority}/{name}{query}"))
+    }
+
+    /// Whether it names this machine's loopback interface.
+    pub fn is_loopback(&self) -> bool {
+        match url::Url::parse(&self.0).ok().and_then(|url| url.host().map(|host| host.to_owned())) {
+            // no special scheme, so an IPv4 address comes as a name
+            Some(url::Host::Domain(name)) => {
+                name == "localhost" || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            None => false,
         }
     }
 

@@ -2,13 +2,15 @@
 //! the cascade. A delivery is acked when the cascade has confirmed what replaces it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
+use super::handover::{Lender, Most, Tag};
 use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::config::DelayExchange;
@@ -32,10 +34,14 @@ pub struct Intake {
     sources: Vec<Source>,
     consumer: Consumer,
     inward: Inward,
+    lender: Lender,
 }
 
 /// Parked messages taken at a time: they are rare, and each waits a second before its next try.
 pub(super) const PARKING_PREFETCH: u16 = 100;
+
+/// Deliveries taken before anything else is looked at: what comes together costs less.
+pub(super) const TOGETHER: usize = 64;
 
 /// RabbitMQ's own stamp of when it received a message: <https://www.rabbitmq.com/docs/message-interceptors>.
 const TIMESTAMP_IN_MS: &str = "timestamp_in_ms";
@@ -45,11 +51,14 @@ impl Intake {
         shared: Arc<Shared>,
         consuming: &Connection,
         publishing: &Connection,
+        lender: Lender,
     ) -> Result<Self, AmqpError> {
         let inward = Inward::new(shared.clone(), publishing.publisher().await?);
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         let mut sources = Vec::new();
-        let prefetch = shared.config.intake.prefetch;
+        // those lent to delivery stay unacknowledged until they are due
+        let lent = Most::of(&shared.config.hold).messages as u16;
+        let prefetch = shared.config.intake.prefetch.saturating_add(lent);
         for delay in &shared.config.delay_exchanges {
             let queue = shared.names.intake(delay);
             consumer.consume(&queue, prefetch).await?;
@@ -59,31 +68,45 @@ impl Intake {
         }
         consumer.consume(&shared.names.parking(), PARKING_PREFETCH).await?;
         sources.push(Source::Parking);
-        Ok(Self { shared, sources, consumer, inward })
+        Ok(Self { shared, sources, consumer, inward, lender })
     }
 
-    /// Runs until `stop`, then until what is in flight is confirmed.
+    /// Runs until `stop`, then until what is in flight is confirmed and delivery has ended.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
-        let mut stopping = false;
-        while !(stopping && self.inward.outstanding() == 0) {
+        let (mut stopping, mut alone) = (false, false);
+        while !(stopping && alone && self.inward.outstanding() == 0) {
+            let acks_at = self.consumer.acks_at();
             tokio::select! {
                 biased;
                 done = self.inward.settled() => {
                     for errand in done? {
                         self.count(&errand);
-                        self.consumer.settle(errand.tag);
+                        self.consumer.settle(errand.tag.number());
                     }
-                    self.consumer.flush().await?;
                 }
+                returned = self.lender.returned(), if !alone => match returned {
+                    Some(tag) => {
+                        self.consumer.settle(tag);
+                        while let Some(tag) = self.lender.ready() {
+                            self.consumer.settle(tag);
+                        }
+                    }
+                    None => alone = true,
+                },
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.consumer.cancel().await?;
                 }
                 delivered = self.consumer.next(), if !stopping => {
                     self.take(delivered?);
-                    self.consumer.flush().await?;
+                    for _ in 1..TOGETHER {
+                        let Some(delivered) = self.consumer.ready()? else { break };
+                        self.take(delivered);
+                    }
                 }
+                () = sleep_until(acks_at.unwrap_or_else(Instant::now).into()), if acks_at.is_some() => {}
             }
+            self.consumer.tend().await?;
         }
         self.consumer.finish().await
     }
@@ -106,7 +129,20 @@ impl Intake {
             Source::Parking => return self.unpark(tag, message),
         };
         let (sleeper, to) = self.schedule(sleeper, now);
-        self.inward.send(Errand { sleeper, tag, to });
+        let is_short = self.shared.layout.plan(sleeper.stamp.wake_at().since(now)).units == 0;
+        let sleeper = if is_short && to == To::Levels {
+            match self.lender.lend(sleeper, tag) {
+                Ok(()) => {
+                    self.shared.metrics.scheduled.increment(1);
+                    self.shared.metrics.hops.record(0);
+                    return;
+                }
+                Err(sleeper) => sleeper,
+            }
+        } else {
+            sleeper
+        };
+        self.inward.send(Errand { sleeper, tag: Tag::Own(tag), to });
     }
 
     /// Sets when a message is due, or why it never will be.
@@ -173,7 +209,7 @@ impl Intake {
         if message.exchange == self.shared.names.retry() {
             // dead-lettered by a client's queue, and found no queue of ours
             let (sleeper, to) = self.shared.judge(message);
-            return self.inward.send_later(Errand { sleeper, tag, to });
+            return self.inward.send_later(Errand { sleeper, tag: Tag::Own(tag), to });
         }
         let now = self.shared.clock.now();
         let (sleeper, to) = match Sleeper::read(message) {
@@ -187,7 +223,7 @@ impl Intake {
             id = sleeper.stamp.id,
             "a message was parked: an exchange of ours lacks a binding or a queue"
         );
-        self.inward.send_later(Errand { sleeper, tag, to });
+        self.inward.send_later(Errand { sleeper, tag: Tag::Own(tag), to });
     }
 }
 

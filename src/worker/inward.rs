@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Shared;
+use super::handover::Tag;
 use crate::amqp::{AmqpError, Outcome, Publisher};
 use crate::schedule::Sleeper;
 
@@ -15,7 +16,7 @@ use crate::schedule::Sleeper;
 #[derive(Debug)]
 pub struct Errand {
     pub sleeper: Sleeper,
-    pub tag: u64,
+    pub tag: Tag,
     pub to: To,
 }
 

@@ -1,7 +1,8 @@
 //! Run: the three parts of a worker and what they share.
 //!
 //! ```text
-//! intake queues ─▶ intake ─┐
+//!                          ┌──────── due within a unit ────────▶┐
+//! intake queues ─▶ intake ─┤                                   │
 //! retry queue ───▶ retry ──┴─▶ level queues ─▶ due queue ─▶ delivery (hold) ─▶ targets
 //!                                                └────────── inward ◀──┘ attempts, DLQ, wait queue
 //! ```
@@ -20,6 +21,7 @@ use crate::topology::{self, Names};
 mod backs;
 mod clock;
 mod delivery;
+mod handover;
 mod health;
 mod hold;
 mod intake;

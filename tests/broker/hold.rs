@@ -123,3 +123,64 @@ async fn overdue_messages_go_at_their_rate_and_others_on_time() {
     second.stop().await;
     broker.drop_it().await;
 }
+
+/// What is due within a unit is held straight from intake. A worker that stops in order puts it into the
+/// due queue, so that its delay goes on; it arrives at its time, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_stop_puts_what_intake_holds_into_the_due_queue() {
+    const MESSAGES: usize = 300;
+    let broker = Broker::fresh("lent").await;
+    let mut config = broker.config();
+    config.topology.unit = Duration::from_secs(30);
+    config.topology.max_delay = Duration::from_secs(300);
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let names = Names::of(&config);
+    let worker = Worker::start(&config).await;
+    publish(&connection, (0..MESSAGES).map(|_| delayed("inbox", 10_000, ""))).await;
+    let intake = names.intake(&config.delay_exchanges[0]);
+    until("intake has taken all", async || depth(&connection, &intake).await == Some(0)).await;
+    let taken_ms = Clock::default().now().0 as i64;
+    assert_eq!(depth(&connection, &names.due()).await, Some(0), "nothing passes the due queue");
+    worker.stop().await;
+    assert_eq!(depth(&connection, &intake).await, Some(0), "nothing is taken in anew");
+    assert_eq!(depth(&connection, &names.due()).await, Some(MESSAGES as u32));
+    let worker = Worker::start(&config).await;
+    for (at, message) in take(&connection, "inbox", MESSAGES).await {
+        let due_ms = number(&message, stamp::DUE_MS);
+        assert!(at as i64 >= due_ms, "never early");
+        assert!(due_ms <= taken_ms + 10_000, "the delay was not counted anew");
+    }
+    assert_eq!(depth(&connection, "inbox").await, Some(0), "none comes twice");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A worker that is killed while it holds what intake took leaves all of it to the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_loses_nothing_of_what_intake_holds() {
+    const MESSAGES: usize = 300;
+    let broker = Broker::fresh("lent").await;
+    let mut config = broker.config();
+    config.topology.unit = Duration::from_secs(30);
+    config.topology.max_delay = Duration::from_secs(300);
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let intake = Names::of(&config).intake(&config.delay_exchanges[0]);
+    let worker = Worker::start(&config).await;
+    let published = Clock::default().now().0;
+    let messages = (0..MESSAGES).map(|number| delayed("inbox", 2_000, &number.to_string()));
+    publish(&connection, messages).await;
+    until("intake has taken all", async || depth(&connection, &intake).await == Some(0)).await;
+    worker.kill().await;
+    let worker = Worker::start(&config).await;
+    let mut bodies = std::collections::BTreeSet::new();
+    while bodies.len() < MESSAGES {
+        for (at, message) in take(&connection, "inbox", 1).await {
+            assert!(at >= published + 2_000, "never early");
+            bodies.insert(body(&message));
+        }
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}

@@ -2,6 +2,7 @@
 //! [`drill`], [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can
 //! kill.
 
+mod bench;
 mod client;
 mod client_examples;
 mod client_faults;

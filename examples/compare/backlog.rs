@@ -1,0 +1,154 @@
+//! The same load beside a million sleepers and beside none, each in its own virtual host.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use dormouse::bench::{Contestant, Delays, Ground, Profile, Report, WorkerProcess, median, usage};
+
+use crate::Bench;
+use crate::entrants::Entrant;
+use crate::flood::{flood, fly, round, trial};
+use crate::results::{Backlog, Side};
+
+/// Asleep for longer than any run lasts.
+const PENDING: Delays = Delays { min_ms: 3_600_000, max_ms: 24 * 3_600_000 };
+const FLOOD: Delays = Delays { min_ms: 1, max_ms: 4_095 };
+const STEADY: Delays = Delays { min_ms: 1_000, max_ms: 5_000 };
+const PER_SECOND: f64 = 500.0;
+/// A plain queue is filled with this share of the pending ones, to see what it needs for each.
+const PLAIN_SHARE: u64 = 5;
+/// The broker takes a moment to give memory back.
+const SETTLE: Duration = Duration::from_secs(5);
+
+pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
+    let mut empty = entrant(bench, "empty").await?;
+    let mut full = entrant(bench, "full").await?;
+    let rates = [trial(&empty).await?, trial(&full).await?];
+    let worker_before = worker_memory(&full.ground);
+    let (broker_bytes_per_plain, broker_bytes_per_pending) =
+        (plain(bench).await?, load(bench, &full.ground, bench.pending).await?);
+    let mut backlog = Backlog {
+        pending: bench.pending,
+        empty: Side::default(),
+        full: Side::default(),
+        worker_growth_bytes: None,
+        restart_seconds: Vec::new(),
+        broker_bytes_per_pending,
+        broker_bytes_per_plain,
+    };
+    for _ in 0..bench.rounds {
+        for (entrant, rate, side) in
+            [(&empty, rates[0], &mut backlog.empty), (&full, rates[1], &mut backlog.full)]
+        {
+            side.per_second.push(round(bench, entrant, flood(entrant, rate)).await?.per_second);
+            let profile = Profile::Steady { per_second: PER_SECOND, delays: STEADY };
+            let measured = Duration::from_secs(bench.seconds);
+            let report = Report::of(&fly(entrant, profile, measured, 1).await?);
+            side.lateness_p99_ms.extend(report.windows.first().map(|one| one.lateness_ms.p99));
+        }
+        eprintln!(
+            "    empty {:?}/s {:?} ms, full {:?}/s {:?} ms",
+            backlog.empty.per_second.last(),
+            backlog.empty.lateness_p99_ms.last(),
+            backlog.full.per_second.last(),
+            backlog.full.lateness_p99_ms.last()
+        );
+    }
+    // the same loads ran beside both workers, so what is more is the backlog's
+    let (full_after, empty_after) = (worker_memory(&full.ground), worker_memory(&empty.ground));
+    backlog.worker_growth_bytes = full_after.zip(empty_after).map(|(full, empty)| full - empty);
+    eprintln!("    worker {worker_before:?} → {full_after:?} bytes, beside none {empty_after:?}");
+    for _ in 0..bench.rounds {
+        backlog.restart_seconds.push(restart(bench, &mut full.ground).await?);
+    }
+    std::mem::take(&mut empty.ground.workers);
+    empty.leave().await;
+    full.leave().await;
+    Ok(backlog)
+}
+
+async fn entrant(bench: &Bench, name: &str) -> anyhow::Result<Entrant> {
+    let ground = bench.ground(name, 1, &[]).await?;
+    let contestant = Contestant::header(&ground.config);
+    let unit = Some(bench.config.topology.unit);
+    Ok(Entrant { name: name.into(), ground, contestant, delays: FLOOD, unit, relay: None })
+}
+
+/// Puts messages to sleep, and tells how much the broker grew for each.
+async fn load(bench: &Bench, ground: &Ground, messages: u64) -> anyhow::Result<Option<f64>> {
+    let sleeping = Contestant::client(&ground.config);
+    grown(ground, sleeping, Profile::Pending { messages, delays: PENDING }, bench).await
+}
+
+async fn plain(bench: &Bench) -> anyhow::Result<Option<f64>> {
+    let ground = bench.ground("plain", 0, &[]).await?;
+    let contestant = Contestant::Relayed { queue: "plain".into() };
+    ground.prepare(&contestant).await?;
+    let messages = (bench.pending / PLAIN_SHARE).max(1);
+    let each =
+        grown(&ground, contestant, Profile::Pending { messages, delays: PENDING }, bench).await;
+    ground.leave().await;
+    each
+}
+
+async fn grown(
+    ground: &Ground,
+    contestant: Contestant,
+    profile: Profile,
+    bench: &Bench,
+) -> anyhow::Result<Option<f64>> {
+    let memory = || -> Option<f64> {
+        let brokers = ground.watched().brokers;
+        Some(
+            brokers.iter().filter_map(|pid| usage(*pid)).map(|used| used.memory_bytes).sum::<u64>()
+                as f64,
+        )
+    };
+    let before = memory();
+    let started = Instant::now();
+    let timing = profile.timing(
+        dormouse::worker::Clock::default().now(),
+        Duration::from_secs(1),
+        0,
+        u64::MAX,
+    );
+    let timing = match profile {
+        Profile::Pending { messages, .. } => {
+            let mut timing = timing;
+            timing.load.count = messages;
+            timing
+        }
+        _ => timing,
+    };
+    let flow = dormouse::bench::Flow::new(ground, contestant, timing);
+    let flown = flow.run(<_>::default(), <_>::default()).await?;
+    let confirmed = flown.published.confirmed;
+    eprintln!(
+        "    {confirmed} put to sleep in {:.0} s, {:.0}/s",
+        started.elapsed().as_secs_f64(),
+        confirmed as f64 / started.elapsed().as_secs_f64()
+    );
+    tokio::time::sleep(SETTLE).await;
+    let _ = bench;
+    Ok(before.zip(memory()).map(|(before, after)| (after - before) / confirmed.max(1) as f64))
+}
+
+fn worker_memory(ground: &Ground) -> Option<f64> {
+    let used = ground.watched().workers.iter().filter_map(|pid| usage(*pid)).collect::<Vec<_>>();
+    median(used.iter().map(|used| used.memory_bytes as f64))
+}
+
+/// Stops the worker, starts another one, and tells how long that took to be serving.
+async fn restart(bench: &Bench, ground: &mut Ground) -> anyhow::Result<f64> {
+    let worker = ground.workers.pop().context("it has a worker")?;
+    worker.stop().await?;
+    let settings = bench.settings.iter().cloned().chain(["log.filter=error,lapin=off".into()]);
+    let arguments: Vec<String> =
+        settings.flat_map(|setting| ["--set".to_owned(), setting]).collect();
+    let uri = ground.config.broker.uri[0].expose();
+    let started = Instant::now();
+    let worker = WorkerProcess::start(&bench.worker, uri, &arguments).await?;
+    let seconds = started.elapsed().as_secs_f64();
+    ground.workers.push(worker);
+    Ok(seconds)
+}

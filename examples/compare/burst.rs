@@ -1,0 +1,67 @@
+//! Ten thousand due at one moment, unscaled, beside a bare relay that is let loose on as many.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use dormouse::bench::{Contestant, Flow, Flown, Profile, Progress, Report};
+use dormouse::worker::Clock;
+use tokio_util::sync::CancellationToken;
+
+use crate::Bench;
+use crate::results::Burst;
+
+const MESSAGES: u64 = 10_000;
+const LONGEST: Duration = Duration::from_secs(20);
+
+pub async fn measure(bench: &Bench) -> anyhow::Result<Burst> {
+    let settings = ["hold.max_messages=20000".to_owned()];
+    let ground = bench.ground("burst", 1, &settings).await?;
+    let contestant = Contestant::header(&ground.config);
+    let mut burst =
+        Burst { messages: MESSAGES, relay_ms: Vec::new(), burst_ms: Vec::new(), early: 0 };
+    for round in 0..bench.rounds {
+        let relay_ms = relay(bench, round).await?;
+        let (flow, _) = flow(&ground, contestant.clone());
+        let flown = flow.run(Arc::new(Progress::default()), CancellationToken::new()).await?;
+        let (burst_ms, early) = told(&flown);
+        eprintln!("    relay {relay_ms:.0} ms, burst {burst_ms:.0} ms");
+        burst.relay_ms.push(relay_ms);
+        burst.burst_ms.push(burst_ms);
+        burst.early += early;
+    }
+    ground.leave().await;
+    Ok(burst)
+}
+
+/// How long a bare relay takes for as many, from its start to the last arrival.
+async fn relay(bench: &Bench, round: usize) -> anyhow::Result<f64> {
+    let mut entrant = bench.relay(&format!("burst-relay-{round}")).await?;
+    let (flow, lead) = flow(&entrant.ground, entrant.contestant.clone());
+    let relay = entrant.relay.as_mut().context("it relays")?;
+    let start = async {
+        tokio::time::sleep(lead).await;
+        relay.go().await
+    };
+    let running = flow.run(Arc::new(Progress::default()), CancellationToken::new());
+    let (flown, started) = tokio::join!(running, start);
+    started?;
+    let (ms, _) = told(&flown?);
+    entrant.leave().await;
+    Ok(ms)
+}
+
+fn flow(ground: &dormouse::bench::Ground, contestant: Contestant) -> (Flow, Duration) {
+    let profile = Profile::Burst { messages: MESSAGES };
+    let timing = profile.timing(Clock::default().now(), LONGEST, 1, MESSAGES);
+    (Flow::new(ground, contestant, timing), timing.warm_up)
+}
+
+fn told(flown: &Flown) -> (f64, u64) {
+    let report = Report::of(flown);
+    if report.arrived < MESSAGES {
+        eprintln!("    only {} of {MESSAGES} arrived", report.arrived);
+        return (f64::INFINITY, report.early);
+    }
+    (report.lateness_ms.max, report.early)
+}

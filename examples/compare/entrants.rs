@@ -1,0 +1,220 @@
+//! Who takes part, and on which ground.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use dormouse::bench::{Binary, Contestant, Delays, Ground};
+use dormouse::config::{Config, Sources, words};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::{Bench, celery};
+
+/// One contestant with its virtual host, which has all that it needs.
+pub struct Entrant {
+    pub name: String,
+    pub ground: Ground,
+    pub contestant: Contestant,
+    pub delays: Delays,
+    /// `topology.unit`, of a cascade.
+    pub unit: Option<Duration>,
+    pub relay: Option<RelayProcess>,
+}
+
+/// Of the scale model.
+pub const DELAYS: Delays = Delays { min_ms: 1, max_ms: 4_095 };
+pub const AT_ONCE: Delays = Delays { min_ms: 0, max_ms: 0 };
+pub const SCALE: u32 = 1_000;
+/// The unit of a binary cascade, scaled from its second; and of Dormouse's second row.
+pub const UNIT: Duration = Duration::from_millis(1);
+
+pub const CEILING: &str = "no delay (the ceiling)";
+pub const FLOOR: &str = "one TTL hop (the floor)";
+pub const BINARY: &str = "binary cascade, entered at the highest bit (NServiceBus)";
+pub const CELERY: &str = "binary cascade, entered at the top (Celery, kombu's own)";
+pub const RELAY: &str = "bare relay: consume, publish, confirm, ack";
+pub const RELAY_SLOW: &str = "bare relay, at the rate of Dormouse's header path";
+pub const HEADER: &str = "Dormouse, header";
+pub const CLIENT: &str = "Dormouse, client";
+pub const TWO: &str = "Dormouse, header, two workers";
+pub const HEADER_1MS: &str = "Dormouse, header, unit 1ms";
+pub const CLIENT_1MS: &str = "Dormouse, client, unit 1ms";
+pub const UNSCALED: &str = "Dormouse, header, unscaled";
+
+/// What the settings make of the defaults, without a look at files and variables.
+pub fn configured(settings: &[String]) -> anyhow::Result<Config> {
+    let mut overrides = Vec::new();
+    for setting in settings {
+        let (key, value) = setting.split_once('=').context("write a setting as KEY=VALUE")?;
+        overrides.push((key.to_owned(), value.to_owned()));
+    }
+    Ok(Config::load(Sources { overrides, ..Default::default() })?)
+}
+
+/// The settings that scale a configuration down: those that plan a message. A hold margin below a
+/// millisecond is none.
+fn scaled(config: &Config, unit: Duration) -> Vec<String> {
+    let whole_ms = |duration: Duration| {
+        words::duration(Duration::from_millis((duration / SCALE).as_millis() as u64))
+    };
+    vec![
+        format!("topology.unit={}", words::duration(unit)),
+        format!("topology.max_delay={}", whole_ms(config.topology.max_delay)),
+        format!("hold.margin={}", whole_ms(config.hold.margin)),
+        format!("attempts.initial_backoff={}", whole_ms(config.attempts.initial_backoff)),
+        format!("attempts.max_backoff={}", whole_ms(config.attempts.max_backoff)),
+    ]
+}
+
+impl Bench {
+    pub fn scaled_unit(&self) -> Duration {
+        (self.config.topology.unit / SCALE).max(UNIT)
+    }
+
+    /// A virtual host with `workers` workers whose configuration has these settings besides.
+    pub async fn ground(
+        &self,
+        name: &str,
+        workers: usize,
+        settings: &[String],
+    ) -> anyhow::Result<Ground> {
+        let mut settings: Vec<String> = self.settings.iter().chain(settings).cloned().collect();
+        let mut config = configured(&settings)?;
+        config.broker = self.config.broker.clone();
+        settings.push("log.filter=error,lapin=off".into());
+        let arguments: Vec<String> =
+            settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]).collect();
+        let workers = vec![arguments.as_slice(); workers];
+        Ok(Ground::own(&config, name, &self.worker, &workers).await?)
+    }
+
+    /// Everybody who floods.
+    pub async fn entrants(&self) -> anyhow::Result<Vec<Entrant>> {
+        let mut entrants = Vec::new();
+        let wanted = |name: &str| {
+            self.contestants.is_empty() || self.contestants.iter().any(|part| name.contains(part))
+        };
+        let fixed = [
+            (CEILING, Contestant::Undelayed, AT_ONCE),
+            (FLOOR, Contestant::OneHop { ttl: Duration::from_millis(2_048) }, DELAYS),
+            (BINARY, Contestant::Binary(Binary::nservicebus(UNIT)), DELAYS),
+        ];
+        for (number, (name, contestant, delays)) in fixed.into_iter().enumerate() {
+            if wanted(name) {
+                let ground = self.ground(&format!("fixed-{number}"), 0, &[]).await?;
+                ground.prepare(&contestant).await?;
+                let unit = matches!(contestant, Contestant::Binary(_)).then_some(UNIT);
+                entrants.push(Entrant::new(name, ground, contestant, delays, unit));
+            }
+        }
+        if wanted(CELERY) {
+            entrants.extend(self.celery().await?);
+        }
+        let unit = self.scaled_unit();
+        let mut rows = vec![(HEADER, 1, unit), (CLIENT, 1, unit), (TWO, 2, unit)];
+        if unit != UNIT {
+            rows.extend([(HEADER_1MS, 1, UNIT), (CLIENT_1MS, 1, UNIT)]);
+        }
+        for (name, workers, unit) in rows {
+            if wanted(name) {
+                let settings = scaled(&self.config, unit);
+                let ground =
+                    self.ground(&name.replace([' ', ','], "-"), workers, &settings).await?;
+                let contestant = if name.contains("client") {
+                    Contestant::client(&ground.config)
+                } else {
+                    Contestant::header(&ground.config)
+                };
+                entrants.push(Entrant::new(name, ground, contestant, DELAYS, Some(unit)));
+            }
+        }
+        if wanted(UNSCALED) {
+            let ground = self.ground("unscaled", 1, &[]).await?;
+            let contestant = Contestant::header(&ground.config);
+            let unit = Some(self.config.topology.unit);
+            entrants.push(Entrant::new(UNSCALED, ground, contestant, DELAYS, unit));
+        }
+        if wanted(RELAY) {
+            let mut relay = self.relay("relay").await?;
+            relay.relay.as_mut().context("it relays")?.go().await?;
+            entrants.push(relay);
+        }
+        Ok(entrants)
+    }
+
+    async fn celery(&self) -> anyhow::Result<Option<Entrant>> {
+        if !celery::is_installed() {
+            eprintln!("    Celery is left out: scripts/bench.sh makes its environment");
+            return Ok(None);
+        }
+        let ground = self.ground("celery", 0, &[]).await?;
+        let binary = Binary::celery(UNIT);
+        let uri = ground.config.broker.uri[0].expose();
+        let version = celery::declare(uri, &ground.target, &binary).await?;
+        eprintln!("    kombu {version}");
+        let contestant = Contestant::Binary(binary);
+        Ok(Some(Entrant::new(CELERY, ground, contestant, DELAYS, Some(UNIT))))
+    }
+
+    /// The bare relay, told to wait.
+    pub async fn relay(&self, name: &str) -> anyhow::Result<Entrant> {
+        let mut ground = self.ground(name, 0, &[]).await?;
+        let contestant = Contestant::Relayed { queue: "relayed".into() };
+        ground.prepare(&contestant).await?;
+        let uri = ground.config.broker.uri[0].expose();
+        let relay = RelayProcess::start(&self.own, uri, "relayed", &ground.target).await?;
+        ground.named_workers.extend(relay.child.id());
+        let mut entrant = Entrant::new(RELAY, ground, contestant, AT_ONCE, None);
+        entrant.relay = Some(relay);
+        Ok(entrant)
+    }
+}
+
+impl Entrant {
+    fn new(
+        name: &str,
+        ground: Ground,
+        contestant: Contestant,
+        delays: Delays,
+        unit: Option<Duration>,
+    ) -> Self {
+        Self { name: name.into(), ground, contestant, delays, unit, relay: None }
+    }
+
+    pub async fn leave(self) {
+        drop(self.relay);
+        if let Some(problem) = self.ground.leave().await {
+            eprintln!("    {}: {problem}", self.name);
+        }
+    }
+}
+
+/// This program as a bare relay.
+pub struct RelayProcess {
+    child: Child,
+}
+
+impl RelayProcess {
+    async fn start(program: &Path, uri: &str, from: &str, to: &str) -> anyhow::Result<Self> {
+        let mut child = Command::new(program)
+            .args(["relay", uri, from, to])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdout = child.stdout.take().context("it was asked for")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).await?;
+        ensure!(line.trim() == "ready", "the relay did not get ready");
+        Ok(Self { child })
+    }
+
+    /// Lets it begin.
+    pub async fn go(&mut self) -> anyhow::Result<()> {
+        let stdin = self.child.stdin.as_mut().context("it was asked for")?;
+        stdin.write_all(b"go\n").await?;
+        Ok(stdin.flush().await?)
+    }
+}

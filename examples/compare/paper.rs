@@ -1,0 +1,135 @@
+//! The results as a page to read. Pure.
+
+use dormouse::bench::median;
+
+use crate::bars::{Wanted, bars};
+use crate::results::{BrokerResults, MaxRow, Results};
+use crate::steady::{p50, p99};
+
+pub fn markdown(results: &Results) -> String {
+    let mut page = format!("# Measured\n\n{}, begun {}.\n", results.machine, results.started);
+    for broker in &results.brokers {
+        page.push_str(&format!("\n## RabbitMQ {}\n", broker.version));
+        if let Some(load) = median(broker.load_averages.iter().copied()) {
+            let most = broker.load_averages.iter().copied().fold(0.0, f64::max);
+            page.push_str(&format!(
+                "\nLoad average beside the parts: median {load:.1}, at most {most:.1}.\n"
+            ));
+        }
+        page.push_str(&floods(broker));
+        page.push_str(&steady(broker));
+        page.push_str(&bursts(broker));
+        page.push_str(&backlog(broker));
+        page.push_str(&judged(broker));
+    }
+    page
+}
+
+fn floods(broker: &BrokerResults) -> String {
+    if broker.max.is_empty() {
+        return String::new();
+    }
+    let mut table = String::from(
+        "\n### As fast as confirms allow\n\nMedians of the rounds; least to most in parentheses. CPU in µs for each message that arrived.\n\n\
+         | | unit | hops | messages/s | broker CPU | worker CPU | bench CPU | held at most |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    let shown = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    for row in &broker.max {
+        let MaxRow { name, rounds, unit_ms, .. } = row;
+        let rates = || rounds.iter().map(|round| round.per_second);
+        let (least, most) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
+        let unit = unit_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms"));
+        let faults = match row.faults() {
+            0 => String::new(),
+            faults => format!(" **{faults} early, lost, twice or refused**"),
+        };
+        table.push_str(&format!(
+            "| {name}{faults} | {unit} | {} | {} ({least:.0}–{most:.0}) | {} | {} | {} | {} |\n",
+            shown(row.hops(), 2),
+            shown(row.per_second(), 0),
+            shown(row.cost(|window| window.broker), 0),
+            shown(row.cost(|window| window.workers), 0),
+            shown(row.cost(|window| window.generator), 0),
+            shown(row.peak_held(), 0),
+        ));
+    }
+    table
+}
+
+fn steady(broker: &BrokerResults) -> String {
+    if broker.steady.is_empty() {
+        return String::new();
+    }
+    let mut table = String::from(
+        "\n### Steady, unscaled, delays of 1 to 60 s\n\nLateness in ms, medians of the windows.\n\n\
+         | messages/s | p50 | p99 | undelayed p50 | undelayed p99 | broker CPU, µs | worker CPU, µs | worker's memory |\n|---|---|---|---|---|---|---|---|\n",
+    );
+    for row in &broker.steady {
+        let of =
+            |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.1}"));
+        let cpu = |of: &dyn Fn(&dormouse::bench::WindowReport) -> Option<dormouse::bench::Cost>| {
+            median(row.delayed.iter().filter_map(of).map(|cost| cost.cpu_us_per_message))
+        };
+        table.push_str(&format!(
+            "| {} | {} | {} | {} | {} | {} | {} | {:.0} MiB |\n",
+            row.per_second,
+            of(p50(&row.delayed)),
+            of(p99(&row.delayed)),
+            of(p50(&row.undelayed)),
+            of(p99(&row.undelayed)),
+            of(cpu(&|window| window.broker)),
+            of(cpu(&|window| window.workers)),
+            row.peak_memory_bytes.unwrap_or(0) as f64 / f64::from(1 << 20),
+        ));
+    }
+    table
+}
+
+fn bursts(broker: &BrokerResults) -> String {
+    let Some(burst) = &broker.burst else { return String::new() };
+    let middle = |values: &[f64]| median(values.iter().copied()).unwrap_or(f64::NAN);
+    format!(
+        "\n### {} due at one moment\n\nAll out after {:.0} ms; a bare relay takes {:.0} ms for as many.\n",
+        burst.messages,
+        middle(&burst.burst_ms),
+        middle(&burst.relay_ms)
+    )
+}
+
+fn backlog(broker: &BrokerResults) -> String {
+    let Some(backlog) = &broker.backlog else { return String::new() };
+    let middle = |values: &[f64]| median(values.iter().copied()).unwrap_or(f64::NAN);
+    let bytes =
+        |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.0}"));
+    format!(
+        "\n### {} pending\n\n| | messages/s | lateness p99, ms |\n|---|---|---|\n| none pending | {:.0} | {:.1} |\n| all pending | {:.0} | {:.1} |\n\n\
+         The broker took {} bytes for each that sleeps, {} for each in a plain queue. A worker that is started anew serves after {:.2} s.\n",
+        backlog.pending,
+        middle(&backlog.empty.per_second),
+        middle(&backlog.empty.lateness_p99_ms),
+        middle(&backlog.full.per_second),
+        middle(&backlog.full.lateness_p99_ms),
+        bytes(backlog.broker_bytes_per_pending),
+        bytes(backlog.broker_bytes_per_plain),
+        middle(&backlog.restart_seconds),
+    )
+}
+
+fn judged(broker: &BrokerResults) -> String {
+    let mut table =
+        String::from("\n### Bars\n\n| | | measured | wanted | |\n|---|---|---|---|---|\n");
+    for bar in bars(broker) {
+        let wanted = match bar.wanted {
+            Wanted::AtLeast(least) => format!("≥ {least}"),
+            Wanted::AtMost(most) => format!("≤ {most}"),
+        };
+        let reached = if bar.reached { "reached" } else { "**missed**" };
+        table.push_str(&format!(
+            "| {} | {} | {:.2} | {wanted} | {reached} |\n",
+            bar.number, bar.what, bar.measured
+        ));
+    }
+    table
+}

@@ -1,0 +1,31 @@
+//! Measure: a load with its own clock, and what became of it. In: a profile and a contestant. Out:
+//! throughput, lateness, and what a message cost the broker and the worker.
+//!
+//! The same load runs against any contestant, so that `dormouse bench` and the comparison with other
+//! cascades measure alike.
+
+mod contestant;
+mod flow;
+mod ground;
+mod load;
+mod payload;
+mod picture;
+mod planned;
+mod profile;
+mod record;
+mod report;
+mod usage;
+mod worker_process;
+
+pub use contestant::{BITS, Binary, Contestant, Entry, target_queue};
+pub use flow::{Flow, FlowError, Flown, Look, Progress, Published, Watched, now_us};
+pub use ground::{Ground, GroundError};
+pub use load::{Asked, Delays, Load, Pace};
+pub use payload::Payload;
+pub use picture::{Bar, bars, picture};
+pub use planned::Planner;
+pub use profile::{Profile, Timing, in_flight, trial_rate};
+pub use record::{Record, Window, Windows, histogram};
+pub use report::{Cost, Percentiles, Report, WindowReport, lateness, median};
+pub use usage::{Usage, load_average, machine_cpu, name, usage, usage_alone};
+pub use worker_process::{WorkerProcess, WorkerProcessError};

@@ -1,0 +1,44 @@
+//! The client path: a message planned by its publisher and put straight into the cascade, without
+//! intake. It needs write permission on the level exchanges.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::message::Message;
+use crate::schedule::{Due, Layout, Sleeper, UnixMs};
+use crate::topology::{self, Names};
+
+/// Plans for one configuration, which must be the worker's.
+#[derive(Debug, Clone)]
+pub struct Planner {
+    layout: Layout,
+    names: Names,
+    target_exchange: String,
+}
+
+impl Planner {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            layout: topology::layout(config),
+            names: Names::of(config),
+            target_exchange: config.delay_exchanges[0].target_exchange.clone(),
+        }
+    }
+
+    /// The message as it goes into the first level queue, or to the due queue if it is due soon.
+    pub fn asleep(&self, message: Message, due: UnixMs, now: UnixMs) -> Message {
+        let id = Uuid::now_v7().to_string();
+        let mut sleeper = Sleeper::accept(message, &self.target_exchange, id, now, None);
+        sleeper.schedule(Due::At { due, x_delay_ms: None });
+        let plan = self.layout.plan(due.since(now));
+        let keys = self.layout.path(plan).map(|(_, key)| key);
+        sleeper.asleep(&self.names.entry(&self.layout, plan.entry), keys)
+    }
+
+    /// Level queues that a message with this delay visits.
+    pub fn hops(&self, delay: Duration) -> u32 {
+        self.layout.plan(delay).hops
+    }
+}

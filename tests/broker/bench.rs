@@ -1,0 +1,86 @@
+//! `dormouse bench`: it measures, counts every message, and leaves nothing behind.
+
+use std::process::Stdio;
+
+use crate::support::*;
+use serde_json::Value;
+
+const SMALL: [&str; 6] =
+    ["--set", "topology.unit=20ms", "--set", "topology.max_delay=2d", "--set", "hold.margin=5ms"];
+
+/// Runs a bench on the test's broker and returns its exit code and document.
+async fn bench(broker: &Broker, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_dormouse"))
+        .arg("bench")
+        .args(arguments)
+        .args(SMALL)
+        .args(["-o", "json"])
+        .env("DORMOUSE_URI", broker.uri())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .await
+        .unwrap();
+    let document = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)));
+    (output.status.code(), document)
+}
+
+fn number(document: &Value, path: &str) -> f64 {
+    document.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path}: {document}"))
+}
+
+/// Every profile and both paths: all that was confirmed arrives, once and not early.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_profile_counts_every_message_and_leaves_nothing_behind() {
+    let broker = Broker::fresh("bench").await;
+    let flood = ["max", "--delay", "1ms..200ms", "--duration", "1s", "--in-flight", "200"];
+    let client = [&flood[..], &["--path", "client"]].concat();
+    let steady = ["steady", "--rate", "100", "--delay", "50ms..300ms", "--duration", "1s"];
+    let burst = ["burst", "--messages", "300", "--duration", "30s"];
+    let pending = ["--pending", "200", "--rate", "50", "--delay", "50ms..300ms"];
+    let backlog = [&["backlog", "--duration", "1s"][..], &pending].concat();
+    for arguments in [&flood[..], &client, &steady, &burst, &backlog] {
+        let (code, document) = bench(&broker, arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {document}");
+        let report = |name: &str| number(&document, &format!("/report/{name}"));
+        assert!(report("published") >= 1.0, "{arguments:?}: {document}");
+        assert_eq!(report("published"), report("arrived"), "{arguments:?}");
+        assert_eq!(report("confirmed"), report("arrived"), "{arguments:?}");
+        for none in ["early", "missing", "duplicates", "failed"] {
+            assert_eq!(report(none), 0.0, "{arguments:?}: {none}");
+        }
+        assert!(number(&document, "/per_second") > 0.0, "{arguments:?}: {document}");
+    }
+    let left = broker.management.virtual_hosts().await.unwrap();
+    assert!(!left.iter().any(|name| name.starts_with("dormouse-bench-")), "{left:?}");
+    broker.drop_it().await;
+}
+
+/// In somebody's own virtual host it uses the worker that runs there, and says so if none does.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_place_needs_a_worker_and_uses_it() {
+    let broker = Broker::fresh("bench").await;
+    let flood = ["max", "--delay", "1ms..200ms", "--duration", "1s", "--in-flight", "200"];
+    let in_place = [&flood[..], &["--in-place"]].concat();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_dormouse"))
+        .arg("bench")
+        .args(&in_place)
+        .env("DORMOUSE_URI", broker.uri())
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("no worker consumes \"dormouse.v1.due\""), "{said}");
+    let mut config = broker.config();
+    config.topology.unit = std::time::Duration::from_millis(20);
+    config.topology.radix = 16;
+    config.hold.margin = std::time::Duration::from_millis(5);
+    let worker = Worker::start(&config).await;
+    let (code, document) = bench(&broker, &in_place).await;
+    assert_eq!(code, Some(0), "{document}");
+    assert_eq!(number(&document, "/report/missing"), 0.0, "{document}");
+    worker.stop().await;
+    broker.drop_it().await;
+}
