@@ -147,7 +147,7 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "intake.prefetch",
-        "Deliveries not yet acknowledged a consumer, those in the hold aside, and publishes not yet confirmed",
+        "Deliveries not yet acknowledged a consumer, and publishes not yet confirmed",
         Field::Whole {
             get: |c| c.intake.prefetch.into(),
             set: |c, messages| c.intake.prefetch = messages as u16,
@@ -158,7 +158,7 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "hold.max_messages",
-        "Messages held in memory at once, unacknowledged; the due queue's prefetch; half as many more from intake",
+        "Messages held in memory at once, unacknowledged; the due queue's prefetch",
         Field::Whole {
             get: |c| c.hold.max_messages.into(),
             set: |c, messages| c.hold.max_messages = messages as u16,

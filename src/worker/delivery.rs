@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::handover::{Borrower, Tag};
 use super::intake::TOGETHER;
 use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes, Parcel};
@@ -27,7 +26,6 @@ pub struct Delivery {
     held_bytes: u64,
     lanes: Lanes,
     inward: Inward,
-    borrower: Borrower,
     last_look: Look,
     told_of_early_wakes: Option<Instant>,
     /// Turns of what is overdue.
@@ -36,7 +34,7 @@ pub struct Delivery {
 
 struct Held {
     sleeper: Sleeper,
-    tag: Tag,
+    tag: u64,
 }
 
 /// One look at both clocks, to notice steps of the wall clock.
@@ -80,7 +78,6 @@ impl Delivery {
         consuming: &Connection,
         publishing: &Arc<Connection>,
         versions: &[u32],
-        borrower: Borrower,
     ) -> Result<Self, AmqpError> {
         let inward = Inward::new(shared.clone(), publishing.publisher().await?);
         let lanes = Lanes::open(shared.clone(), publishing.clone()).await?;
@@ -104,16 +101,14 @@ impl Delivery {
             held_bytes: 0,
             lanes,
             inward,
-            borrower,
             last_look,
             told_of_early_wakes: None,
             overdue,
         })
     }
 
-    /// Runs until `stop`, then until what is in flight is settled. What is still held is dropped: the
-    /// broker requeues it for the next worker. What intake lent goes into the due queue before, so that
-    /// its delay is not counted anew.
+    /// Runs until `stop`, then until what is in flight is settled. What is still held is dropped:
+    /// the broker requeues it for the next worker.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
         let mut stopping = false;
         while !(stopping && self.lanes.outstanding() + self.inward.outstanding() == 0) {
@@ -134,14 +129,6 @@ impl Delivery {
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.consumer.cancel().await?;
-                    self.put_lent_away();
-                }
-                (sleeper, tag) = self.borrower.next() => {
-                    self.borrow(sleeper, tag, stopping);
-                    for _ in 1..TOGETHER {
-                        let Some((sleeper, tag)) = self.borrower.ready() else { break };
-                        self.borrow(sleeper, tag, stopping);
-                    }
                 }
                 delivered = self.consumer.next(), if !stopping => {
                     self.take(delivered?);
@@ -174,7 +161,7 @@ impl Delivery {
     }
 
     fn take(&mut self, Delivered { tag, message, .. }: Delivered) {
-        let (now, tag) = (self.shared.clock.now(), Tag::Own(tag));
+        let now = self.shared.clock.now();
         let left_levels = left_levels(&message.properties.headers);
         let sleeper = match Sleeper::read(message) {
             Ok(sleeper) => sleeper,
@@ -201,14 +188,14 @@ impl Delivery {
         self.keep(sleeper.stamp.wake_at(), sleeper, tag);
     }
 
-    fn keep(&mut self, until: UnixMs, sleeper: Sleeper, tag: Tag) {
+    fn keep(&mut self, until: UnixMs, sleeper: Sleeper, tag: u64) {
         self.held_bytes += sleeper.body_bytes() as u64;
         self.hold.insert(until, Held { sleeper, tag });
     }
 
     /// What is overdue goes at its rate, so that a target is not flooded after a downtime. What has to
     /// wait longer than the hold may keep it sleeps once more, and then goes at its turn.
-    fn take_turn(&mut self, mut sleeper: Sleeper, tag: Tag, now: UnixMs) {
+    fn take_turn(&mut self, mut sleeper: Sleeper, tag: u64, now: UnixMs) {
         let wait = self.overdue.take(Instant::now());
         if wait > self.shared.layout.unit() {
             sleeper.postpone(now.plus(wait));
@@ -226,24 +213,6 @@ impl Delivery {
                 "messages wake much too early: a policy shortens TTLs, the levels were changed, or the \
                  clock went back; they are planned again (see `dormouse topology verify`)"
             );
-        }
-    }
-
-    fn borrow(&mut self, sleeper: Sleeper, tag: u64, stopping: bool) {
-        let tag = Tag::Lent(tag);
-        if stopping {
-            self.send(Errand { sleeper, tag, to: To::Levels });
-        } else {
-            self.keep(sleeper.stamp.wake_at(), sleeper, tag);
-        }
-    }
-
-    /// Puts what intake lent into the due queue.
-    fn put_lent_away(&mut self) {
-        for Held { sleeper, tag } in self.hold.drain() {
-            if let Tag::Lent(_) = tag {
-                self.send(Errand { sleeper, tag, to: To::Levels });
-            }
         }
     }
 
@@ -329,7 +298,7 @@ impl Delivery {
     }
 
     /// Another attempt after a pause, or the DLQ.
-    fn fail(&mut self, mut sleeper: Sleeper, tag: Tag, reason: Reason, detail: String) {
+    fn fail(&mut self, mut sleeper: Sleeper, tag: u64, reason: Reason, detail: String) {
         let metrics = &self.shared.metrics;
         metrics.attempt_failed(reason);
         if reason == Reason::Unroutable {
@@ -371,11 +340,8 @@ impl Delivery {
         self.ack(errand.tag);
     }
 
-    fn ack(&mut self, tag: Tag) {
-        match tag {
-            Tag::Own(tag) => self.consumer.settle(tag),
-            Tag::Lent(tag) => self.borrower.give_back(tag),
-        }
+    fn ack(&mut self, tag: u64) {
+        self.consumer.settle(tag);
     }
 
     /// Compares the clocks, at least every second: due times are wall-clock times, and a step makes

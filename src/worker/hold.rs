@@ -40,11 +40,6 @@ impl<Item> Hold<Item> {
         (last.key().0 > after).then(|| last.remove())
     }
 
-    /// Takes out everything, the soonest first.
-    pub fn drain(&mut self) -> impl Iterator<Item = Item> + use<Item> {
-        std::mem::take(&mut self.items).into_values()
-    }
-
     pub fn len(&self) -> usize {
         self.items.len()
     }

@@ -10,7 +10,6 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::handover::{Lender, Most, Tag};
 use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::config::DelayExchange;
@@ -34,7 +33,6 @@ pub struct Intake {
     sources: Vec<Source>,
     consumer: Consumer,
     inward: Inward,
-    lender: Lender,
 }
 
 /// Parked messages taken at a time: they are rare, and each waits a second before its next try.
@@ -51,14 +49,11 @@ impl Intake {
         shared: Arc<Shared>,
         consuming: &Connection,
         publishing: &Connection,
-        lender: Lender,
     ) -> Result<Self, AmqpError> {
         let inward = Inward::new(shared.clone(), publishing.publisher().await?);
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         let mut sources = Vec::new();
-        // those lent to delivery stay unacknowledged until they are due
-        let lent = Most::of(&shared.config.hold).messages as u16;
-        let prefetch = shared.config.intake.prefetch.saturating_add(lent);
+        let prefetch = shared.config.intake.prefetch;
         for delay in &shared.config.delay_exchanges {
             let queue = shared.names.intake(delay);
             consumer.consume(&queue, prefetch).await?;
@@ -68,31 +63,22 @@ impl Intake {
         }
         consumer.consume(&shared.names.parking(), PARKING_PREFETCH).await?;
         sources.push(Source::Parking);
-        Ok(Self { shared, sources, consumer, inward, lender })
+        Ok(Self { shared, sources, consumer, inward })
     }
 
-    /// Runs until `stop`, then until what is in flight is confirmed and delivery has ended.
+    /// Runs until `stop`, then until what is in flight is confirmed.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
-        let (mut stopping, mut alone) = (false, false);
-        while !(stopping && alone && self.inward.outstanding() == 0) {
+        let mut stopping = false;
+        while !(stopping && self.inward.outstanding() == 0) {
             let acks_at = self.consumer.acks_at();
             tokio::select! {
                 biased;
                 done = self.inward.settled() => {
                     for errand in done? {
                         self.count(&errand);
-                        self.consumer.settle(errand.tag.number());
+                        self.consumer.settle(errand.tag);
                     }
                 }
-                returned = self.lender.returned(), if !alone => match returned {
-                    Some(tag) => {
-                        self.consumer.settle(tag);
-                        while let Some(tag) = self.lender.ready() {
-                            self.consumer.settle(tag);
-                        }
-                    }
-                    None => alone = true,
-                },
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.consumer.cancel().await?;
@@ -129,20 +115,7 @@ impl Intake {
             Source::Parking => return self.unpark(tag, message),
         };
         let (sleeper, to) = self.schedule(sleeper, now);
-        let is_short = self.shared.layout.plan(sleeper.stamp.wake_at().since(now)).units == 0;
-        let sleeper = if is_short && to == To::Levels {
-            match self.lender.lend(sleeper, tag) {
-                Ok(()) => {
-                    self.shared.metrics.scheduled.increment(1);
-                    self.shared.metrics.hops.record(0);
-                    return;
-                }
-                Err(sleeper) => sleeper,
-            }
-        } else {
-            sleeper
-        };
-        self.inward.send(Errand { sleeper, tag: Tag::Own(tag), to });
+        self.inward.send(Errand { sleeper, tag, to });
     }
 
     /// Sets when a message is due, or why it never will be.
@@ -209,7 +182,7 @@ impl Intake {
         if message.exchange == self.shared.names.retry() {
             // dead-lettered by a client's queue, and found no queue of ours
             let (sleeper, to) = self.shared.judge(message);
-            return self.inward.send_later(Errand { sleeper, tag: Tag::Own(tag), to });
+            return self.inward.send_later(Errand { sleeper, tag, to });
         }
         let now = self.shared.clock.now();
         let (sleeper, to) = match Sleeper::read(message) {
@@ -223,7 +196,7 @@ impl Intake {
             id = sleeper.stamp.id,
             "a message was parked: an exchange of ours lacks a binding or a queue"
         );
-        self.inward.send_later(Errand { sleeper, tag: Tag::Own(tag), to });
+        self.inward.send_later(Errand { sleeper, tag, to });
     }
 }
 

@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Shared;
-use super::handover::Tag;
 use crate::amqp::{AmqpError, Outcome, Publisher};
 use crate::schedule::Sleeper;
 
@@ -16,7 +15,7 @@ use crate::schedule::Sleeper;
 #[derive(Debug)]
 pub struct Errand {
     pub sleeper: Sleeper,
-    pub tag: Tag,
+    pub tag: u64,
     pub to: To,
 }
 

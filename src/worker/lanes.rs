@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::handover::Tag;
 use super::shares::Shares;
 use super::targets::{Route, Targets};
 use crate::amqp::{AmqpError, Connection, Outcome, Publisher};
@@ -21,8 +20,8 @@ pub struct Parcel {
     pub sleeper: Sleeper,
     /// The exchange that leads back to its queue, if it goes back to one and that is known to work.
     pub back: Option<String>,
-    /// The delivery it came with.
-    pub tag: Tag,
+    /// The due queue's delivery.
+    pub tag: u64,
     pub sent: Instant,
     /// It was outstanding when the shared channel closed over a message, perhaps this one: it goes
     /// alone from now on.

@@ -1,8 +1,7 @@
 //! Run: the three parts of a worker and what they share.
 //!
 //! ```text
-//!                          ┌──────── due within a unit ────────▶┐
-//! intake queues ─▶ intake ─┤                                   │
+//! intake queues ─▶ intake ─┐
 //! retry queue ───▶ retry ──┴─▶ level queues ─▶ due queue ─▶ delivery (hold) ─▶ targets
 //!                                                └────────── inward ◀──┘ attempts, DLQ, wait queue
 //! ```
@@ -21,7 +20,6 @@ use crate::topology::{self, Names};
 mod backs;
 mod clock;
 mod delivery;
-mod handover;
 mod health;
 mod hold;
 mod intake;

@@ -10,7 +10,6 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::backs::{self, Look};
-use super::handover::Tag;
 use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::message::Message;
@@ -48,7 +47,7 @@ impl Retry {
                 done = self.inward.settled() => {
                     for errand in done? {
                         self.count(&errand);
-                        self.consumer.settle(errand.tag.number());
+                        self.consumer.settle(errand.tag);
                     }
                     self.consumer.flush().await?;
                 }
@@ -70,7 +69,7 @@ impl Retry {
         if let (To::Levels, Some(comeback)) = (to, &sleeper.stamp.comeback) {
             self.shared.find_the_way(&self.binding, &comeback.queue).await?;
         }
-        self.inward.send(Errand { sleeper, tag: Tag::Own(tag), to });
+        self.inward.send(Errand { sleeper, tag, to });
         Ok(())
     }
 

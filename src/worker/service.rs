@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::delivery::Delivery;
-use super::handover::{Most, handover};
 use super::intake::Intake;
 use super::retry::Retry;
 use super::unreadable::move_unreadable;
@@ -195,11 +194,9 @@ async fn connected(
     let shared = Arc::new(Shared::new(config.clone(), clock, publishing.frame_max_bytes())?);
     let versions = installed_versions(consuming, &shared).await?;
     let mut parts = JoinSet::new();
-    let (lender, borrower) = handover(Most::of(&config.hold));
-    let intake = Intake::open(shared.clone(), consuming, publishing, lender).await?;
+    let intake = Intake::open(shared.clone(), consuming, publishing).await?;
     let retry = Retry::open(shared.clone(), consuming, publishing).await?;
-    let delivery =
-        Delivery::open(shared.clone(), consuming, publishing, &versions, borrower).await?;
+    let delivery = Delivery::open(shared.clone(), consuming, publishing, &versions).await?;
     parts.spawn(intake.run(stop.clone()));
     parts.spawn(retry.run(stop.clone()));
     parts.spawn(delivery.run(stop.clone()));
