@@ -5,11 +5,15 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::error::DrillError;
+use super::load::{Load, Shape};
 use super::run::Run;
 use super::site::{Site, until};
 use super::{Finding, Options, Outcome};
 
 const CATCHING_UP: Duration = Duration::from_secs(2);
+
+/// Somebody has to publish while an alarm is on, or nobody is told of it: messages wake for so long.
+const WAKING: Duration = Duration::from_secs(15);
 
 /// How each is set and cleared on a node of our own.
 const ALARMS: [(&str, [&str; 2], [&str; 2]); 2] = [
@@ -26,7 +30,9 @@ pub async fn raised(options: &Options) -> Result<Outcome, DrillError> {
     let mut rng = Rng::with_seed(options.seed);
     let mut outcome = Outcome::default();
     let mut hand = site.hire().await?;
-    let mut run = Run::begin(&site, options.load(), &options.queues());
+    let longest = options.duration + WAKING;
+    let load = Load::new(options.seed, &Shape { longest, ..options.shape() });
+    let mut run = Run::begin(&site, load, &options.queues());
     for (name, set, clear) in ALARMS {
         tokio::time::sleep(options.duration.mul_f64(0.05 + 0.1 * rng.f64())).await;
         run.fault_begins();

@@ -8,7 +8,7 @@ use super::error::DrillError;
 use super::load::{Load, Shape};
 use super::run::Run;
 use super::site::Site;
-use super::{Finding, Options, Outcome};
+use super::{Options, Outcome};
 
 /// After a broker's start: for overdue messages to go out, and for the sweep of the levels to put right
 /// what sleeps there.
@@ -46,8 +46,6 @@ pub async fn down(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.verdict = run.end().await?;
     outcome.expect_never_early(&hands).await;
-    let on_time = outcome.verdict.lateness_ms.len();
-    outcome.expect(on_time > 0, || Finding::new("messages that no fault held up", on_time));
     site.close().await?;
     Ok(outcome)
 }

@@ -131,8 +131,11 @@ impl Drill {
 }
 
 impl Outcome {
+    /// Nothing that must never be, and something to judge: a load that a fault held up as a whole shows
+    /// nothing about lateness.
     pub fn passed(&self) -> bool {
-        self.verdict.is_clean() && self.verdict.expected > 0 && self.findings.is_empty()
+        let proves = self.verdict.expected > 0 && !self.verdict.lateness_ms.is_empty();
+        self.verdict.is_clean() && proves && self.findings.is_empty()
     }
 
     /// What came of it in sentences, the last ones what should not be.

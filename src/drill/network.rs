@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::error::DrillError;
+use super::load::{Load, Shape};
 use super::proxy::{Fault, Link, Proxy, Way};
 use super::run::Run;
 use super::site::Site;
@@ -25,6 +26,9 @@ const FAULTS: [Fault; 7] = [
 /// From about half to twice the time after which a silent connection is given up.
 const LASTS: std::ops::Range<f64> = 2.0..6.0;
 
+/// For messages that sleep through the faults and wake after them.
+const AFTERWARDS: Duration = Duration::from_secs(8);
+
 const CATCHING_UP: Duration = Duration::from_secs(2);
 
 pub async fn troubled(options: &Options) -> Result<Outcome, DrillError> {
@@ -39,7 +43,9 @@ pub async fn troubled(options: &Options) -> Result<Outcome, DrillError> {
     }
     let mut faults = FAULTS;
     rng.shuffle(&mut faults[1..]);
-    let mut run = Run::begin(&site, options.load(), &options.queues());
+    let longest = options.duration + AFTERWARDS;
+    let load = Load::new(options.seed, &Shape { longest, ..options.shape() });
+    let mut run = Run::begin(&site, load, &options.queues());
     for fault in faults.into_iter().take(options.times(7).clamp(2, 7) as usize) {
         let pause = options.duration.as_secs_f64() / 60.0;
         tokio::time::sleep(Duration::from_secs_f64(pause * (1.0 + rng.f64()))).await;

@@ -135,12 +135,19 @@ impl Sweeper<'_> {
         let clock = self.shared.clock.clone();
         let mut moving =
             Moving::start(&self.shared.config, clock, connections, &[queue], speed).await?;
+        let mut counted = 0;
         while moving.taken() < stood && !moving.is_quiet_for(QUIET) && !self.stop.is_cancelled() {
             moving.work(TICK, self.stop).await?;
+            counted = self.count(counted, moving.moved());
         }
         let moved = moving.stop().await?.moved;
-        self.shared.metrics.swept.increment(moved);
+        self.count(counted, moved);
         Ok(moved)
+    }
+
+    fn count(&self, counted: u64, moved: u64) -> u64 {
+        self.shared.metrics.swept.increment(moved - counted);
+        moved
     }
 
     /// Messages came out of the levels late, or went in late: a lost majority, a stalled connection and
