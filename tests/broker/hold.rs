@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::*;
 use dormouse::message::{Headers, Message, Value};
 use dormouse::schedule::stamp;
-use dormouse::topology::Names;
+use dormouse::topology::{Names, Topology};
 use dormouse::worker::Clock;
 
 /// Room for 100; 10,000 are due within one unit, the soonest published last.
@@ -101,11 +101,19 @@ async fn overdue_messages_go_at_their_rate_and_others_on_time() {
     let mut config = broker.config();
     let first = Worker::start(&config).await;
     publish(&connection, (0..200).map(|n| delayed("inbox", 4_000, &format!("late {n}")))).await;
-    let intake = Names::of(&config).intake(&config.delay_exchanges[0]);
-    until("all are planned", async || depth(&connection, &intake).await == Some(0)).await;
+    let due = Names::of(&config).due();
+    let levels = Topology::of(&config).queues.into_iter().map(|queue| queue.name);
+    let levels: Vec<_> = levels.filter(|name| name.contains(".level.")).collect();
+    until("all are asleep", async || {
+        let mut asleep = 0;
+        for level in &levels {
+            asleep += depth(&connection, level).await.unwrap_or(0);
+        }
+        asleep == 200
+    })
+    .await;
     first.stop().await;
     // no worker for long enough: they wait in the due queue
-    let due = Names::of(&config).due();
     until("all are due", async || depth(&connection, &due).await == Some(200)).await;
     tokio::time::sleep(Duration::from_secs(6)).await;
     config.delivery.overdue_rate = 50;
