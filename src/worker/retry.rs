@@ -93,11 +93,13 @@ impl Shared {
         let (Look::Find | Look::Bind, Some(exchange)) = (look, self.names.back(queue)) else {
             return Ok(());
         };
-        let found = if self.config.topology.declare {
-            let anew = look == Look::Bind;
-            backs::find_or_bind(connection, queue, &exchange, anew).await?
-        } else {
-            backs::stands(connection, &exchange).await?
+        let found = match (self.config.topology.declare, look) {
+            (true, _) => {
+                let anew = look == Look::Bind;
+                backs::find_or_bind(connection, queue, &exchange, anew).await?
+            }
+            (false, Look::Bind) => false,
+            (false, Look::Find | Look::Nothing) => backs::stands(connection, &exchange).await?,
         };
         if found {
             self.backs().found(queue);
