@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 
 if cargo nextest --version >/dev/null 2>&1; then
   run=(cargo nextest run --all-features --no-fail-fast)
-  messages=(--test broker delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults::)
+  messages=(--test broker delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: conformance::)
 else
   run=(cargo test --all-features --tests --no-fail-fast)
-  messages=(--test broker -- delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults::)
+  messages=(--test broker -- delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: conformance::)
 fi
 with_broker() {
   local directory=$1; shift
@@ -32,13 +32,13 @@ case $code in
 esac
 
 if [ $# -eq 0 ]; then
-  # the examples in other languages; what this machine cannot have is skipped, and said to be
-  for language in python node php; do
+  # clients in other languages; what this machine cannot have is skipped, and said to be
+  for language in python node php go java c; do
     code=0
     said=$(scripts/get-clients.sh "$language") || code=$?
     case "$code" in
     0) ;;
-    3) echo "— the consumer in $language: $said" ;;
+    3) echo "— the client in $language: $said" ;;
     *) echo "$said"; exit "$code" ;;
     esac
   done

@@ -5,6 +5,7 @@ mod client;
 mod client_examples;
 mod client_faults;
 mod clients;
+mod conformance;
 mod delivery;
 mod destroy;
 mod dev_node;
