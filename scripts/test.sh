@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 
 if cargo nextest --version >/dev/null 2>&1; then
   run=(cargo nextest run --all-features --no-fail-fast)
-  messages=(--test broker delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: conformance::)
+  messages=(--test broker delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: conformance:: authority:: privileges:: extremes::)
 else
   run=(cargo test --all-features --tests --no-fail-fast)
-  messages=(--test broker -- delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: conformance::)
+  messages=(--test broker -- delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: conformance:: authority:: privileges:: extremes::)
 fi
 with_broker() {
   local directory=$1; shift

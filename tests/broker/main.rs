@@ -1,6 +1,7 @@
 //! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
 //! [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can kill.
 
+mod authority;
 mod client;
 mod client_examples;
 mod client_faults;
@@ -11,6 +12,7 @@ mod destroy;
 mod dev_node;
 mod dlq;
 mod drain;
+mod extremes;
 mod faults;
 mod hold;
 mod hostile;
@@ -19,6 +21,7 @@ mod once;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod once_consumer;
 mod operator;
+mod privileges;
 mod process;
 mod rejecting;
 mod retry;
