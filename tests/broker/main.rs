@@ -27,6 +27,7 @@ mod rejecting;
 mod retry;
 mod retry_enable;
 mod run;
+mod secrets;
 #[cfg(all(feature = "postgres", feature = "redis"))]
 mod stores;
 mod support;

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod config_faults;
 mod docs;
+mod http;
 mod laws_client;
 mod laws_flow;
 mod laws_frames;
