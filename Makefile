@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DORMOUSE := target/debug/dormouse
 
-.PHONY: demo test rabbitmq
+.PHONY: demo test deny rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
@@ -13,6 +13,11 @@ demo: rabbitmq
 ## Every test, those on a real broker included.
 test: rabbitmq
 	scripts/test.sh
+
+## Licenses, bans and sources of all dependencies; `make test` checks the same rules without cargo-deny.
+deny:
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny check licenses bans sources
 
 rabbitmq:
 	@scripts/get-rabbitmq.sh

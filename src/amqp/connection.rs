@@ -204,10 +204,11 @@ fn tls_hint(problem: &str, address: &str) -> Option<&'static str> {
             " (set broker.ca_file to the authority that signed the broker's certificate)",
         ),
         (
-            "NotValidForName",
+            "not valid for name",
             " (the broker's certificate is for another host name than broker.uri names)",
         ),
         ("certificate expired", " (the broker's certificate has to be renewed)"),
+        ("KeyMismatch", " (broker.key_file is not the key of broker.cert_file)"),
         ("alert: CertificateExpired", " (the certificate in broker.cert_file has to be renewed)"),
         (
             "alert: UnknownCA",

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod config_faults;
+mod deny;
 mod docs;
 mod fuzz;
 mod http;
