@@ -12,6 +12,11 @@ else
   run=(cargo test --all-features --tests --no-fail-fast)
   messages=(--test broker -- delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: conformance:: authority:: privileges:: extremes::)
 fi
+# the same rules are a test, which needs no further program
+if cargo deny --version >/dev/null 2>&1; then
+  make --no-print-directory deny
+fi
+
 with_broker() {
   local directory=$1; shift
   target/debug/dormouse dev --no-worker --directory "$directory" "$@"
