@@ -58,7 +58,7 @@ async fn garbage_and_huge_headers_are_refused() {
     let many = format!("GET /healthz HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(100_000));
     let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(4 << 20));
     for sent in [
-        &huge.as_bytes()[..],
+        huge.as_bytes(),
         many.as_bytes(),
         long.as_bytes(),
         &[0xff; 70_000],
