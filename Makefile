@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DORMOUSE := target/debug/dormouse
 
-.PHONY: demo test drill bench rabbitmq
+.PHONY: demo test drill bench deny rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
@@ -21,6 +21,11 @@ drill: rabbitmq
 ## Dormouse beside other ways to delay a message, into bench/. An hour; ONLY=max BROKERS=3.10 is a part of it.
 bench:
 	@scripts/bench.sh
+
+## Licenses, bans and sources of all dependencies; `make test` checks the same rules without cargo-deny.
+deny:
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny check licenses bans sources
 
 rabbitmq:
 	@scripts/get-rabbitmq.sh

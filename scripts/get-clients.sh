@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
-# Makes sure that the examples in other languages have their AMQP client library:
+# Makes sure that the examples and tests in other languages have their AMQP client:
 #
 #   scripts/get-clients.sh python    pika, in a virtual environment
 #   scripts/get-clients.sh node      amqplib
 #   scripts/get-clients.sh php       php-amqplib: Debian's package, or what Composer gets
+#   scripts/get-clients.sh go        amqp091-go: Debian's package, or what Go gets
+#   scripts/get-clients.sh java      amqp-client: Debian's package
+#   scripts/get-clients.sh c         amqp-publish: Debian's package amqp-tools
 #
 # They go to $DORMOUSE_CLIENTS, default .dormouse/clients; an interpreter that is missing is installed
-# from Debian's packages, as root. The last line printed is the folder to run the example in.
+# from Debian's packages, as root. The last line printed is the folder to run a program in; for go, java
+# and c it has the command `run`, which takes the program's file.
 # Exit codes: 0 it is there, 1 it is not, 3 skipped (this machine cannot have it).
 set -euo pipefail
 readonly SKIPPED=3
@@ -15,7 +19,7 @@ main() {
     local language=${1:-} clients
     clients=${DORMOUSE_CLIENTS:-$(dirname "$(dirname "$(realpath "$0")")")/.dormouse/clients}
     folder=$clients/$language
-    case "$language" in python | node | php) ;; *) fail "say python, node or php" ;; esac
+    case "$language" in python | node | php | go | java | c) ;; *) fail "say python, node, php, go, java or c" ;; esac
     mkdir -p "$folder"
     # several tests may ask at once
     exec 9>"$clients/.$language.lock"
@@ -59,6 +63,43 @@ get_php() {
     else
         skip "php-amqplib" "there is neither Debian's package php-amqplib nor Composer"
     fi
+}
+
+get_go() {
+    local debian=/usr/share/gocode/src/github.com/rabbitmq/amqp091-go
+    [[ -x $folder/run ]] && return
+    if [[ ! -e $debian ]] && is_root && command -v apt-get >/dev/null; then
+        install "amqp091-go" golang-go golang-github-rabbitmq-amqp091-go-dev
+    fi
+    has "Go" go golang-go
+    if [[ -e $debian ]]; then
+        runs 'GO111MODULE=off GOPATH=/usr/share/gocode exec go run "$@"'
+    elif (cd "$folder" && { [[ -e go.mod ]] || go mod init clients; } && go get github.com/rabbitmq/amqp091-go) >&2; then
+        runs 'exec go run "$@"'
+    else
+        skip "amqp091-go" "there is neither Debian's package nor a Go module proxy"
+    fi
+}
+
+get_java() {
+    local jars=/usr/share/java
+    [[ -x $folder/run ]] && return
+    if [[ ! -e $jars/amqp-client.jar ]] || ! command -v javac >/dev/null; then
+        install "Java's amqp-client" librabbitmq-client-java libslf4j-java default-jdk-headless
+    fi
+    # without a logger it says so on every start
+    runs "exec java -Dfile.encoding=UTF-8 -cp $jars/amqp-client.jar:$jars/slf4j-api.jar:$jars/slf4j-nop.jar \"\$@\""
+}
+
+get_c() {
+    has "amqp-publish" amqp-publish amqp-tools
+    runs 'exec bash "$@"'
+}
+
+# runs COMMAND: what `run` does with the file of a program.
+runs() {
+    printf '#!/bin/sh\n%s\n' "$1" >"$folder/run"
+    chmod 755 "$folder/run"
 }
 
 # has NAME COMMAND PACKAGE: the command is there, or can be installed.

@@ -7,11 +7,16 @@ cd "$(dirname "$0")/.."
 
 if cargo nextest --version >/dev/null 2>&1; then
   run=(cargo nextest run --all-features --no-fail-fast)
-  messages=(--test broker delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: client_flow:: client_retry::)
+  messages=(--test broker delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: client_flow:: client_retry:: conformance:: authority:: privileges:: extremes::)
 else
   run=(cargo test --all-features --tests --no-fail-fast)
-  messages=(--test broker -- delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: client_flow:: client_retry::)
+  messages=(--test broker -- delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: client:: client_examples:: client_faults:: client_flow:: client_retry:: conformance:: authority:: privileges:: extremes::)
 fi
+# the same rules are a test, which needs no further program
+if cargo deny --version >/dev/null 2>&1; then
+  make --no-print-directory deny
+fi
+
 with_broker() {
   local directory=$1; shift
   target/debug/dormouse dev --no-worker --directory "$directory" "$@"
@@ -32,13 +37,13 @@ case $code in
 esac
 
 if [ $# -eq 0 ]; then
-  # the examples in other languages; what this machine cannot have is skipped, and said to be
-  for language in python node php; do
+  # clients in other languages; what this machine cannot have is skipped, and said to be
+  for language in python node php go java c; do
     code=0
     said=$(scripts/get-clients.sh "$language") || code=$?
     case "$code" in
     0) ;;
-    3) echo "— the consumer in $language: $said" ;;
+    3) echo "— the client in $language: $said" ;;
     *) echo "$said"; exit "$code" ;;
     esac
   done

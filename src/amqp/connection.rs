@@ -186,14 +186,14 @@ pub(super) fn explain(error: AmqpError, address: &str) -> AmqpError {
         }
         AmqpError::Lost(problem) => AmqpError::Unreachable(format!(
             "{address}: {problem}{}",
-            tls_hint(&problem).unwrap_or_default()
+            tls_hint(&problem, address).unwrap_or_default()
         )),
         other => other,
     }
 }
 
 /// What to set for a refusal of the TLS layer, which only names the alert.
-fn tls_hint(problem: &str) -> Option<&'static str> {
+fn tls_hint(problem: &str, address: &str) -> Option<&'static str> {
     let hints = [
         (
             "CertificateRequired",
@@ -204,10 +204,23 @@ fn tls_hint(problem: &str) -> Option<&'static str> {
             " (set broker.ca_file to the authority that signed the broker's certificate)",
         ),
         (
-            "NotValidForName",
+            "not valid for name",
             " (the broker's certificate is for another host name than broker.uri names)",
         ),
         ("certificate expired", " (the broker's certificate has to be renewed)"),
+        ("KeyMismatch", " (broker.key_file is not the key of broker.cert_file)"),
+        ("alert: CertificateExpired", " (the certificate in broker.cert_file has to be renewed)"),
+        (
+            "alert: UnknownCA",
+            " (the broker does not trust the authority that signed broker.cert_file)",
+        ),
     ];
+    // a broker that refuses a certificate may hang up before its alert is read
+    let hung_up = address.starts_with("amqps") && problem.contains("reset by peer");
+    if hung_up {
+        return Some(
+            " (it may want a client certificate, or refuse that of broker.cert_file: its log says which)",
+        );
+    }
     hints.into_iter().find(|(alert, _)| problem.contains(alert)).map(|(_, hint)| hint)
 }

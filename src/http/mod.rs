@@ -1,5 +1,7 @@
 //! `/metrics`, `/healthz` and `/readyz` on one port.
 
+pub mod connections;
+
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -9,6 +11,8 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tracing::{error, info};
+
+use connections::Connections;
 
 use crate::worker::{Health, LATENESS_BUCKETS_SECONDS, WorkerError, describe};
 
@@ -52,8 +56,9 @@ pub async fn serve(listen: Option<SocketAddr>, health: Health) -> Result<AbortHa
         if let Ok(address) = listener.local_addr() {
             info!(%address, "serving /metrics, /healthz and /readyz");
         }
+        let connections = Connections::new(listener, connections::MOST, connections::LIFETIME);
         tokio::select! {
-            served = axum::serve(listener, routes) => if let Err(error) = served { error!(%error, "the HTTP port is gone") },
+            served = axum::serve(connections, routes) => if let Err(error) = served { error!(%error, "the HTTP port is gone") },
             () = upkeep => {}
         }
     });

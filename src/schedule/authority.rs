@@ -3,7 +3,8 @@
 
 use regex::RegexSet;
 
-use super::{Stamp, Target};
+use super::sleeper::TARGET_EXCHANGE;
+use super::{Sleeper, Target};
 use crate::config::Config;
 
 /// Which targets the operator opened.
@@ -13,6 +14,8 @@ pub struct Authority {
     own_prefix: String,
     delay_exchanges: Vec<String>,
     exchanges: Vec<String>,
+    /// Those of them that a message may name in its header.
+    header_exchanges: Vec<String>,
     queues: RegexSet,
 }
 
@@ -27,6 +30,8 @@ pub enum Refusal {
     Own { kind: &'static str, name: String },
     #[error("{kind} {name:?} is RabbitMQ's own (amq.*) and no target")]
     Reserved { kind: &'static str, name: String },
+    #[error("header {TARGET_EXCHANGE} names {0:?}, which is not in targets.header_exchanges")]
+    HeaderNotOpened(String),
     #[error("queue {0:?} matches none of targets.queues")]
     QueueNotOpened(String),
 }
@@ -43,16 +48,31 @@ impl Authority {
                 .map(|delay| delay.name.clone())
                 .collect(),
             exchanges: targets.chain(config.targets.header_exchanges.iter().cloned()).collect(),
+            header_exchanges: config.targets.header_exchanges.clone(),
             queues: RegexSet::new(&config.targets.queues)?,
         })
     }
 
     /// Whether a message may go where its stamp says.
-    pub fn check_stamp(&self, stamp: &Stamp) -> Result<(), Refusal> {
-        match &stamp.comeback {
+    pub fn check_sleeper(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
+        match &sleeper.stamp.comeback {
             Some(comeback) => self.check_queue(&comeback.queue),
-            None => self.check(&stamp.target),
+            None => {
+                self.check_header(sleeper)?;
+                self.check(&sleeper.stamp.target)
+            }
         }
+    }
+
+    /// Whether it may name the exchange that its header names, if it has one. Asked again at delivery:
+    /// the same exchange may be open to a delay exchange, and the stamp does not tell which way it came.
+    pub fn check_header(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
+        let exchange = &sleeper.stamp.target.exchange;
+        let named = sleeper.headers().contains_key(TARGET_EXCHANGE);
+        if named && !self.header_exchanges.contains(exchange) {
+            return Err(Refusal::HeaderNotOpened(exchange.clone()));
+        }
+        Ok(())
     }
 
     /// Whether a message may go to `target`; the routing keys name queues on the default exchange.

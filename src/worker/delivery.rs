@@ -222,7 +222,7 @@ impl Delivery {
             let now = self.shared.clock.now();
             let Some(Held { sleeper, tag }) = self.hold.pop_due(now) else { return };
             self.held_bytes -= sleeper.body_bytes() as u64;
-            if let Err(refusal) = self.shared.authority.check_stamp(&sleeper.stamp) {
+            if let Err(refusal) = self.shared.authority.check_sleeper(&sleeper) {
                 self.fail(sleeper, tag, Reason::TargetNotAllowed, refusal.to_string());
                 continue;
             }

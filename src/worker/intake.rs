@@ -15,7 +15,7 @@ use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::config::DelayExchange;
 use crate::message::{Headers, Value, as_integer};
 use crate::schedule::delay::{self, DelayFault};
-use crate::schedule::sleeper::{TARGET_EXCHANGE, unstamped};
+use crate::schedule::sleeper::unstamped;
 use crate::schedule::{Reason, Sleeper, UnixMs, stamp};
 
 /// Where a consumed queue's messages come from.
@@ -146,14 +146,8 @@ impl Intake {
     }
 
     fn refuse(&self, sleeper: &Sleeper) -> Option<(Reason, String)> {
-        let exchange = &sleeper.stamp.target.exchange;
-        if sleeper.headers().contains_key(TARGET_EXCHANGE)
-            && !self.shared.config.targets.header_exchanges.contains(exchange)
-        {
-            let detail = format!(
-                "header {TARGET_EXCHANGE} names {exchange:?}, which is not in targets.header_exchanges"
-            );
-            return Some((Reason::TargetNotAllowed, detail));
+        if let Err(refusal) = self.shared.authority.check_header(sleeper) {
+            return Some((Reason::TargetNotAllowed, refusal.to_string()));
         }
         if !sleeper.fits_frame(self.shared.frame_max_bytes) {
             return Some((Reason::HeadersTooLarge, self.shared.no_room()));

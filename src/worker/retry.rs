@@ -149,7 +149,7 @@ impl Shared {
     }
 
     fn refuse_to_bring_back(&self, sleeper: &Sleeper) -> Option<(Reason, String)> {
-        if let Err(refusal) = self.authority.check_stamp(&sleeper.stamp) {
+        if let Err(refusal) = self.authority.check_sleeper(sleeper) {
             return Some((Reason::TargetNotAllowed, refusal.to_string()));
         }
         if !sleeper.fits_frame(self.frame_max_bytes) {

@@ -12,7 +12,7 @@ use dormouse::message::{Headers, Message, Properties};
 use dormouse::topology::{Arguments, Binding, Destination, Exchange, Kind, Names, Topology};
 
 /// Ends the program with the test.
-struct Program(Child);
+pub struct Program(pub Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Program {
 }
 
 /// The folder with the client library; none if this machine cannot have it, which is said.
-fn folder(language: &str) -> Option<PathBuf> {
+pub fn folder(language: &str) -> Option<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/get-clients.sh");
     let output = Command::new(script).arg(language).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();

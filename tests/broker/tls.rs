@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
+use crate::support::until;
 use dormouse::amqp::Connection;
 use dormouse::config::{Config, Uri};
 use dormouse::dev::{Installation, Node, NodeOptions};
@@ -29,6 +30,7 @@ impl Authority {
             CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         if expired {
+            params.not_before = rcgen::date_time_ymd(2019, 1, 1);
             params.not_after = rcgen::date_time_ymd(2020, 1, 1);
         }
         let certificate = params.signed_by(&key, &self.0).unwrap();
@@ -45,24 +47,60 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// One broker for all cases: AMQP on 127.0.0.1 and 127.0.0.2, of which its certificate names the first,
+/// and an expired certificate on another port. TLS is settled before a word of AMQP, so that the other
+/// port is the management API's does not matter.
+struct Ports {
+    node: Node,
+    good: u16,
+    expired: u16,
+}
+
 async fn node(
     folder: &Path,
-    name: &str,
     ca: &Path,
-    (cert, key): (PathBuf, PathBuf),
-) -> (Node, String) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut options = NodeOptions::new(folder.join(name));
+    server: (PathBuf, PathBuf),
+    old: (PathBuf, PathBuf),
+) -> Ports {
+    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (good, expired) = (port(), port());
+    let mut options = NodeOptions::new(folder.join("node"));
+    let files = |section: &str, (cert, key): &(PathBuf, PathBuf)| {
+        [
+            format!("{section}.cacertfile = {}", ca.display()),
+            format!("{section}.certfile = {}", cert.display()),
+            format!("{section}.keyfile = {}", key.display()),
+        ]
+    };
     options.config = vec![
-        format!("listeners.ssl.1 = 127.0.0.1:{port}"),
-        format!("ssl_options.cacertfile = {}", ca.display()),
-        format!("ssl_options.certfile = {}", cert.display()),
-        format!("ssl_options.keyfile = {}", key.display()),
+        format!("listeners.ssl.1 = 127.0.0.1:{good}"),
+        format!("listeners.ssl.2 = 127.0.0.2:{good}"),
         "ssl_options.verify = verify_peer".into(),
         "ssl_options.fail_if_no_peer_cert = true".into(),
+        "management.ssl.ip = 127.0.0.1".into(),
+        format!("management.ssl.port = {expired}"),
     ];
+    options.config.extend(files("ssl_options", &server));
+    options.config.extend(files("management.ssl", &old));
     let node = Node::start(&Installation::find(None).unwrap(), options).await.unwrap();
-    (node, format!("amqps://guest:guest@127.0.0.1:{port}/%2f"))
+    // they begin to listen one after the other
+    for address in [("127.0.0.1", good), ("127.0.0.2", good), ("127.0.0.1", expired)] {
+        until("it listens", async || tokio::net::TcpStream::connect(address).await.is_ok()).await;
+    }
+    Ports { node, good, expired }
+}
+
+fn uri(host: &str, port: u16) -> Vec<Uri> {
+    vec![Uri::new(format!("amqps://guest:guest@{host}:{port}/%2f"))]
+}
+
+/// The error of a connection that cannot be had: one line that names the broker, and no password.
+async fn refused(case: &str, config: &Config) -> String {
+    let error = Connection::open(&config.broker, "test").await.map(drop).unwrap_err().to_string();
+    println!("{case}: {error}");
+    assert!(error.contains("amqps://guest:***@127.0.0."), "{case}: {error}");
+    assert!(!error.contains('\n'), "{case}: {error}");
+    error
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,47 +109,59 @@ async fn amqps_works_with_an_own_authority_and_a_client_certificate() {
         std::env::temp_dir().join(format!("dormouse-tls-{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir_all(&folder).unwrap();
     let authority = Authority::new("Dormouse test CA");
+    let stranger = Authority::new("Somebody else");
     let ca = authority.write(&folder, "ca.pem");
-    let (mut server, uri) =
-        node(&folder, "node", &ca, authority.issue(&folder, "server", false)).await;
-    let (cert, key) = authority.issue(&folder, "client", false);
-    let mut config = Config::default();
-    config.broker.uri = vec![Uri::new(uri)];
-    config.broker.ca_file = Some(ca.clone());
-    config.broker.cert_file = Some(cert);
-    config.broker.key_file = Some(key);
-    config.topology.max_delay = std::time::Duration::from_secs(60);
-    config.http.listen = None;
-    let open = async |config: &Config| {
-        Connection::open(&config.broker, "test").await.map(drop).map_err(|error| error.to_string())
+    let (server, old) =
+        (authority.issue(&folder, "server", false), authority.issue(&folder, "old", true));
+    let Ports { mut node, good, expired } = node(&folder, &ca, server, old).await;
+    let with_client = |(cert, key): (PathBuf, PathBuf)| {
+        let mut config = Config::default();
+        config.broker.uri = uri("127.0.0.1", good);
+        config.broker.ca_file = Some(ca.clone());
+        (config.broker.cert_file, config.broker.key_file) = (Some(cert), Some(key));
+        config.topology.max_delay = std::time::Duration::from_secs(60);
+        config.http.listen = None;
+        config
     };
+    let config = with_client(authority.issue(&folder, "client", false));
 
-    open(&config).await.unwrap();
+    Connection::open(&config.broker, "test").await.unwrap();
     let worker = crate::support::Worker::start(&config).await;
     worker.stop().await;
 
     let mut without = config.clone();
     (without.broker.cert_file, without.broker.key_file) = (None, None);
-    let refused = open(&without).await.unwrap_err();
-    println!("no client certificate: {refused}");
-    assert!(
-        refused.contains("amqps://guest:***@127.0.0.1") && refused.contains("broker.cert_file"),
-        "{refused}"
-    );
+    let error = refused("no client certificate", &without).await;
+    assert!(error.contains("broker.cert_file"), "{error}");
+
+    let expired_client = with_client(authority.issue(&folder, "old-client", true));
+    let error = refused("client certificate expired", &expired_client).await;
+    assert!(error.contains("broker.cert_file"), "{error}");
+
+    let strange_client = with_client(stranger.issue(&folder, "strange-client", false));
+    let error = refused("client certificate of another authority", &strange_client).await;
+    assert!(error.contains("broker.cert_file"), "{error}");
 
     let mut wrong = config.clone();
-    wrong.broker.ca_file = Some(Authority::new("Somebody else").write(&folder, "other-ca.pem"));
-    let refused = open(&wrong).await.unwrap_err();
-    println!("wrong authority: {refused}");
-    assert!(refused.contains("broker.ca_file"), "{refused}");
-    server.stop().await.unwrap();
+    wrong.broker.ca_file = Some(stranger.write(&folder, "other-ca.pem"));
+    let error = refused("another authority", &wrong).await;
+    assert!(error.contains("broker.ca_file"), "{error}");
 
-    let (mut expired, uri) =
-        node(&folder, "expired", &ca, authority.issue(&folder, "old", true)).await;
-    config.broker.uri = vec![Uri::new(uri)];
-    let refused = open(&config).await.unwrap_err();
-    println!("expired certificate: {refused}");
-    assert!(refused.contains("certificate expired"), "{refused}");
-    expired.stop().await.unwrap();
+    let mut elsewhere = config.clone();
+    elsewhere.broker.uri = uri("127.0.0.2", good);
+    let error = refused("another host", &elsewhere).await;
+    assert!(error.contains("another host name than broker.uri names"), "{error}");
+
+    let mut outdated = config.clone();
+    outdated.broker.uri = uri("127.0.0.1", expired);
+    let error = refused("certificate expired", &outdated).await;
+    assert!(error.contains("has to be renewed"), "{error}");
+
+    let mut mixed = config.clone();
+    mixed.broker.key_file = expired_client.broker.key_file;
+    let error = refused("the key of another certificate", &mixed).await;
+    assert!(error.contains("broker.key_file"), "{error}");
+
+    node.stop().await.unwrap();
     let _ = std::fs::remove_dir_all(&folder);
 }

@@ -294,7 +294,11 @@ fn a_target_decides_the_delay_exchange() {
         let (exchange, routing_key) = (exchange.to_owned(), "key".to_owned());
         let message = Message { exchange, routing_key, ..Message::default() };
         let when = When::At(UnixMs(WALL.0 + 5));
-        let rendered = routes.render(&Errand::Later { message: message.into(), when, direct: false }, now, 131_072);
+        let rendered = routes.render(
+            &Errand::Later { message: message.into(), when, direct: false },
+            now,
+            131_072,
+        );
         let header = rendered.properties.headers.get("x-target-exchange").and_then(as_text);
         (rendered.exchange.clone(), rendered.routing_key.clone(), header.map(str::to_owned))
     };

@@ -9,7 +9,7 @@ use dormouse::client::flow;
 use dormouse::client::scale::{Decision, Look};
 use dormouse::client::{
     AdaptiveLimit, AdaptiveSettings, Breaker, BreakerSettings, Flow, FlowSettings, Gate, Rate,
-    ScaleSettings, Scaler, TokenBucket, Signal,
+    ScaleSettings, Scaler, Signal, TokenBucket,
 };
 use futures_util::FutureExt;
 use proptest::prelude::*;

@@ -342,8 +342,8 @@ fn a_comeback_is_checked_like_any_target() {
     ] {
         let message = dead(vec![entry(queue, "rejected", 1, "orders", &["k"])], Headers::new());
         let death = death::newest(&message, RETRY).unwrap();
-        let stamp = Sleeper::take_back(message, &death, "id".into(), NOW).stamp;
-        assert_eq!(authority.check_stamp(&stamp).is_ok(), open, "{queue}");
+        let sleeper = Sleeper::take_back(message, &death, "id".into(), NOW);
+        assert_eq!(authority.check_sleeper(&sleeper).is_ok(), open, "{queue}");
     }
 }
 

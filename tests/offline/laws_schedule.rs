@@ -7,6 +7,7 @@ use dormouse::message::{
     FieldTable as Table, Headers, Message, Properties, Value, encoded_bytes, text,
 };
 use dormouse::schedule::delay::{self, MAX_DELAY};
+use dormouse::schedule::sleeper::TARGET_EXCHANGE;
 use dormouse::schedule::{
     Authority, Backoff, DelayFault, Due, Failure, Layout, Reason, Sleeper, Stamp, Target, UnixMs,
     stamp,
@@ -343,5 +344,34 @@ fn authority_opens_only_what_the_operator_opened() {
         ("other", "k", vec![]),
     ] {
         assert!(!allowed(exchange, key, &cc), "{exchange:?} {key:?} {cc:?}");
+    }
+}
+
+/// The way from a delay exchange to its target is not open to a header, not even after a redrive.
+#[test]
+fn a_header_opens_only_what_is_open_to_headers() {
+    let mut config = Config::default();
+    config.delay_exchanges.push(config::DelayExchange {
+        name: "orders.delay".into(),
+        target_exchange: "orders".into(),
+    });
+    config.targets.header_exchanges = vec!["audit".into()];
+    let authority = Authority::new(&config).unwrap();
+    let allowed = |header: Option<&str>| {
+        let mut message = Message { routing_key: "key".into(), ..Default::default() };
+        if let Some(exchange) = header {
+            message.properties.headers.insert(TARGET_EXCHANGE.into(), text(exchange));
+        }
+        let mut sleeper = Sleeper::accept(message, "orders", "id".into(), UnixMs(1), None);
+        let before = authority.check_sleeper(&sleeper).is_ok();
+        sleeper.fail(Reason::TargetNotAllowed, "refused".into(), UnixMs(2));
+        sleeper.revive(UnixMs(3));
+        assert_eq!(authority.check_sleeper(&sleeper).is_ok(), before);
+        before
+    };
+    assert!(allowed(None));
+    assert!(allowed(Some("audit")));
+    for closed in ["orders", "", "other", "dormouse.dlq"] {
+        assert!(!allowed(Some(closed)), "{closed:?}");
     }
 }

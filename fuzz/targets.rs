@@ -1,0 +1,57 @@
+//! What strangers send, as bytes: a header table, a configuration file, an answer of the management
+//! API. Each function panics if a promise is broken.
+
+use amq_protocol::types::parsing::parse_field_table;
+use dormouse::config::{Config, Sources};
+use dormouse::management::{
+    BindingInfo, ExchangeInfo, FeatureFlag, Overview, Permissions, Policy, QueueInfo, Whoami,
+};
+use dormouse::message::{Message, encoded_bytes};
+use dormouse::schedule::delay::{self, MAX_DELAY};
+use dormouse::schedule::{Sleeper, Stamp, UnixMs, death};
+
+const NOW: UnixMs = UnixMs(1_800_000_000_000);
+const FRAME_BYTES: usize = 131_072;
+
+/// A header table as in a content header frame: taken in, put to sleep, woken, delivered and buried.
+pub fn headers(bytes: &[u8]) {
+    let Ok((_, table)) = parse_field_table(bytes) else { return };
+    let mut message = Message { routing_key: "inbox".into(), ..Default::default() };
+    message.properties.headers = table.inner().clone();
+    let _ = Stamp::read(&message.properties.headers);
+    let _ = death::newest(&message, "dormouse.retry");
+    let _ = Sleeper::read(message.clone());
+    let mut sleeper = Sleeper::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
+    if let Ok(due) = delay::read(sleeper.headers(), NOW, NOW, MAX_DELAY) {
+        sleeper.schedule(due);
+    }
+    assert!(sleeper.stamp.due <= NOW.plus(MAX_DELAY), "{:?}", sleeper.stamp.due);
+    let woken = Sleeper::read(sleeper.asleep("level", ["a", "b"].into_iter())).expect("stamped");
+    // NaN is not equal to itself
+    assert_eq!(format!("{woken:?}"), format!("{sleeper:?}"));
+    let _ = woken.at_target();
+    let dead = woken.dead("dormouse.dlq", FRAME_BYTES);
+    assert!(encoded_bytes(&dead.properties.headers) <= FRAME_BYTES);
+}
+
+/// A configuration file: it loads and breaks no rule, or its faults are sentences.
+pub fn configuration(bytes: &[u8]) {
+    let file = std::env::temp_dir().join(format!("dormouse-fuzz-{}.toml", std::process::id()));
+    std::fs::write(&file, bytes).expect("a temporary file");
+    match Config::load(Sources { file: Some(file), ..Sources::default() }) {
+        Ok(config) => assert!(!config.to_toml().is_empty()),
+        Err(faults) => assert!(!faults.to_string().is_empty()),
+    }
+}
+
+/// An answer of the management API.
+pub fn management(bytes: &[u8]) {
+    let _ = serde_json::from_slice::<Vec<QueueInfo>>(bytes);
+    let _ = serde_json::from_slice::<Vec<ExchangeInfo>>(bytes);
+    let _ = serde_json::from_slice::<Vec<BindingInfo>>(bytes);
+    let _ = serde_json::from_slice::<Vec<Policy>>(bytes);
+    let _ = serde_json::from_slice::<Vec<FeatureFlag>>(bytes);
+    let _ = serde_json::from_slice::<Overview>(bytes);
+    let _ = serde_json::from_slice::<Whoami>(bytes);
+    let _ = serde_json::from_slice::<Permissions>(bytes);
+}

@@ -1,0 +1,159 @@
+//! A worker and a publisher as exactly the users that docs/operations.md documents.
+
+use std::time::Duration;
+
+use crate::rejecting::{Client, dormouse, retried};
+use crate::support::*;
+use dormouse::amqp::declare::declare;
+use dormouse::amqp::{Connection, Consumer, Outcome, Publisher};
+use dormouse::config::{Config, Uri};
+use dormouse::message::Message;
+use dormouse::schedule::stamp;
+use dormouse::topology::{Arguments, Names, Topology};
+
+/// `configure`, `write` and `read` of the first row of that user, out of the document.
+fn documented(user: &str) -> [String; 3] {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let row = text.lines().find(|line| line.starts_with(&format!("| {user} |"))).unwrap();
+    let cells = row.replace(r"\|", "\u{0}");
+    let patterns: Vec<_> = cells
+        .split('|')
+        .skip(2)
+        .map(|cell| cell.trim().trim_matches('`').replace('\u{0}', "|"))
+        .filter(|cell| !cell.is_empty())
+        .collect();
+    patterns.try_into().unwrap_or_else(|found| panic!("{user}: three patterns: {found:?}"))
+}
+
+struct User {
+    name: String,
+    uri: Uri,
+}
+
+async fn user(broker: &Broker, documented_as: &str) -> User {
+    let name = format!("user-{}", broker.vhost);
+    broker.management.put_user(&name, "secret", &[]).await.unwrap();
+    let [configure, write, read] = documented(documented_as);
+    let (management, vhost) = (&broker.management, &broker.vhost);
+    management.put_permissions(vhost, &name, &configure, &write, &read).await.unwrap();
+    let uri = Uri::new(broker.uri_as(&name, "secret"));
+    User { name, uri }
+}
+
+/// Delayed through levels and without, refused, failed, rejected and brought back both ways.
+async fn works(config: Config, broker: &Broker) {
+    let connection = broker.connect().await;
+    let tables = |name: &str| queue(name, Arguments::new());
+    let queues = vec![tables("inbox"), full_queue("full"), retried("mail", &config)];
+    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    let worker = Worker::start(&config).await;
+    let delays_ms = [0, 30, 450, 1_300, 2_750];
+    let messages = delays_ms.map(|ms| delayed("inbox", ms, &ms.to_string()));
+    let failing = ["nowhere", "dormouse.dlq", "full"].map(|to| delayed(to, 100, to));
+    publish(&connection, messages.into_iter().chain(failing)).await;
+    for (arrived, message) in take(&connection, "inbox", delays_ms.len()).await {
+        assert!(arrived as i64 >= number(&message, stamp::DUE_MS));
+    }
+    let mut reasons: Vec<_> = take_dead(&connection, &config, 3)
+        .await
+        .iter()
+        .map(|dead| (body(dead), words(dead, stamp::REASON)))
+        .collect();
+    reasons.sort();
+    let expected =
+        [("dormouse.dlq", "target-not-allowed"), ("full", "nacked"), ("nowhere", "unroutable")];
+    assert_eq!(reasons, expected.map(|(to, why)| (to.to_owned(), why.to_owned())));
+
+    // what a consumer rejects, through the default exchange, and as an operator enabled it
+    let rejected = |to: &str| Message {
+        routing_key: to.into(),
+        body: "rejected".into(),
+        ..Default::default()
+    };
+    let mut mail = Client::consume(&broker.uri(), "mail").await;
+    publish(&connection, [rejected("mail")]).await;
+    mail.reject_next().await;
+    assert_eq!(number(&mail.ack_next().await, stamp::RETRIES), 1);
+    worker.stop().await;
+    dormouse(broker, &["retry", "enable", "mail"]);
+    let worker = Worker::start(&config).await;
+    publish(&connection, [rejected("mail")]).await;
+    mail.reject_next().await;
+    let back = mail.ack_next().await;
+    assert_eq!(number(&back, stamp::RETRIES), 1);
+    assert_eq!(back.exchange, Names::of(&config).back("mail").unwrap());
+
+    worker.stop().await;
+    assert_eq!(depth(&connection, &Names::of(&config).dlq()).await, Some(0));
+    assert_eq!(depth(&connection, &Names::of(&config).parking()).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_declares_needs_no_more_than_documented() {
+    let broker = Broker::fresh("declares").await;
+    let user = user(&broker, "worker").await;
+    let mut config = broker.config();
+    config.broker.uri = vec![user.uri.clone()];
+    config.retry.initial_backoff = Duration::from_millis(100);
+    works(config, &broker).await;
+    broker.management.delete_user(&user.name).await.unwrap();
+    broker.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_does_not_declare_needs_no_more_than_documented() {
+    let broker = Broker::fresh("not-declares").await;
+    let user = user(&broker, "worker, `topology.declare=false`").await;
+    let mut config = broker.config();
+    declare(&broker.connect().await, &Topology::of(&config)).await.unwrap();
+    config.topology.declare = false;
+    config.broker.uri = vec![user.uri.clone()];
+    config.retry.initial_backoff = Duration::from_millis(100);
+    works(config, &broker).await;
+    broker.management.delete_user(&user.name).await.unwrap();
+    broker.drop_it().await;
+}
+
+/// It publishes to the delay exchange, and can do nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_can_do_no_more_than_documented() {
+    let broker = Broker::fresh("publisher").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let user = user(&broker, "publisher").await;
+    let mut as_user = config.broker.clone();
+    as_user.uri = vec![user.uri.clone()];
+    let publishing = Connection::open(&as_user, "publisher").await.unwrap();
+    publish(&publishing, [delayed("inbox", 100, "allowed")]).await;
+    assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "allowed");
+
+    let topology = Topology::of(&config);
+    let ours = topology.exchanges.iter().map(|exchange| exchange.name.as_str());
+    for exchange in ours.filter(|name| *name != "dormouse.delay").chain(["", "amq.topic"]) {
+        let mut publisher: Publisher<()> = publishing.publisher().await.unwrap();
+        let mut message = delayed("inbox", 0, "refused");
+        message.exchange = exchange.to_owned();
+        publisher.publish(message, ());
+        let (_, outcome) = publisher.settled().await.remove(0);
+        assert!(
+            matches!(&outcome, Outcome::Unknown(closed) if closed.code == 403),
+            "{exchange:?}: {outcome:?}"
+        );
+    }
+    for queue in &topology.queues {
+        let mut consumer = Consumer::open(&publishing).await.unwrap();
+        let refused = consumer.consume(&queue.name, 1).await.unwrap_err().to_string();
+        assert!(refused.contains("403"), "{}: {refused}", queue.name);
+    }
+    let queues = vec![queue("mine", Arguments::new())];
+    let anew = Topology { exchanges: vec![], queues, bindings: vec![] };
+    let refused = declare(&publishing, &anew).await.unwrap_err().to_string();
+    assert!(refused.contains("may not declare queue \"mine\""), "{refused}");
+    assert_eq!(depth(&connection, "inbox").await, Some(0));
+    worker.stop().await;
+    broker.management.delete_user(&user.name).await.unwrap();
+    broker.drop_it().await;
+}
