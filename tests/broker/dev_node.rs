@@ -1,6 +1,6 @@
 //! A private node answers, keeps what is durable, and leaves no process behind, however it ends.
 //!
-//! `DORMOUSE_BROKER=/work/brokers/4.3` (a debootstrapped root) runs the same against another version.
+//! `DORMOUSE_BROKER=.dormouse/brokers/4.3` (a root that scripts/get-rabbitmq.sh makes) runs the same against another version.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
