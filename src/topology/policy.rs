@@ -93,8 +93,9 @@ pub fn on_queue(queue: &Queue, key: &str, value: &Value, held: Duration) -> Opti
             if value != "reject-publish" && queue.is_quorum() && queue.expires_into().is_some() =>
         {
             fault(
-                "dead-lettering silently falls back to at-most-once: a broker that stops at the \
-                 wrong moment loses the messages that are just expiring",
+                "dead-lettering silently falls back to at-most-once: RabbitMQ deletes what is just \
+                 expiring at the moment the policy comes, and while it stays a broker that stops \
+                 at the wrong moment loses it",
             )
         }
         "dead-letter-routing-key" if queue.expires_into().is_some() => fault(
