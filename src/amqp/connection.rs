@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
@@ -13,6 +14,17 @@ use tokio::sync::Mutex;
 
 use super::{AmqpError, Publisher};
 use crate::config::{Broker, Uri};
+
+/// Pauses between two tries to connect, without end: doubled from 100 ms to `broker.reconnect_max`, with
+/// jitter.
+pub fn pauses(broker: &Broker) -> impl Iterator<Item = Duration> + use<> {
+    ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(Duration::from_millis(100).min(broker.reconnect_max))
+        .with_max_delay(broker.reconnect_max)
+        .without_max_times()
+        .build()
+}
 
 /// How often a connection is looked at that says nothing.
 const LOOK: Duration = Duration::from_secs(1);

@@ -202,11 +202,17 @@ impl Consumer {
         }
     }
 
-    /// A delivery that is here already.
+    /// The next delivery, and with it what is here already, `most` in all. Cancel safe.
     ///
     /// Errors: as [`Consumer::next`].
-    pub fn ready(&mut self) -> Result<Option<Delivered>, AmqpError> {
-        self.next().now_or_never().transpose()
+    pub async fn next_together(&mut self, most: usize) -> Result<Vec<Delivered>, AmqpError> {
+        let mut together = vec![self.next().await?];
+        while together.len() < most
+            && let Some(delivered) = self.next().now_or_never()
+        {
+            together.push(delivered?);
+        }
+        Ok(together)
     }
 
     /// Deliveries not settled.
@@ -302,7 +308,7 @@ impl Consumer {
     /// when it closes (`rabbit_fifo_client`): without this, up to all of 500 acks were lost on 3.10.8,
     /// and 483 on 4.0.5 and 4.3.6. A consume and a cancel are answered when the queue has applied them,
     /// so the first answer comes after what was under way, and the second after what was kept back.
-    pub async fn finish(mut self) -> Result<(), AmqpError> {
+    pub async fn finish(&mut self) -> Result<(), AmqpError> {
         self.flush().await?;
         self.prefetch = Prefetch::new(0);
         for index in 0..self.sources.len() {

@@ -68,8 +68,7 @@ impl<'a> Ask<'a> {
 
     /// What of `wanted` does not exist. Bindings cannot be seen: none of them counts as missing.
     pub async fn missing(&mut self, wanted: &Topology) -> Result<Topology, AmqpError> {
-        let mut missing =
-            Topology { exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() };
+        let mut missing = Topology::default();
         for exchange in &wanted.exchanges {
             if !self.exchange(&exchange.name).await? {
                 missing.exchanges.push(exchange.clone());

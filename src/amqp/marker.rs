@@ -10,9 +10,11 @@ use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueDeclareOptions,
 };
-use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::types::FieldTable;
 
+use super::declare::table;
 use super::{AmqpError, Connection};
+use crate::topology::{Argument, Arguments};
 
 /// The exclusive claim to work, and then to mark it as done.
 pub struct Marker {
@@ -95,10 +97,10 @@ async fn close(channel: &lapin::Channel) {
 
 /// One mark is enough.
 fn arguments() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    let text = |text: &str| AMQPValue::from(LongString::from(text));
-    arguments.insert("x-queue-type".into(), text("classic"));
-    arguments.insert("x-max-length".into(), 1.into());
-    arguments.insert("x-overflow".into(), text("drop-head"));
-    arguments
+    let text = |text: &str| Argument::Text(text.to_owned());
+    table(&Arguments::from([
+        ("x-queue-type", text("classic")),
+        ("x-max-length", Argument::Number(1)),
+        ("x-overflow", text("drop-head")),
+    ]))
 }

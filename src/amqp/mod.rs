@@ -20,7 +20,7 @@ pub mod window;
 
 pub use acks::Acks;
 pub use browse::{Browse, Seen};
-pub use connection::Connection;
+pub use connection::{Connection, pauses};
 pub use consumer::{Consumer, Delivered};
 pub use error::AmqpError;
 pub use publisher::Publisher;

@@ -67,17 +67,14 @@ impl Contestant {
     pub fn topology(&self, target: &str) -> Topology {
         match self {
             Contestant::Undelayed | Contestant::Header { .. } | Contestant::Client { .. } => {
-                Topology { exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() }
+                Topology::default()
             }
-            Contestant::Relayed { queue } => Topology {
-                exchanges: Vec::new(),
-                queues: vec![target_queue(queue)],
-                bindings: Vec::new(),
-            },
+            Contestant::Relayed { queue } => {
+                Topology { queues: vec![target_queue(queue)], ..Topology::default() }
+            }
             Contestant::OneHop { ttl } => Topology {
-                exchanges: Vec::new(),
                 queues: vec![level(ONE_HOP, *ttl, "", Some(target))],
-                bindings: Vec::new(),
+                ..Topology::default()
             },
             Contestant::Binary(binary) => binary.topology(target),
         }
@@ -195,8 +192,7 @@ impl Binary {
     }
 
     fn topology(&self, target: &str) -> Topology {
-        let mut topology =
-            Topology { exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() };
+        let mut topology = Topology::default();
         let exchange = |name: &str| Exchange {
             name: name.to_owned(),
             kind: Kind::Topic,

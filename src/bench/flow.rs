@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::FutureExt;
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -312,23 +311,13 @@ impl Flow {
                 draining.then(|| *give_up.get_or_insert_with(|| Instant::now() + self.drain));
             let next = tokio::select! {
                 biased;
-                next = consumer.next() => Some(next?),
+                // what came together is acked together
+                next = consumer.next_together(ACKS) => next?,
                 () = stop.cancelled() => break,
-                () = published.cancelled(), if !draining => None,
+                () = published.cancelled(), if !draining => continue,
                 () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if draining => break,
             };
-            // what came with it is acked with it
-            let mut next = next;
-            for _ in 0..ACKS {
-                let Some(delivered) = next else { break };
-                record.arrived(&delivered.message.body, now_us());
-                consumer.settle(delivered.tag);
-                next = match consumer.next().now_or_never() {
-                    Some(delivered) => Some(delivered?),
-                    None => None,
-                };
-            }
-            if let Some(delivered) = next {
+            for delivered in next {
                 record.arrived(&delivered.message.body, now_us());
                 consumer.settle(delivered.tag);
             }

@@ -64,7 +64,7 @@ impl Ground {
         program: &Path,
         workers: &[&[String]],
     ) -> Result<Self, GroundError> {
-        let management = management(config)?;
+        let management = Management::of(&config.broker)?;
         management.put_vhost(name).await?;
         let mut config = config.clone();
         config.broker.uri = config.broker.uri.iter().map(|uri| uri.in_virtual_host(name)).collect();
@@ -105,7 +105,7 @@ impl Ground {
         queue.arguments.insert("x-expires", Argument::Number(expires_ms));
         declare(&connection, &only(queue)).await?;
         connection.close().await;
-        let brokers = match management(config) {
+        let brokers = match Management::of(&config.broker) {
             Ok(management) => local_brokers(config, &management).await,
             Err(_) => Vec::new(),
         };
@@ -163,14 +163,7 @@ impl Ground {
 }
 
 fn only(queue: crate::topology::Queue) -> Topology {
-    Topology { exchanges: Vec::new(), queues: vec![queue], bindings: Vec::new() }
-}
-
-fn management(config: &Config) -> Result<Management, ManagementError> {
-    let broker = &config.broker;
-    let guessed = || Management::uri_from_amqp(broker.uri[0].expose());
-    let uri = broker.management_uri.as_ref().map(|uri| uri.expose().to_owned()).or_else(guessed);
-    Management::new(&uri.unwrap_or_default(), broker.ca_file.as_deref())
+    Topology { queues: vec![queue], ..Topology::default() }
 }
 
 /// The broker's Erlang VMs, if they run on this machine and we may see them.

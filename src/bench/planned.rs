@@ -33,8 +33,7 @@ impl Planner {
         let mut sleeper = Sleeper::accept(message, &self.target_exchange, id, now, None);
         sleeper.schedule(Due::At { due, x_delay_ms: None });
         let plan = self.layout.plan(due.since(now));
-        let keys = self.layout.path(plan).map(|(_, key)| key);
-        sleeper.asleep(&self.names.entry(&self.layout, plan.entry), keys)
+        self.names.entering(&self.layout, plan, &sleeper)
     }
 
     /// Level queues that a message with this delay visits.

@@ -110,8 +110,7 @@ impl Routes {
             sleeper.schedule(Due::At { due: now.wall.plus(left), x_delay_ms });
         }
         let plan = self.layout.plan(left);
-        let keys = self.layout.path(plan).map(|(_, key)| key);
-        sleeper.asleep(&self.names.entry(&self.layout, plan.entry), keys)
+        self.names.entering(&self.layout, plan, &sleeper)
     }
 }
 

@@ -1,9 +1,8 @@
 //! The life of one consumer: a look at what it needs, then one session after another.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -11,7 +10,7 @@ use super::error::ClientError;
 use super::session::{Plan, Session};
 use super::{Gate, RetryPolicy, retry_exchange};
 use crate::amqp::exists::Ask;
-use crate::amqp::{self, AmqpError, Connection};
+use crate::amqp::{self, AmqpError, Connection, pauses};
 use crate::config::Config;
 use crate::topology::Names;
 
@@ -24,15 +23,7 @@ pub(super) async fn live<T: Send + 'static>(
     let queue = &*plan.queue;
     let name = format!("dormouse client consume {queue}");
     let longest = config.broker.reconnect_max;
-    let pauses = || {
-        ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(Duration::from_millis(100).min(longest))
-            .with_max_delay(longest)
-            .without_max_times()
-            .build()
-    };
-    let mut pause = pauses();
+    let mut pause = pauses(&config.broker);
     let mut checked = false;
     // what the breaker knows outlives a connection
     let gate = plan.pace.gate();
@@ -46,7 +37,7 @@ pub(super) async fn live<T: Send + 'static>(
         };
         // one that lasted has earned a fresh backoff
         if began.elapsed() > longest {
-            pause = pauses();
+            pause = pauses(&config.broker);
         }
         let wait = pause.next().unwrap_or(longest);
         warn!(queue, %error, ?wait, "not consuming; trying again");

@@ -148,7 +148,7 @@ impl Client {
             ("x-overflow", Argument::Text("reject-publish".into())),
         ]);
         let queues = vec![Queue { name: name.to_owned(), arguments }];
-        let topology = Topology { exchanges: Vec::new(), queues, bindings: Vec::new() };
+        let topology = Topology { queues, ..Topology::default() };
         let connection = Connection::open(broker, "dormouse client declare").await?;
         let declared = declare(&connection, &topology).await;
         connection.close().await;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
@@ -14,7 +13,7 @@ use tracing::{info, warn};
 use super::errand::{Errand, Now, Routes};
 use super::error::{ClientError, Problem};
 use super::mismatch::{Mismatch, mismatch};
-use crate::amqp::{AmqpError, Closed, Connection, Outcome, Publisher};
+use crate::amqp::{AmqpError, Closed, Connection, Outcome, Publisher, pauses};
 use crate::config::{Broker, Config};
 use crate::worker::Clock;
 
@@ -155,13 +154,7 @@ impl Task {
 
     /// Nothing if nobody is left to publish for.
     async fn reconnect(&mut self) -> Option<Connection> {
-        let first = Duration::from_millis(100).min(self.broker.reconnect_max);
-        let mut pauses = ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(first)
-            .with_max_delay(self.broker.reconnect_max)
-            .without_max_times()
-            .build();
+        let mut pauses = pauses(&self.broker);
         loop {
             tokio::time::sleep(pauses.next().unwrap_or(self.broker.reconnect_max)).await;
             self.again.retain(|ticket| !ticket.reply.is_closed());

@@ -68,14 +68,8 @@ pub async fn check(config: &Config, queue: &str) -> Result<(), ClientError> {
 async fn look(config: &Config, queue: &str) -> Result<DeadLetter, String> {
     let broker = &config.broker;
     let uri = broker.uri.first().ok_or("broker.uri is empty")?;
-    let given = broker.management_uri.as_ref().map(|uri| uri.expose().to_owned());
-    let management = given.or_else(|| Management::uri_from_amqp(uri.expose()));
     let vhost = uri.virtual_host().ok_or("broker.uri names no virtual host")?;
-    let asked = async {
-        let management =
-            Management::new(&management.unwrap_or_default(), broker.ca_file.as_deref())?;
-        management.queues(&vhost).await
-    };
+    let asked = async { Management::of(broker)?.queues(&vhost).await };
     let queues = asked.await.map_err(|error| error.to_string())?;
     let found = queues.iter().find(|info| info.name == queue);
     Ok(found.map_or(DeadLetter::Unknown, dead_letter))

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -107,9 +108,10 @@ impl<T: Send + 'static> Session<T> {
         loop {
             self.start(stopping.is_some());
             if stopping.is_some() && self.tasks.is_empty() && self.line.is_empty() {
-                return consumer.flush().await;
+                return consumer.finish().await;
             }
-            let batch_due = self.line.due().filter(|due| *due > Instant::now());
+            let now = Instant::now();
+            let batch_due = self.line.due().filter(|due| *due > now);
             tokio::select! {
                 biased;
                 Some(handled) = self.tasks.join_next() => self.settle(handled, consumer).await?,
@@ -118,12 +120,12 @@ impl<T: Send + 'static> Session<T> {
                     consumer.cancel().await?;
                     self.give_back(consumer).await?;
                 }
-                () = at(stopping), if stopping.is_some() => {
+                () = sleep_until(stopping.unwrap_or(now).into()), if stopping.is_some() => {
                     let unfinished = self.tasks.len() + self.line.len();
                     warn!(queue = &*self.plan.queue, unfinished, "not everything was handled in time; the broker requeues the rest");
-                    return consumer.flush().await;
+                    return consumer.finish().await;
                 }
-                () = at(batch_due), if batch_due.is_some() => {}
+                () = sleep_until(batch_due.unwrap_or(now).into()), if batch_due.is_some() => {}
                 permit = self.permit.comes() => self.permit = Wanted::Here(permit),
                 error = connection.lost() => return Err(error),
                 delivered = consumer.next(), if stopping.is_none() => self.arrive(delivered?),
@@ -241,12 +243,5 @@ impl Pace {
             Pace::Each(settings) => Gate::new(settings),
             Pace::Together(gate) => gate.clone(),
         }
-    }
-}
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
     }
 }

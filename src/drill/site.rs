@@ -185,11 +185,7 @@ pub fn targets(queues: &[&str]) -> Topology {
             ("x-delivery-limit", Argument::Number(crate::topology::DELIVERY_LIMIT)),
         ]),
     };
-    Topology {
-        exchanges: Vec::new(),
-        queues: queues.iter().map(quorum).collect(),
-        bindings: Vec::new(),
-    }
+    Topology { queues: queues.iter().map(quorum).collect(), ..Topology::default() }
 }
 
 /// Waits for a condition, with a deadline.

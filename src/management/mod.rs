@@ -31,6 +31,7 @@ pub use policy::Policy;
 pub use queue::QueueInfo;
 pub use topology::{BindingInfo, DestinationType, ExchangeInfo};
 
+use crate::config::Broker;
 use http::{Http, Request};
 
 /// A user's view of one broker or cluster through its management API. Cheap to clone.
@@ -52,6 +53,16 @@ impl Management {
     /// `https://`; without it the public authorities are trusted.
     pub fn new(uri: &str, ca_file: Option<&Path>) -> Result<Self, ManagementError> {
         Ok(Self { http: Http::new(address::Address::parse(uri)?, ca_file)? })
+    }
+
+    /// The one at `broker.management_uri`, else at the address that usually belongs to the first AMQP one.
+    pub fn of(broker: &Broker) -> Result<Self, ManagementError> {
+        let given = broker.management_uri.as_ref().map(|uri| uri.expose().to_owned());
+        let guessed = || Self::uri_from_amqp(broker.uri.first()?.expose());
+        let uri = given.or_else(guessed).ok_or_else(|| ManagementError::InvalidUri {
+            reason: "none is given, and none can be guessed from the AMQP address".to_owned(),
+        })?;
+        Self::new(&uri, broker.ca_file.as_deref())
     }
 
     /// Where the management API of the broker at `amqp_uri` usually answers: same host and

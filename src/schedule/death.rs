@@ -8,8 +8,11 @@
 //! What was not dead-lettered shows the exchange it was published to, and may carry any `x-death` on
 //! every version: only what comes with the name of the retry exchange itself is believed.
 
+use super::UnixMs;
 use crate::config::DeadLetterReason;
-use crate::message::{FieldTable, LongString, Message, ShortString, Value, as_integer, as_text};
+use crate::message::{
+    FieldTable, Headers, LongString, Message, ShortString, Value, as_integer, as_text,
+};
 
 /// The newest death of a message.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,12 +50,8 @@ pub fn newest(message: &Message, retry_exchange: &str) -> Result<Death, DeathFau
     if message.exchange != retry_exchange {
         return Err(DeathFault::Published(message.exchange.clone()));
     }
-    let Some(Value::FieldArray(deaths)) = message.properties.headers.get(X_DEATH) else {
-        return Err(DeathFault::Unreadable("entry"));
-    };
-    let Some(Value::FieldTable(newest)) = deaths.as_slice().first() else {
-        return Err(DeathFault::Unreadable("entry"));
-    };
+    let newest = newest_entry(&message.properties.headers);
+    let newest = newest.ok_or(DeathFault::Unreadable("entry"))?;
     let field = |name: &str| newest.inner().get(name);
     let words = |name: &str| field(name).and_then(as_text);
     let queue = words("queue").ok_or(DeathFault::Unreadable("queue"))?;
@@ -66,6 +65,27 @@ pub fn newest(message: &Message, retry_exchange: &str) -> Result<Death, DeathFau
         keys: keys(newest),
         original_expiration: expiration.and_then(|ms| ShortString::try_new(ms).ok()),
     })
+}
+
+/// When RabbitMQ dead-lettered it out of a level, if it comes from one: in whole seconds, by the broker's
+/// clock.
+pub fn left_levels(headers: &Headers) -> Option<UnixMs> {
+    let newest = newest_entry(headers)?.inner();
+    let queue = newest.get("queue").and_then(as_text)?;
+    match newest.get("time") {
+        Some(Value::Timestamp(seconds)) if queue.contains(".level.") => {
+            Some(UnixMs(seconds.saturating_mul(1_000)))
+        }
+        _ => None,
+    }
+}
+
+fn newest_entry(headers: &Headers) -> Option<&FieldTable> {
+    let Some(Value::FieldArray(deaths)) = headers.get(X_DEATH) else { return None };
+    match deaths.as_slice().first() {
+        Some(Value::FieldTable(newest)) => Some(newest),
+        _ => None,
+    }
 }
 
 /// The keys of an entry that was made by one death. One that was counted up keeps its first keys.

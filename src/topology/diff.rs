@@ -58,8 +58,7 @@ pub struct Leftover {
 
 impl Diff {
     pub fn of(wanted: &Topology, standing: &Standing) -> Self {
-        let mut missing =
-            Topology { exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() };
+        let mut missing = Topology::default();
         let mut different = Vec::new();
         for exchange in &wanted.exchanges {
             match standing.exchange(&exchange.name) {

@@ -18,7 +18,7 @@ pub mod verify;
 pub use names::Names;
 
 /// What stands on a broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Default, Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     pub exchanges: Vec<Exchange>,
     pub queues: Vec<Queue>,
@@ -106,7 +106,7 @@ impl Topology {
         Builder {
             names: Names::of(config),
             queue_type: config.topology.queue_type,
-            topology: Topology { exchanges: Vec::new(), queues: Vec::new(), bindings: Vec::new() },
+            topology: Topology::default(),
         }
         .build(config)
     }

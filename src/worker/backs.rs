@@ -114,8 +114,8 @@ pub async fn find_or_bind(
     }
     let wanted = Topology {
         exchanges: vec![topology::back_exchange(exchange)],
-        queues: Vec::new(),
         bindings: vec![topology::back_binding(exchange, queue)],
+        ..Topology::default()
     };
     let refused = match declare(connection, &wanted).await {
         Ok(()) => {

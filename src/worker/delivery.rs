@@ -9,14 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::intake::TOGETHER;
+use super::inlet::TOGETHER;
 use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes, Parcel};
 use super::{Hold, Pace, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
-use crate::message::{Headers, Value, as_text};
 use crate::schedule::sleeper::{is_set_by_broker, unstamped};
-use crate::schedule::{Reason, Sleeper, UnixMs};
+use crate::schedule::{Reason, Sleeper, UnixMs, death};
 use crate::topology::wait_ttl;
 
 pub struct Delivery {
@@ -130,12 +129,8 @@ impl Delivery {
                     stopping = true;
                     self.consumer.cancel().await?;
                 }
-                delivered = self.consumer.next(), if !stopping => {
-                    self.take(delivered?);
-                    for _ in 1..TOGETHER {
-                        let Some(delivered) = self.consumer.ready()? else { break };
-                        self.take(delivered);
-                    }
+                delivered = self.consumer.next_together(TOGETHER), if !stopping => {
+                    delivered?.into_iter().for_each(|delivered| self.take(delivered));
                 }
                 () = sleep_until(acks_at.unwrap_or(wake).into()), if acks_at.is_some() => {}
             }
@@ -162,7 +157,7 @@ impl Delivery {
 
     fn take(&mut self, Delivered { tag, message, .. }: Delivered) {
         let now = self.shared.clock.now();
-        let left_levels = left_levels(&message.properties.headers);
+        let left_levels = death::left_levels(&message.properties.headers);
         let sleeper = match Sleeper::read(message) {
             Ok(sleeper) => sleeper,
             Err((fault, message)) => {
@@ -372,19 +367,5 @@ impl Delivery {
         metrics.held_messages.set(self.hold.len() as f64);
         metrics.held_bytes.set(self.held_bytes as f64);
         metrics.unconfirmed.set(self.lanes.outstanding() as f64);
-    }
-}
-
-/// When RabbitMQ dead-lettered it out of a level, if it comes from one: in whole seconds, by the
-/// broker's clock. <https://www.rabbitmq.com/docs/dlx#effects>
-fn left_levels(headers: &Headers) -> Option<UnixMs> {
-    let Some(Value::FieldArray(deaths)) = headers.get("x-death") else { return None };
-    let Some(Value::FieldTable(newest)) = deaths.as_slice().first() else { return None };
-    let queue = newest.inner().get("queue").and_then(as_text)?;
-    match newest.inner().get("time") {
-        Some(Value::Timestamp(seconds)) if queue.contains(".level.") => {
-            Some(UnixMs(seconds.saturating_mul(1_000)))
-        }
-        _ => None,
     }
 }

@@ -2,14 +2,14 @@
 //! the cascade. A delivery is acked when the cascade has confirmed what replaces it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
+use super::inlet::{Event, Inlet};
 use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::config::DelayExchange;
@@ -31,15 +31,11 @@ enum Source {
 pub struct Intake {
     shared: Arc<Shared>,
     sources: Vec<Source>,
-    consumer: Consumer,
-    inward: Inward,
+    inlet: Inlet,
 }
 
 /// Parked messages taken at a time: they are rare, and each waits a second before its next try.
 pub(super) const PARKING_PREFETCH: u16 = 100;
-
-/// Deliveries taken before anything else is looked at: what comes together costs less.
-pub(super) const TOGETHER: usize = 64;
 
 /// RabbitMQ's own stamp of when it received a message: <https://www.rabbitmq.com/docs/message-interceptors>.
 const TIMESTAMP_IN_MS: &str = "timestamp_in_ms";
@@ -63,38 +59,20 @@ impl Intake {
         }
         consumer.consume(&shared.names.parking(), PARKING_PREFETCH).await?;
         sources.push(Source::Parking);
-        Ok(Self { shared, sources, consumer, inward })
+        Ok(Self { shared, sources, inlet: Inlet::new(consumer, inward) })
     }
 
     /// Runs until `stop`, then until what is in flight is confirmed.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
-        let mut stopping = false;
-        while !(stopping && self.inward.outstanding() == 0) {
-            let acks_at = self.consumer.acks_at();
-            tokio::select! {
-                biased;
-                done = self.inward.settled() => {
-                    for errand in done? {
-                        self.count(&errand);
-                        self.consumer.settle(errand.tag);
-                    }
+        while let Some(event) = self.inlet.next(&stop).await? {
+            match event {
+                Event::Delivered(together) => {
+                    together.into_iter().for_each(|delivered| self.take(delivered));
                 }
-                () = stop.cancelled(), if !stopping => {
-                    stopping = true;
-                    self.consumer.cancel().await?;
-                }
-                delivered = self.consumer.next(), if !stopping => {
-                    self.take(delivered?);
-                    for _ in 1..TOGETHER {
-                        let Some(delivered) = self.consumer.ready()? else { break };
-                        self.take(delivered);
-                    }
-                }
-                () = sleep_until(acks_at.unwrap_or_else(Instant::now).into()), if acks_at.is_some() => {}
+                Event::Done(done) => done.iter().for_each(|errand| self.count(errand)),
             }
-            self.consumer.tend().await?;
         }
-        self.consumer.finish().await
+        Ok(())
     }
 
     fn count(&self, errand: &Errand) {
@@ -115,7 +93,7 @@ impl Intake {
             Source::Parking => return self.unpark(tag, message),
         };
         let (sleeper, to) = self.schedule(sleeper, now);
-        self.inward.send(Errand { sleeper, tag, to });
+        self.inlet.send(Errand { sleeper, tag, to });
     }
 
     /// Sets when a message is due, or why it never will be.
@@ -176,7 +154,7 @@ impl Intake {
         if message.exchange == self.shared.names.retry() {
             // dead-lettered by a client's queue, and found no queue of ours
             let (sleeper, to) = self.shared.judge(message);
-            return self.inward.send_later(Errand { sleeper, tag, to });
+            return self.inlet.send_later(Errand { sleeper, tag, to });
         }
         let now = self.shared.clock.now();
         let (sleeper, to) = match Sleeper::read(message) {
@@ -190,7 +168,7 @@ impl Intake {
             id = sleeper.stamp.id,
             "a message was parked: an exchange of ours lacks a binding or a queue"
         );
-        self.inward.send_later(Errand { sleeper, tag, to });
+        self.inlet.send_later(Errand { sleeper, tag, to });
     }
 }
 

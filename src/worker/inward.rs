@@ -61,8 +61,7 @@ impl Inward {
             To::Levels => {
                 let plan = layout.plan(errand.sleeper.stamp.wake_at().since(clock.now()));
                 self.shared.metrics.hops.record(plan.hops);
-                let keys = layout.path(plan).map(|(_, key)| key);
-                errand.sleeper.asleep(&names.entry(layout, plan.entry), keys)
+                names.entering(layout, plan, &errand.sleeper)
             }
             To::Wait => errand.sleeper.asleep(&names.wait(), std::iter::empty()),
             To::Dlq => errand.sleeper.dead(&names.dlq(), *frame_max_bytes),

@@ -22,6 +22,7 @@ mod clock;
 mod delivery;
 mod health;
 mod hold;
+mod inlet;
 mod intake;
 mod inward;
 mod lanes;

@@ -126,7 +126,7 @@ impl Moving {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep_until(end.into()) => return Ok(()),
                 settled = self.publisher.settled() => self.settle(settled).await?,
-                () = sleep_until(again), if again.is_some() => {
+                () = tokio::time::sleep_until(again.unwrap_or(end).into()), if again.is_some() => {
                     if let Some((_, moved)) = self.later.pop_front() {
                         self.send(moved);
                     }
@@ -198,8 +198,7 @@ impl Moving {
             return sleeper.dead(&self.names.dlq(), self.frame_max_bytes);
         }
         let plan = self.layout.plan(sleeper.stamp.wake_at().since(self.clock.now()));
-        let keys = self.layout.path(plan).map(|(_, key)| key);
-        sleeper.asleep(&self.names.entry(&self.layout, plan.entry), keys)
+        self.names.entering(&self.layout, plan, sleeper)
     }
 
     async fn settle(&mut self, settled: Vec<(Moved, Outcome)>) -> Result<(), MovingError> {
@@ -219,12 +218,5 @@ impl Moving {
             }
         }
         Ok(self.consumer.flush().await?)
-    }
-}
-
-async fn sleep_until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::backs::{self, Look};
+use super::inlet::{Event, Inlet};
 use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::message::Message;
@@ -19,8 +20,7 @@ pub struct Retry {
     shared: Arc<Shared>,
     /// Binds; a refusal closes a channel and nothing else.
     binding: Arc<Connection>,
-    consumer: Consumer,
-    inward: Inward,
+    inlet: Inlet,
 }
 
 impl Retry {
@@ -35,30 +35,19 @@ impl Retry {
         for policy in shared.policies.names() {
             shared.metrics.retried(policy, 0);
         }
-        Ok(Self { shared, binding: publishing.clone(), consumer, inward })
+        Ok(Self { shared, binding: publishing.clone(), inlet: Inlet::new(consumer, inward) })
     }
 
     /// Runs until `stop`, then until what is in flight is confirmed.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
-        let mut stopping = false;
-        while !(stopping && self.inward.outstanding() == 0) {
-            tokio::select! {
-                biased;
-                done = self.inward.settled() => {
-                    for errand in done? {
-                        self.count(&errand);
-                        self.consumer.settle(errand.tag);
+        while let Some(event) = self.inlet.next(&stop).await? {
+            match event {
+                Event::Delivered(together) => {
+                    for delivered in together {
+                        self.take(delivered).await?;
                     }
-                    self.consumer.flush().await?;
                 }
-                () = stop.cancelled(), if !stopping => {
-                    stopping = true;
-                    self.consumer.cancel().await?;
-                }
-                delivered = self.consumer.next(), if !stopping => {
-                    self.take(delivered?).await?;
-                    self.consumer.flush().await?;
-                }
+                Event::Done(done) => done.iter().for_each(|errand| self.count(errand)),
             }
         }
         Ok(())
@@ -69,7 +58,7 @@ impl Retry {
         if let (To::Levels, Some(comeback)) = (to, &sleeper.stamp.comeback) {
             self.shared.find_the_way(&self.binding, &comeback.queue).await?;
         }
-        self.inward.send(Errand { sleeper, tag, to });
+        self.inlet.send(Errand { sleeper, tag, to });
         Ok(())
     }
 

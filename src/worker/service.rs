@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -16,7 +15,7 @@ use super::unreadable::move_unreadable;
 use super::{Clock, Health, Shared, sweep};
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::exists::Ask;
-use crate::amqp::{AmqpError, Connection};
+use crate::amqp::{AmqpError, Connection, pauses};
 use crate::config::Config;
 use crate::topology::Topology;
 
@@ -68,16 +67,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
     let config = Arc::new(config);
-    let pauses = || {
-        let first = Duration::from_millis(100).min(config.broker.reconnect_max);
-        ExponentialBuilder::new()
-            .with_jitter()
-            .with_min_delay(first)
-            .with_max_delay(config.broker.reconnect_max)
-            .without_max_times()
-            .build()
-    };
-    let mut pause = pauses();
+    let mut pause = pauses(&config.broker);
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             ended = session(config.clone(), clock.clone(), &health, &stop) => ended,
@@ -88,7 +78,7 @@ pub async fn run(
         };
         // ready while connected, so a session that was has earned a fresh backoff
         if health.ready().is_ok() {
-            pause = pauses();
+            pause = pauses(&config.broker);
         }
         health.set_connected(false);
         metrics::gauge!("dormouse_connected").set(0.0);

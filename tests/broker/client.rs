@@ -466,8 +466,7 @@ async fn a_consumer_that_cannot_work_says_why() {
     assert!(told.contains(r#"queue "orders" has none as dead-letter exchange"#), "{told}");
     let elsewhere = [("x-dead-letter-exchange", Argument::Text("elsewhere".into()))];
     let lossy = queue("lossy", elsewhere.into_iter().collect());
-    declare_all(&connection, Topology { exchanges: vec![], queues: vec![lossy], bindings: vec![] })
-        .await;
+    declare_all(&connection, Topology { queues: vec![lossy], ..Topology::default() }).await;
     let told = refused("lossy", RetryPolicy::DeadLetterExchange).await;
     assert!(told.contains(r#"has "elsewhere" as dead-letter exchange"#), "{told}");
     worker.stop().await;

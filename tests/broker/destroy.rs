@@ -99,7 +99,7 @@ async fn a_refusal_at_the_second_look_puts_the_delay_exchange_back() {
         foreign("orders", Destination::Exchange("dormouse.delay".into()), ""),
         foreign("dormouse.delay", Destination::Queue("tap".into()), "shop.#"),
     ];
-    let others = Topology { exchanges: Vec::new(), queues: Vec::new(), bindings };
+    let others = Topology { bindings, ..Topology::default() };
     declare_all(&connection, others).await;
     let before = bindings_of_delay(&broker).await;
     assert_eq!(before.len(), 3, "{before:?}");

@@ -67,11 +67,8 @@ fn quorum(name: &str) -> dormouse::topology::Queue {
 }
 
 async fn inbox(connection: &Connection) {
-    declare_all(
-        connection,
-        Topology { exchanges: vec![], queues: vec![quorum("inbox")], bindings: vec![] },
-    )
-    .await;
+    declare_all(connection, Topology { queues: vec![quorum("inbox")], ..Topology::default() })
+        .await;
 }
 
 fn messages(
@@ -124,7 +121,7 @@ async fn a_broker_restart_loses_no_rejected_message() {
     let worker = Worker::start(&own.config).await;
     let connection = own.connect().await;
     let queues = vec![retried("mail", &own.config)];
-    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
     // a quorum queue younger than this loses data on kill -9 of a 4.3 node by itself (trap 22)
     tokio::time::sleep(Duration::from_secs(3)).await;
     let bodies = (0..COUNT).map(|number| number.to_string());

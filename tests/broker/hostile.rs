@@ -111,11 +111,8 @@ async fn unroutable_among_routable_with_a_full_window_are_told_apart() {
     config.delivery.window = 1_000;
     let worker = Worker::start(&config).await;
     let connection = broker.connect().await;
-    declare_all(
-        &connection,
-        Topology { exchanges: vec![], queues: vec![quorum("inbox")], bindings: vec![] },
-    )
-    .await;
+    declare_all(&connection, Topology { queues: vec![quorum("inbox")], ..Topology::default() })
+        .await;
     let now = Clock::default().now().0;
     let messages = (0..6_000).map(|number: i64| {
         let to = if number % 37 == 0 { "nowhere" } else { "inbox" };
@@ -149,11 +146,8 @@ fn quorum(name: &str) -> dormouse::topology::Queue {
 async fn the_publisher_settles_each_of_1000_outstanding_publishes_rightly() {
     let broker = Broker::fresh("window").await;
     let connection = broker.connect().await;
-    declare_all(
-        &connection,
-        Topology { exchanges: vec![], queues: vec![quorum("inbox")], bindings: vec![] },
-    )
-    .await;
+    declare_all(&connection, Topology { queues: vec![quorum("inbox")], ..Topology::default() })
+        .await;
     let mut publisher: Publisher<u64> = connection.publisher().await.unwrap();
     let mut outcomes = BTreeMap::new();
     let mut sent = 0;
@@ -414,11 +408,8 @@ async fn a_full_target_is_tried_again_and_then_ends_in_the_dlq() {
     let config = broker.config();
     let worker = Worker::start(&config).await;
     let connection = broker.connect().await;
-    declare_all(
-        &connection,
-        Topology { exchanges: vec![], queues: vec![full_queue("full")], bindings: vec![] },
-    )
-    .await;
+    declare_all(&connection, Topology { queues: vec![full_queue("full")], ..Topology::default() })
+        .await;
     publish(&connection, [delayed("full", 100, "too much")]).await;
     let dead = take_dead(&connection, &config, 1).await;
     assert_eq!(words(&dead[0], stamp::REASON), "nacked");

@@ -46,7 +46,7 @@ async fn works(config: Config, broker: &Broker) {
     let connection = broker.connect().await;
     let tables = |name: &str| queue(name, Arguments::new());
     let queues = vec![tables("inbox"), full_queue("full"), retried("mail", &config)];
-    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
     let worker = Worker::start(&config).await;
     let delays_ms = [0, 30, 450, 1_300, 2_750];
     let messages = delays_ms.map(|ms| delayed("inbox", ms, &ms.to_string()));
@@ -149,7 +149,7 @@ async fn a_publisher_can_do_no_more_than_documented() {
         assert!(refused.contains("403"), "{}: {refused}", queue.name);
     }
     let queues = vec![queue("mine", Arguments::new())];
-    let anew = Topology { exchanges: vec![], queues, bindings: vec![] };
+    let anew = Topology { queues, ..Topology::default() };
     let refused = declare(&publishing, &anew).await.unwrap_err().to_string();
     assert!(refused.contains("may not declare queue \"mine\""), "{refused}");
     assert_eq!(depth(&connection, "inbox").await, Some(0));

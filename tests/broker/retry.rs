@@ -44,7 +44,7 @@ async fn orders(connection: &Connection, queues: Vec<(Queue, &str)>) {
 }
 
 async fn only(connection: &Connection, queues: Vec<Queue>) {
-    declare_all(connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    declare_all(connection, Topology { queues, ..Topology::default() }).await;
 }
 
 fn to(exchange: &str, key: &str, headers: Headers, body: &str) -> Message {
@@ -373,7 +373,7 @@ async fn the_retry_exchange_believes_dead_letters_only() {
         destination: Destination::Exchange("dormouse.retry".into()),
         routing_key: String::new(),
     };
-    let bound = Topology { exchanges: vec![mine], queues: vec![], bindings: vec![binding] };
+    let bound = Topology { exchanges: vec![mine], bindings: vec![binding], ..Topology::default() };
     declare_all(&connection, bound).await;
     let deaths = Value::FieldArray(FieldArray::from(vec![death("victim", "rejected")]));
     let headers = Headers::from([("x-death".into(), deaths)]);

@@ -29,7 +29,7 @@ fn quorum(name: &str) -> Queue {
 async fn declared(broker: &Broker, queues: Vec<Queue>) {
     let connection = broker.connect().await;
     declare_all(&connection, Topology::of(&broker.config())).await;
-    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
 }
 
 /// Ours, as it is stored.
@@ -155,7 +155,7 @@ async fn enable_refuses_what_cannot_work() {
     let connection = broker.connect().await;
     let elsewhere = [("x-dead-letter-exchange", Argument::Text("elsewhere".into()))];
     let queues = vec![queue("own", elsewhere.into()), quorum("mail")];
-    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
     let no_exchange = run(&broker, &["retry", "enable", "mail"]);
     exits_with(&no_exchange, 5);
     assert!(shown(&no_exchange).contains("topology apply"), "{}", shown(&no_exchange));

@@ -134,7 +134,7 @@ pub async fn until<Seen: Future<Output = bool>>(what: &str, mut seen: impl FnMut
 /// Declares ordinary durable queues, as a consumer service would.
 pub async fn queues(connection: &Connection, names: &[&str]) {
     let queues = names.iter().map(|name| queue(name, Arguments::new())).collect();
-    declare_all(connection, Topology { exchanges: Vec::new(), queues, bindings: Vec::new() }).await;
+    declare_all(connection, Topology { queues, ..Topology::default() }).await;
 }
 
 pub fn queue(name: &str, arguments: Arguments) -> Queue {

@@ -134,7 +134,7 @@ async fn a_broker_that_does_not_know_an_argument_is_told_apart_from_other_argume
     let mut queue = queue("tasks", Arguments::new());
     queue.arguments.insert("x-queue-type", Argument::Text("quorum".into()));
     queue.arguments.insert("x-max-priority", Argument::Number(3));
-    let topology = Topology { exchanges: Vec::new(), queues: vec![queue], bindings: Vec::new() };
+    let topology = Topology { queues: vec![queue], ..Topology::default() };
     let error = declare(&connection, &topology).await.unwrap_err();
     assert!(matches!(error, DeclareError::UnknownArgument { .. }), "{error}");
     assert!(error.to_string().contains("RabbitMQ 3.10 or newer"), "{error}");

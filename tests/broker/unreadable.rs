@@ -69,7 +69,7 @@ async fn an_unreadable_dead_letter_does_not_stop_the_retries_of_others() {
     let mut expiring = retried("expiring", &config);
     expiring.arguments.insert("x-message-ttl", Argument::Number(50));
     let queues = vec![expiring, retried("mail", &config)];
-    declare_all(&connection, Topology { exchanges: vec![], queues, bindings: vec![] }).await;
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
     let mut hostile = Hostile::connect(&broker).await;
     hostile.publish_to(b"", b"expiring", &bad_id(), b"cannot be read").await;
     let dead = take_dead(&connection, &config, 1).await.remove(0);

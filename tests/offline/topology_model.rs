@@ -247,8 +247,8 @@ fn a_way_back_leads_to_one_queue_whatever_the_keys() {
         let model = Model {
             topology: Topology {
                 exchanges: vec![back],
-                queues: Vec::new(),
                 bindings: vec![dormouse::topology::back_binding(&exchange, queue)],
+                ..Topology::default()
             },
         };
         let keys = ["victim", "#", "dormouse.dlq", queue].map(str::to_owned);

@@ -159,8 +159,7 @@ impl Work {
         }
         sleeper.revive(self.due);
         let plan = self.layout.plan(self.due.since(Clock::default().now()));
-        let keys = self.layout.path(plan).map(|(_, key)| key);
-        let message = sleeper.asleep(&self.names.entry(&self.layout, plan.entry), keys);
+        let message = self.names.entering(&self.layout, plan, &sleeper);
         self.publisher.publish(message, Ticket { tag, id });
         self.settle(look, WINDOW).await
     }

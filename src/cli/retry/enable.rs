@@ -140,8 +140,8 @@ async fn bind(config: &Config, exchange: &str, queue: &str) -> Result<(), Failur
     let connection = Connection::open(&config.broker, "dormouse retry").await?;
     let wanted = Topology {
         exchanges: vec![back_exchange(exchange)],
-        queues: Vec::new(),
         bindings: vec![back_binding(exchange, queue)],
+        ..Topology::default()
     };
     let declared = declare(&connection, &wanted).await;
     connection.close().await;

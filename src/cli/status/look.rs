@@ -86,12 +86,8 @@ async fn depths<'a>(
 }
 
 async fn ask_management(config: &Config) -> Result<(String, Vec<QueueInfo>), ManagementError> {
-    let broker = &config.broker;
-    let first = &broker.uri[0];
-    let guessed = || Management::uri_from_amqp(first.expose());
-    let uri = broker.management_uri.as_ref().map(|uri| uri.expose().to_owned()).or_else(guessed);
-    let management = Management::new(&uri.unwrap_or_default(), broker.ca_file.as_deref())?;
-    let vhost = first.virtual_host().unwrap_or_else(|| "/".into());
+    let management = Management::of(&config.broker)?;
+    let vhost = config.broker.uri[0].virtual_host().unwrap_or_else(|| "/".into());
     Ok((management.overview().await?.rabbitmq_version, management.queues(&vhost).await?))
 }
 

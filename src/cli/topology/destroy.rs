@@ -232,7 +232,7 @@ async fn restore(connection: &Connection, standing: &Standing, ours: &Ours) -> R
         }
     });
     let exchanges = exchanges.collect();
-    declare(connection, &Topology { exchanges, queues: Vec::new(), bindings: Vec::new() }).await?;
+    declare(connection, &Topology { exchanges, ..Topology::default() }).await?;
     let remove = Remove::open(connection).await?;
     for found in &standing.bindings {
         let binding = Binding::from(found);

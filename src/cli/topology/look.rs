@@ -16,14 +16,7 @@ pub struct Api {
 impl Api {
     /// At the configured address, or the one that usually belongs to the AMQP address.
     pub fn of(config: &Config) -> Result<Self, ManagementError> {
-        let broker = &config.broker;
-        let guessed = || Management::uri_from_amqp(broker.uri[0].expose());
-        let configured = broker.management_uri.as_ref().map(|uri| uri.expose().to_owned());
-        let uri = configured.or_else(guessed).ok_or_else(|| ManagementError::InvalidUri {
-            reason: "none is given, and none can be guessed from the AMQP address".to_owned(),
-        })?;
-        let management = Management::new(&uri, broker.ca_file.as_deref())?;
-        Ok(Self { management, vhost: vhost(config) })
+        Ok(Self { management: Management::of(&config.broker)?, vhost: vhost(config) })
     }
 
     pub fn management(&self) -> &Management {

@@ -1,0 +1,70 @@
+//! What intake and retry have in common: deliveries come in, errands take their places, and a delivery
+//! is acked when the cascade has confirmed what replaces it.
+
+use std::time::Instant;
+
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use super::inward::{Errand, Inward};
+use crate::amqp::{AmqpError, Consumer, Delivered};
+
+pub(super) struct Inlet {
+    consumer: Consumer,
+    inward: Inward,
+    stopping: bool,
+}
+
+pub(super) enum Event {
+    /// At least one, in the order of the queue.
+    Delivered(Vec<Delivered>),
+    /// Confirmed, and settled.
+    Done(Vec<Errand>),
+}
+
+/// Deliveries taken before anything else is looked at: what comes together costs less.
+pub(super) const TOGETHER: usize = 64;
+
+impl Inlet {
+    pub fn new(consumer: Consumer, inward: Inward) -> Self {
+        Self { consumer, inward, stopping: false }
+    }
+
+    /// What happens next; nothing once it was told to `stop`, all that was in flight is confirmed, and
+    /// RabbitMQ has its acks.
+    pub async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Event>, AmqpError> {
+        while !(self.stopping && self.inward.outstanding() == 0) {
+            self.consumer.tend().await?;
+            let acks_at = self.consumer.acks_at();
+            tokio::select! {
+                biased;
+                done = self.inward.settled() => {
+                    let done = done?;
+                    for errand in &done {
+                        self.consumer.settle(errand.tag);
+                    }
+                    return Ok(Some(Event::Done(done)));
+                }
+                () = stop.cancelled(), if !self.stopping => {
+                    self.stopping = true;
+                    self.consumer.cancel().await?;
+                }
+                delivered = self.consumer.next_together(TOGETHER), if !self.stopping => {
+                    return Ok(Some(Event::Delivered(delivered?)));
+                }
+                () = sleep_until(acks_at.unwrap_or_else(Instant::now).into()), if acks_at.is_some() => {}
+            }
+        }
+        self.consumer.finish().await?;
+        Ok(None)
+    }
+
+    pub fn send(&mut self, errand: Errand) {
+        self.inward.send(errand);
+    }
+
+    /// Sends it after a pause.
+    pub fn send_later(&mut self, errand: Errand) {
+        self.inward.send_later(errand);
+    }
+}
