@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use dormouse::bench::{Contestant, Delays, Ground, Profile, Report, WorkerProcess, median, usage};
+use dormouse::bench::{Contestant, Delays, Ground, Profile, Report, median, usage};
 
 use crate::Bench;
 use crate::entrants::Entrant;
@@ -147,7 +147,7 @@ async fn restart(bench: &Bench, ground: &mut Ground) -> anyhow::Result<f64> {
         settings.flat_map(|setting| ["--set".to_owned(), setting]).collect();
     let uri = ground.config.broker.uri[0].expose();
     let started = Instant::now();
-    let worker = WorkerProcess::start(&bench.worker, uri, &arguments).await?;
+    let worker = dormouse::bench::worker(&bench.worker, uri, &arguments).await?;
     let seconds = started.elapsed().as_secs_f64();
     ground.workers.push(worker);
     Ok(seconds)

@@ -2,6 +2,7 @@
 //! or the virtual host of the configuration with the workers that run there.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -9,11 +10,11 @@ use tokio::time::{Instant, sleep};
 use super::contestant::{Contestant, target_queue};
 use super::flow::Watched;
 use super::usage;
-use super::worker_process::{WorkerProcess, WorkerProcessError};
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::{Config, Uri};
+use crate::dev::{WorkerProcess, WorkerProcessError};
 use crate::management::{Management, ManagementError};
 use crate::topology::{Argument, Names, Topology};
 
@@ -125,7 +126,7 @@ impl Ground {
         connection.close().await;
         for arguments in workers {
             let uri = self.config.broker.uri[0].expose();
-            self.workers.push(WorkerProcess::start(program, uri, arguments).await?);
+            self.workers.push(worker(program, uri, arguments).await?);
         }
         Ok(())
     }
@@ -140,7 +141,7 @@ impl Ground {
 
     /// Processes on this machine.
     pub fn watched(&self) -> Watched {
-        let own = self.workers.iter().filter_map(WorkerProcess::pid);
+        let own = self.workers.iter().map(WorkerProcess::pid);
         let workers = own.chain(self.named_workers.iter().copied()).collect();
         Watched { brokers: self.brokers.clone(), workers }
     }
@@ -160,6 +161,19 @@ impl Ground {
         }
         problem
     }
+}
+
+/// `program run` on the broker at `uri` with further `arguments`, when it is ready.
+pub async fn worker(
+    program: &Path,
+    uri: &str,
+    arguments: &[String],
+) -> Result<WorkerProcess, WorkerProcessError> {
+    let mut command = Command::new(program);
+    command.args(["run", "--uri", uri]).args(arguments).stdout(Stdio::null());
+    let mut worker = WorkerProcess::spawn(command)?;
+    worker.until_ready().await?;
+    Ok(worker)
 }
 
 fn only(queue: crate::topology::Queue) -> Topology {

@@ -29,10 +29,12 @@ mod log;
 mod node;
 mod ports;
 mod process;
+mod worker;
 
 pub use environment::NodeOptions;
 pub use epmd::Epmd;
 pub use error::NodeError;
 pub use installation::Installation;
 pub use node::Node;
-pub(crate) use process::Process;
+use process::Process;
+pub use worker::{WorkerProcess, WorkerProcessError};

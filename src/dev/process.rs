@@ -54,14 +54,14 @@ impl Drop for Watchdog {
 
 /// One child process and its watchdog. Dropping it kills both and waits until they are gone.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(super) struct Process {
     child: Child,
     watchdog: Watchdog,
 }
 
 impl Process {
     /// Runs `command`, whose process id must be that of the program that matters: wrappers have to `exec`.
-    pub(crate) fn spawn(mut command: Command) -> Result<Process, NodeError> {
+    pub(super) fn spawn(mut command: Command) -> Result<Process, NodeError> {
         let watchdog = Watchdog::new(&[])?;
         let group = i32::try_from(watchdog.shell.id()).expect("a process id is a positive i32");
         let child =
@@ -74,17 +74,17 @@ impl Process {
         Ok(Process { child, watchdog })
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, or `None` while it runs.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
     /// Asks it to end (SIGTERM).
-    pub(crate) fn terminate(&mut self) -> io::Result<()> {
+    pub(super) fn terminate(&mut self) -> io::Result<()> {
         match self.ended() {
             Some(_) => Ok(()),
             None => self.watchdog.send("TERM", self.child.id()),

@@ -6,12 +6,11 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::error::DrillError;
-use super::hand::Hand;
 use super::load::{Load, Shape};
 use super::run::Run;
 use super::site::{Site, until};
 use super::{Finding, Options, Outcome};
-use crate::dev::{Epmd, Node, NodeOptions};
+use crate::dev::{Epmd, Node, NodeOptions, WorkerProcess};
 use crate::management::Management;
 
 const NODES: [&str; 3] = ["drill-a@localhost", "drill-b@localhost", "drill-c@localhost"];
@@ -136,7 +135,7 @@ async fn leader(site: &Site, of: usize, queue: &str) -> Result<usize, DrillError
 /// The worker on a lost node finds another, and the due queue another leader.
 async fn moved_on(
     site: &Site,
-    hands: &mut [Hand],
+    hands: &mut [WorkerProcess],
     victim: usize,
     is_down: bool,
 ) -> Result<(), DrillError> {

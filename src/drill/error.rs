@@ -3,7 +3,7 @@
 use crate::amqp::AmqpError;
 use crate::amqp::declare::DeclareError;
 use crate::config::ConfigFaults;
-use crate::dev::NodeError;
+use crate::dev::{NodeError, WorkerProcessError};
 use crate::management::ManagementError;
 
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +20,8 @@ pub enum DrillError {
     Config(#[from] ConfigFaults),
     #[error("not within {seconds} s: {what}")]
     NotWithin { what: String, seconds: u64 },
-    #[error("a worker ended by itself with {status}; its log: {log}")]
-    WorkerEnded { status: String, log: String },
+    #[error(transparent)]
+    Worker(#[from] WorkerProcessError),
     #[error("{what}: {problem}")]
     Failed { what: String, problem: String },
 }

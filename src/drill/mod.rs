@@ -17,7 +17,6 @@ pub mod check;
 mod clock;
 mod cluster;
 mod error;
-mod hand;
 pub mod load;
 mod network;
 mod policies;
@@ -33,8 +32,8 @@ mod workers;
 pub use error::DrillError;
 pub use site::Options;
 
+use crate::dev::WorkerProcess;
 use check::Verdict;
-use hand::Hand;
 use load::{Load, Shape};
 
 /// What is done to a broker, its workers, or the way between them.
@@ -171,7 +170,7 @@ impl Outcome {
     }
 
     /// What the workers themselves say of `dormouse_early_total`.
-    async fn expect_never_early(&mut self, hands: &[Hand]) {
+    async fn expect_never_early(&mut self, hands: &[WorkerProcess]) {
         for hand in hands {
             let early = hand.metric("dormouse_early_total").await;
             self.expect(early == Some(0.0), || {

@@ -1,14 +1,15 @@
 //! Where a drill is held: a private broker, the topology on it, and the settings of every worker.
 
+use std::fs::File;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::error::DrillError;
-use super::hand::Hand;
 use crate::amqp::Connection;
 use crate::amqp::declare::declare;
 use crate::config::{Config, Sources};
-use crate::dev::{Installation, Node, NodeOptions};
+use crate::dev::{Installation, Node, NodeOptions, WorkerProcess};
 use crate::topology::{Argument, Arguments, Names, Queue, Topology};
 
 /// How to hold a drill.
@@ -149,22 +150,30 @@ impl Site {
     }
 
     /// A worker that is ready.
-    pub async fn hire(&mut self) -> Result<Hand, DrillError> {
+    pub async fn hire(&mut self) -> Result<WorkerProcess, DrillError> {
         self.hire_with(&[]).await
     }
 
-    pub async fn hire_with(&mut self, settings: &[(&str, &str)]) -> Result<Hand, DrillError> {
+    pub async fn hire_with(
+        &mut self,
+        settings: &[(&str, &str)],
+    ) -> Result<WorkerProcess, DrillError> {
         let mut hand = self.start(settings)?;
         hand.until_ready().await?;
         Ok(hand)
     }
 
     /// A worker that is on its way.
-    pub fn start(&mut self, settings: &[(&str, &str)]) -> Result<Hand, DrillError> {
+    pub fn start(&mut self, settings: &[(&str, &str)]) -> Result<WorkerProcess, DrillError> {
         self.hired += 1;
-        let name = format!("worker-{}", self.hired);
         let Options { executable, directory, .. } = &self.options;
-        Hand::hire(executable, &self.arguments(settings), directory, &name)
+        let log = directory.join(format!("worker-{}.log", self.hired));
+        let log = File::options().create(true).append(true).open(log);
+        let log = log.map_err(|error| DrillError::of("a worker's log cannot be written", error))?;
+        let mut command = Command::new(executable);
+        command.env_clear().arg("run").args(self.arguments(settings));
+        command.stdout(Stdio::null()).stderr(log);
+        Ok(WorkerProcess::spawn(command)?)
     }
 
     pub async fn close(mut self) -> Result<(), DrillError> {

@@ -5,10 +5,10 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::error::DrillError;
-use super::hand::Hand;
 use super::run::Run;
 use super::site::Site;
 use super::{Finding, Options, Outcome};
+use crate::dev::WorkerProcess;
 
 /// The broker gives what a dead worker held to the next one at once; this is for the processes to
 /// start, and for the queue behind them, on a busy machine.
@@ -57,10 +57,10 @@ pub async fn killed(options: &Options) -> Result<Outcome, DrillError> {
     Ok(outcome)
 }
 
-async fn replace(site: &mut Site, hand: &mut Hand) -> Result<(), DrillError> {
+async fn replace(site: &mut Site, hand: &mut WorkerProcess) -> Result<(), DrillError> {
     let next = site.start(&[])?;
     std::mem::replace(hand, next).kill();
-    hand.until_ready().await
+    Ok(hand.until_ready().await?)
 }
 
 /// Ordered stops under load: nothing lost, and nothing twice.

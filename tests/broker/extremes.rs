@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::process::Process;
+use crate::process::worker_process;
 use crate::support::*;
 use dormouse::message::{Message, text};
 use dormouse::schedule::sleeper::TARGET_EXCHANGE;
@@ -94,8 +94,8 @@ async fn ten_thousand_targets_hold_up_nobody() {
     let config = broker.config();
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
-    let process = Process::start(&broker, &["--set", "attempts.max=1"]);
-    process.ready().await;
+    let mut process = worker_process(&broker, &["--set", "attempts.max=1"]);
+    process.until_ready().await.unwrap();
     let series = async || {
         let (_, metrics) = process.get("/metrics").await.unwrap();
         metrics.lines().filter(|line| line.starts_with("dormouse_")).count()
@@ -120,7 +120,6 @@ async fn ten_thousand_targets_hold_up_nobody() {
     assert_eq!(with("target-not-allowed"), TARGETS / 2);
     let series = series().await;
     assert!(series < 300, "{series} series");
-    process.signal("TERM");
-    assert_eq!(process.ended().await.code(), Some(0));
+    assert_eq!(process.stop().await.unwrap().code(), Some(0));
     broker.drop_it().await;
 }

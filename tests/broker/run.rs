@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::process::Process;
+use crate::process::worker_process;
 use crate::support::*;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -21,8 +21,8 @@ async fn a_worker_process_delivers_counts_and_stops_in_order() {
     let broker = Broker::fresh("run").await;
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
-    let process = Process::start(&broker, &[]);
-    process.ready().await;
+    let mut process = worker_process(&broker, &[]);
+    process.until_ready().await.unwrap();
     publish(
         &connection,
         [delayed("inbox", 300, "a"), delayed("inbox", 0, "b"), delayed("nowhere", 0, "c")],
@@ -43,13 +43,12 @@ async fn a_worker_process_delivers_counts_and_stops_in_order() {
     assert_eq!(process.get("/healthz").await.unwrap().0, 200);
     assert_eq!(process.get("/nothing").await.unwrap().0, 404);
     // slow and broken clients hold up nobody
-    let mut slow = TcpStream::connect(&process.http).await.unwrap();
+    let mut slow = TcpStream::connect(process.http()).await.unwrap();
     slow.write_all(b"GET /metr").await.unwrap();
-    let mut broken = TcpStream::connect(&process.http).await.unwrap();
+    let mut broken = TcpStream::connect(process.http()).await.unwrap();
     broken.write_all(&[0xff; 70_000]).await.unwrap();
     assert_eq!(process.get("/healthz").await.unwrap().0, 200);
-    process.signal("TERM");
-    assert_eq!(process.ended().await.code(), Some(0));
+    assert_eq!(process.stop().await.unwrap().code(), Some(0));
     broker.drop_it().await;
 }
 
@@ -59,23 +58,21 @@ async fn a_killed_process_loses_nothing() {
     let broker = Broker::fresh("kill").await;
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
-    let first = Process::start(&broker, &[]);
-    first.ready().await;
+    let mut first = worker_process(&broker, &[]);
+    first.until_ready().await.unwrap();
     let messages =
         (0..2_000).map(|number| delayed("inbox", (number * 7) % 2_000, &number.to_string()));
     publish(&connection, messages).await;
-    first.signal("KILL");
-    assert!(!first.ended().await.success());
-    let second = Process::start(&broker, &[]);
-    second.ready().await;
+    first.kill();
+    let mut second = worker_process(&broker, &[]);
+    second.until_ready().await.unwrap();
     let mut seen = std::collections::HashSet::new();
     while seen.len() < 2_000 {
         for (_, message) in take(&connection, "inbox", 2_000 - seen.len()).await {
             seen.insert(body(&message));
         }
     }
-    second.signal("TERM");
-    assert_eq!(second.ended().await.code(), Some(0));
+    assert_eq!(second.stop().await.unwrap().code(), Some(0));
     broker.drop_it().await;
 }
 
@@ -83,13 +80,12 @@ async fn a_killed_process_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_waits_for_a_broker_that_is_down() {
     let broker = Broker::fresh("down").await;
-    let process = Process::start(&broker, &["--uri", "amqp://guest:guest@127.0.0.1:1/%2f"]);
+    let mut process = worker_process(&broker, &["--uri", "amqp://guest:guest@127.0.0.1:1/%2f"]);
     until("it is alive", async || matches!(process.get("/healthz").await, Some((200, _)))).await;
     let (status, answer) = process.get("/readyz").await.unwrap();
     assert_eq!(status, 503);
     assert!(answer.contains("not connected to RabbitMQ"), "{answer}");
-    process.signal("TERM");
-    assert_eq!(process.ended().await.code(), Some(0));
+    assert_eq!(process.stop().await.unwrap().code(), Some(0));
     broker.drop_it().await;
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::process::Process;
+use crate::process::worker_process;
 use crate::rejecting::{Client, retried};
 use crate::support::*;
 use dormouse::amqp::RawConnection;
@@ -279,8 +279,8 @@ async fn tables_nested_thousands_deep_go_through() {
     let broker = Broker::fresh("nested").await;
     let connection = broker.connect().await;
     queues(&connection, &["inbox", "deep"]).await;
-    let process = Process::start(&broker, &[]);
-    process.ready().await;
+    let mut process = worker_process(&broker, &[]);
+    process.until_ready().await.unwrap();
     let nested = (0..15_000).fold(Vec::new(), |inner: Vec<u8>, _| {
         [&short(b"t")[..], b"F", &(inner.len() as u32).to_be_bytes(), &inner].concat()
     });
@@ -292,8 +292,7 @@ async fn tables_nested_thousands_deep_go_through() {
     assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "healthy");
     // not taken out: this process has no such stack
     until("it arrived", async || depth(&connection, "deep").await == Some(1)).await;
-    process.signal("TERM");
-    assert_eq!(process.ended().await.code(), Some(0), "the same process to the end");
+    assert_eq!(process.stop().await.unwrap().code(), Some(0), "the same process to the end");
     broker.drop_it().await;
 }
 
