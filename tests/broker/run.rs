@@ -80,7 +80,7 @@ async fn a_killed_process_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_waits_for_a_broker_that_is_down() {
     let broker = Broker::fresh("down").await;
-    let mut process = worker_process(&broker, &["--uri", "amqp://guest:guest@127.0.0.1:1/%2f"]);
+    let process = worker_process(&broker, &["--uri", "amqp://guest:guest@127.0.0.1:1/%2f"]);
     until("it is alive", async || matches!(process.get("/healthz").await, Some((200, _)))).await;
     let (status, answer) = process.get("/readyz").await.unwrap();
     assert_eq!(status, 503);
