@@ -1,4 +1,10 @@
-//! Manual-ack consumers on one channel, whose deliveries come as one stream.
+//! Manual-ack consumers, whose deliveries come as one stream.
+//!
+//! One channel carries them all, unless a queue's deliveries are many and settled in another order than
+//! they came: then they are spread over channels. A channel looks for each ack from its oldest delivery
+//! on (`rabbit_channel:collect_acks`), so what an ack costs grows with what the channel has unacked: beyond
+//! some 10,000 on one channel RabbitMQ 4.3.6 fell behind with the acks for good, and with 1,000 on each of
+//! twenty it did 8,000 a second.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,30 +15,46 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
 };
 
-use super::acks::Acks;
+use super::acks::{Ack, Acks};
 use super::prefetch::Prefetch;
 use super::properties::from_client;
 use super::{AmqpError, Connection};
 use crate::message::Message;
 
-/// One channel with one or more consumers. Prefetch is the only brake on what RabbitMQ sends (the
+/// One or more consumers. Prefetch is the only brake on what RabbitMQ sends (the
 /// client library buffers without bound), so it follows the size of the messages: see [`Prefetch`].
 pub struct Consumer {
-    channel: lapin::Channel,
+    /// The first is there from the start.
+    channels: Vec<Channel>,
     sources: Vec<Source>,
+    /// Queues consumed so far.
+    queues: usize,
     events: SelectAll<BoxStream<'static, Event>>,
     /// Body bytes of each delivery that is not settled.
     unacked: HashMap<u64, u64>,
     prefetch: Prefetch,
-    acks: Acks,
     keep: fn(&str) -> bool,
     /// When the oldest delivery was settled that is not acked yet.
     settled_since: Option<Instant>,
 }
 
+/// What delivery tags belong to.
+struct Channel {
+    channel: lapin::Channel,
+    acks: Acks,
+}
+
+/// One queue's consumer on one channel.
 struct Source {
     queue: String,
-    max_prefetch: u16,
+    /// In the order of [`Consumer::consume`].
+    number: usize,
+    channel: usize,
+    /// Its part of the queue's prefetch: what goes beyond `from`, up to `to`.
+    from: u16,
+    to: u16,
+    /// The prefetch of the consumer under way.
+    prefetch: u16,
     /// The consumer under way; an older one may still have deliveries to be settled.
     tag: Option<String>,
     standing: Standing,
@@ -50,6 +72,7 @@ enum Event {
     Delivery(Box<Result<Delivered, AmqpError>>),
     /// This consumer gets nothing more.
     Ended {
+        source: usize,
         tag: String,
     },
 }
@@ -66,6 +89,12 @@ pub struct Delivered {
 
 /// Bytes of bodies unacknowledged at once where the caller has no limit of its own.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// Deliveries of one channel whose acks come in any order, at most.
+const SPREAD: u16 = 1_000;
+/// So many channels, at most: a delivery's tag here is RabbitMQ's with the channel's number in front.
+const MAX_CHANNELS: u16 = 128;
+const TAG_BITS: u32 = 56;
 
 /// Acks wait this long for company: each is an entry in a quorum queue's log, and with `multiple` one
 /// stands for many. A crash meanwhile makes so many more duplicates, and nobody waits for an ack.
@@ -92,12 +121,12 @@ impl Consumer {
 
     async fn with(connection: &Connection, prefetch: Prefetch) -> Result<Self, AmqpError> {
         Ok(Self {
-            channel: connection.channel().await?,
+            channels: vec![Channel::open(connection).await?],
             sources: Vec::new(),
+            queues: 0,
             events: SelectAll::new(),
             unacked: HashMap::new(),
             prefetch,
-            acks: Acks::default(),
             settled_since: None,
             keep: |_| true,
         })
@@ -122,37 +151,70 @@ impl Consumer {
         self.add(queue, max_prefetch, Standing::May).await
     }
 
+    /// The same over as many channels as it takes to have few deliveries on each. For deliveries that
+    /// are settled in any order; between two channels they also come in any.
+    pub async fn consume_spread(
+        &mut self,
+        connection: &Connection,
+        queue: &str,
+        max_prefetch: u16,
+    ) -> Result<(), AmqpError> {
+        let share = SPREAD.max(max_prefetch.div_ceil(MAX_CHANNELS - 1));
+        let first = self.sources.len();
+        for from in (0..max_prefetch).step_by(usize::from(share)) {
+            let channel = if from == 0 { 0 } else { self.channels.len() };
+            if channel > 0 {
+                self.channels.push(Channel::open(connection).await?);
+            }
+            let to = max_prefetch.min(from.saturating_add(share));
+            self.sources.push(Source::new(queue, self.queues, channel, from..to, Standing::Must));
+        }
+        self.queues += 1;
+        self.prefetch.raise_limit(max_prefetch);
+        self.start_from(first).await
+    }
+
     async fn add(
         &mut self,
         queue: &str,
         max_prefetch: u16,
         standing: Standing,
     ) -> Result<(), AmqpError> {
+        self.sources.push(Source::new(queue, self.queues, 0, 0..max_prefetch, standing));
+        self.queues += 1;
         self.prefetch.raise_limit(max_prefetch);
-        self.sources.push(Source { queue: queue.to_owned(), max_prefetch, tag: None, standing });
-        self.start(self.sources.len() - 1).await
+        self.start_from(self.sources.len() - 1).await
     }
 
+    async fn start_from(&mut self, first: usize) -> Result<(), AmqpError> {
+        for index in first..self.sources.len() {
+            self.start(index).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a consumer with the present prefetch, if that leaves something for it.
     async fn start(&mut self, index: usize) -> Result<(), AmqpError> {
-        let Source { queue, max_prefetch, tag, standing } = &mut self.sources[index];
-        if *standing == Standing::Gone {
+        let source = &mut self.sources[index];
+        source.prefetch = source.share_of(self.prefetch.now());
+        if source.standing == Standing::Gone || source.prefetch == 0 {
             return Ok(());
         }
+        let Channel { channel, .. } = &self.channels[source.channel];
         // per consumer, for those started after it: <https://www.rabbitmq.com/docs/consumer-prefetch>
-        let prefetch = self.prefetch.now().min(*max_prefetch);
-        self.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+        channel.basic_qos(source.prefetch, BasicQosOptions::default()).await?;
         let options = BasicConsumeOptions::default();
-        let consumer = self
-            .channel
-            .basic_consume(queue.as_str().into(), "".into(), options, <_>::default())
+        let consumer = channel
+            .basic_consume(source.queue.as_str().into(), "".into(), options, <_>::default())
             .await?;
         let own_tag = consumer.tag().to_string();
-        *tag = Some(own_tag.clone());
+        source.tag = Some(own_tag.clone());
         let keep = self.keep;
+        let (number, channel) = (source.number, source.channel);
         let delivered = move |delivery: lapin::Result<lapin::message::Delivery>| {
             Event::Delivery(Box::new(delivery.map_err(AmqpError::from).map(|delivery| Delivered {
-                tag: delivery.delivery_tag,
-                queue: index,
+                tag: tag_of(channel, delivery.delivery_tag),
+                queue: number,
                 redelivered: delivery.redelivered,
                 message: Message {
                     exchange: delivery.exchange.into(),
@@ -162,7 +224,8 @@ impl Consumer {
                 },
             })))
         };
-        let ended = futures_util::stream::once(async { Event::Ended { tag: own_tag } });
+        let ended =
+            futures_util::stream::once(async move { Event::Ended { source: index, tag: own_tag } });
         self.events.push(consumer.map(delivered).chain(ended).boxed());
         Ok(())
     }
@@ -183,20 +246,19 @@ impl Consumer {
                     self.prefetch.delivered(delivered.message.body.len() as u64);
                     return Ok(delivered);
                 }
-                Event::Ended { tag } => {
-                    if let Some(source) =
-                        self.sources.iter_mut().find(|source| source.tag.as_deref() == Some(&tag))
-                    {
-                        if source.standing == Standing::May {
-                            (source.standing, source.tag) = (Standing::Gone, None);
-                            continue;
-                        }
+                Event::Ended { source, tag } => {
+                    let source = &mut self.sources[source];
+                    if source.tag.as_deref() != Some(&tag) {
+                        continue; // cancelled by us
+                    }
+                    if source.standing != Standing::May {
                         let problem = format!(
                             "the broker cancelled the consumer of {:?}; was it deleted?",
                             source.queue
                         );
                         return Err(AmqpError::Lost(problem));
                     }
+                    (source.standing, source.tag) = (Standing::Gone, None);
                 }
             }
         }
@@ -229,24 +291,31 @@ impl Consumer {
     pub fn settle(&mut self, tag: u64) {
         self.settled_since.get_or_insert_with(Instant::now);
         self.forget(tag);
-        self.acks.settle(tag);
+        let (channel, tag) = of_tag(tag);
+        self.channels[channel].acks.settle(tag);
     }
 
     /// Gives a delivery back: RabbitMQ delivers it again, to anyone, at its old place in the queue where
     /// it can. `nack`, which does not count against a delivery limit on 4.3 as `reject` does.
     pub async fn requeue(&mut self, tag: u64) -> Result<(), AmqpError> {
         let options = BasicNackOptions { requeue: true, multiple: false };
-        self.forget(tag);
-        self.acks.gone(tag);
-        Ok(self.channel.basic_nack(tag, options).await?)
+        Ok(self.gone(tag).basic_nack(of_tag(tag).1, options).await?)
     }
 
     /// Rejects a delivery for good: it goes to the queue's dead-letter exchange, and is lost if the
     /// queue has none.
     pub async fn reject(&mut self, tag: u64) -> Result<(), AmqpError> {
+        let options = BasicRejectOptions { requeue: false };
+        Ok(self.gone(tag).basic_reject(of_tag(tag).1, options).await?)
+    }
+
+    /// Notes a delivery that is settled in another way than by an ack, on the channel that it gives.
+    fn gone(&mut self, tag: u64) -> &lapin::Channel {
         self.forget(tag);
-        self.acks.gone(tag);
-        Ok(self.channel.basic_reject(tag, BasicRejectOptions { requeue: false }).await?)
+        let (channel, tag) = of_tag(tag);
+        let Channel { channel, acks } = &mut self.channels[channel];
+        acks.gone(tag);
+        channel
     }
 
     fn forget(&mut self, tag: u64) {
@@ -264,7 +333,8 @@ impl Consumer {
     /// prefetch if the messages are larger or smaller than the present one was for.
     pub async fn tend(&mut self) -> Result<(), AmqpError> {
         let waited = self.acks_at().is_some_and(|at| at <= Instant::now());
-        if waited || self.acks.len() >= ACK_COUNT {
+        let settled = || self.channels.iter().map(|channel| channel.acks.len()).sum::<usize>();
+        if waited || settled() >= ACK_COUNT {
             return self.flush().await;
         }
         self.adapt().await
@@ -273,21 +343,25 @@ impl Consumer {
     /// [`Consumer::tend`] without waiting for more to ack.
     pub async fn flush(&mut self) -> Result<(), AmqpError> {
         self.settled_since = None;
-        if !self.acks.is_empty() {
-            let acks = self.acks.take().into_iter();
-            let sent = acks.map(|ack| {
-                self.channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple })
-            });
-            futures_util::future::try_join_all(sent).await?;
+        let mut sent = Vec::new();
+        for Channel { channel, acks } in &mut self.channels {
+            for Ack { tag, multiple } in acks.take() {
+                sent.push(channel.basic_ack(tag, BasicAckOptions { multiple }));
+            }
         }
+        futures_util::future::try_join_all(sent).await?;
         self.adapt().await
     }
 
+    /// Starts a consumer anew where its part of the prefetch has changed.
     async fn adapt(&mut self) -> Result<(), AmqpError> {
         if self.prefetch.adapt() {
             for index in 0..self.sources.len() {
-                self.cancel_source(index).await?;
-                self.start(index).await?;
+                let source = &self.sources[index];
+                if source.share_of(self.prefetch.now()) != source.prefetch {
+                    self.cancel_source(index).await?;
+                    self.start(index).await?;
+                }
             }
         }
         Ok(())
@@ -310,18 +384,60 @@ impl Consumer {
     /// so the first answer comes after what was under way, and the second after what was kept back.
     pub async fn finish(&mut self) -> Result<(), AmqpError> {
         self.flush().await?;
-        self.prefetch = Prefetch::new(0);
-        for index in 0..self.sources.len() {
-            self.start(index).await?;
-            self.cancel_source(index).await?;
-        }
-        Ok(())
+        let barriers = self.sources.iter().map(async |source| {
+            if source.standing == Standing::Gone {
+                return Ok(());
+            }
+            let Channel { channel, .. } = &self.channels[source.channel];
+            // what comes now goes back when the channel closes
+            channel.basic_qos(1, BasicQosOptions::default()).await?;
+            let options = BasicConsumeOptions::default();
+            let queue = source.queue.as_str().into();
+            let consumer = channel.basic_consume(queue, "".into(), options, <_>::default()).await?;
+            Ok(channel.basic_cancel(consumer.tag(), <_>::default()).await?)
+        });
+        futures_util::future::try_join_all(barriers).await.map(|_| ())
     }
 
     async fn cancel_source(&mut self, index: usize) -> Result<(), AmqpError> {
-        if let Some(tag) = self.sources[index].tag.take() {
-            self.channel.basic_cancel(tag.into(), <_>::default()).await?;
+        let source = &mut self.sources[index];
+        if let Some(tag) = source.tag.take() {
+            let Channel { channel, .. } = &self.channels[source.channel];
+            channel.basic_cancel(tag.into(), <_>::default()).await?;
         }
         Ok(())
     }
+}
+
+impl Channel {
+    async fn open(connection: &Connection) -> Result<Self, AmqpError> {
+        Ok(Self { channel: connection.channel().await?, acks: Acks::default() })
+    }
+}
+
+impl Source {
+    fn new(
+        queue: &str,
+        number: usize,
+        channel: usize,
+        part: std::ops::Range<u16>,
+        standing: Standing,
+    ) -> Self {
+        let queue = queue.to_owned();
+        let (from, to) = (part.start, part.end);
+        Self { queue, number, channel, from, to, prefetch: 0, tag: None, standing }
+    }
+
+    /// What this consumer has of the queue's whole prefetch.
+    fn share_of(&self, prefetch: u16) -> u16 {
+        prefetch.min(self.to).saturating_sub(self.from)
+    }
+}
+
+fn tag_of(channel: usize, tag: u64) -> u64 {
+    (channel as u64) << TAG_BITS | tag
+}
+
+fn of_tag(tag: u64) -> (usize, u64) {
+    ((tag >> TAG_BITS) as usize, tag & ((1 << TAG_BITS) - 1))
 }
