@@ -39,8 +39,13 @@ async fn main() -> anyhow::Result<()> {
 }
 
 async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
-    let overrides =
-        [("attempts.max", "3"), ("attempts.initial_backoff", "500ms"), ("http.listen", "")];
+    let overrides = [
+        // shorter than the default, so that delays of seconds pass through levels too
+        ("topology.unit", "1s"),
+        ("attempts.max", "3"),
+        ("attempts.initial_backoff", "500ms"),
+        ("http.listen", ""),
+    ];
     let config = Config::load(Sources {
         environment: std::env::vars().collect(),
         overrides: overrides.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),

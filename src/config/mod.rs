@@ -211,7 +211,7 @@ impl Default for Config {
             topology: Topology {
                 namespace: "dormouse".into(),
                 version: 1,
-                unit: Duration::from_secs(1),
+                unit: Duration::from_secs(15),
                 radix: 16,
                 max_delay: Duration::from_secs(365 * 24 * 3600),
                 queue_type: QueueType::Quorum,
@@ -225,7 +225,7 @@ impl Default for Config {
             schedule: Schedule { trust_broker_timestamp: false },
             intake: Intake { prefetch: 1_000 },
             hold: Hold {
-                max_messages: 20_000,
+                max_messages: 50_000,
                 max_bytes: 256 * 1024 * 1024,
                 margin: Duration::from_millis(100),
             },

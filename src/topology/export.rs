@@ -111,7 +111,7 @@ fn summary(config: &Config, names: &Names, layout: &Layout) -> String {
     let topology = &config.topology;
     let unit = words::duration(topology.unit);
     format!(
-        "Layout {}: unit {unit}, radix {}, delays up to {}, {} in {}.\n\n\
+        "Layout {}: unit {unit}, radix {}, delays up to {}:\n{} in {}.\n\n\
          A message enters at the highest level it needs and visits at most one queue\n\
          of each. The TTLs add up to the largest multiple of {unit} that leaves at\n\
          least {} of its delay. It then stands in {},\n\

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::support::*;
+use dormouse::amqp::exists::Ask;
 use dormouse::message::{Headers, Message, Value};
 use dormouse::schedule::stamp;
 use dormouse::topology::{Names, Topology};
@@ -49,6 +50,36 @@ async fn a_full_hold_lets_what_is_due_sooner_pass() {
     let last_due = due_ms(0);
     assert!((soonest.0 as i64) < last_due, "the soonest did not wait for the last");
     worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A channel looks for each ack from its oldest delivery on, and what is held is acked in the order of due
+/// times: no channel gets more than 1,000.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_held_is_spread_over_channels() {
+    const MESSAGES: usize = 2_500;
+    let broker = Broker::fresh("spread").await;
+    let mut config = broker.config();
+    config.topology.unit = Duration::from_secs(40);
+    config.topology.max_delay = Duration::from_secs(400);
+    config.hold.max_messages = MESSAGES as u16;
+    let due = Names::of(&config).due();
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    let worker = Worker::start(&config).await;
+    let mut ask = Ask::open(&connection).await.unwrap();
+    let consumers =
+        async |ask: &mut Ask<'_>| ask.queue(&due).await.unwrap().map(|depth| depth.consumers);
+    assert_eq!(consumers(&mut ask).await, Some(1), "others come when they are needed");
+    // the last published is due first
+    let messages = (0..MESSAGES).map(|number| delayed("inbox", 15_000 - 2 * number as i64, ""));
+    publish(&connection, messages).await;
+    until("each has a channel", async || consumers(&mut ask).await == Some(3)).await;
+    let taken = take(&connection, "inbox", MESSAGES).await;
+    assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, stamp::DUE_MS)));
+    worker.stop().await;
+    let left = ask.queue(&due).await.unwrap().expect("it stands");
+    assert_eq!((left.ready, left.consumers), (0, 0), "what was not acked would be back");
     broker.drop_it().await;
 }
 

@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use dormouse::config::{Config, KEYS};
 use dormouse::schedule::Reason;
-use dormouse::topology::Topology;
+use dormouse::topology::{Topology, layout};
 use regex::Regex;
 
 const CLIENTS: [&str; 7] = [
@@ -173,11 +174,14 @@ fn the_readme_counts_rightly() {
     let text = read("README.md");
     let topology = Topology::of(&Config::default());
     let levels = topology.queues.iter().filter(|queue| queue.name.contains(".level.")).count();
+    let mut demo = Config::default();
+    demo.topology.unit = Duration::from_secs(1);
+    let in_the_demo = layout(&demo).queue_count();
     for said in [
         format!("make {} queues and {} exchanges", topology.queues.len(), topology.exchanges.len()),
         format!("asleep; one of {levels}:"),
         format!(
-            "with RabbitMQ 3.10.8:\n\n```text\nA worker runs beside a stock RabbitMQ: {levels} level queues"
+            "with RabbitMQ 3.10.8:\n\n```text\nA worker runs beside a stock RabbitMQ: {in_the_demo} level queues"
         ),
     ] {
         assert!(text.contains(&said), "{said}");

@@ -147,7 +147,7 @@ fn every_delay_of_a_small_layout_reaches_due_once_after_exactly_its_plan() {
 }
 
 #[test]
-fn the_default_layout_takes_any_delay_up_to_a_year_in_seven_hops() {
+fn the_default_layout_takes_any_delay_up_to_a_year_in_six_hops() {
     let config = Config::default();
     let model = Model { topology: Topology::of(&config) };
     let year_s = 365 * 24 * 3600;
@@ -156,7 +156,7 @@ fn the_default_layout_takes_any_delay_up_to_a_year_in_seven_hops() {
     for delay_s in sampled_s {
         walk(&config, &model, Duration::from_secs(delay_s));
     }
-    assert_eq!(layout(&config).levels().len(), 7);
+    assert_eq!(layout(&config).levels().len(), 6);
 }
 
 proptest! {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 fn config() -> Config {
     let mut config = Config::default();
+    config.topology.unit = std::time::Duration::from_secs(1);
     config.topology.radix = 4;
     config.topology.max_delay = std::time::Duration::from_secs(100);
     config
