@@ -86,12 +86,12 @@ debootstrap_into() {
     mirror=$(debian_mirror)
     on_exit 'rm -f "$build.log"'
     # debootstrap forbids services to start while it configures the packages, by itself.
-    if ! debootstrap --variant=minbase --include=rabbitmq-server "$suite" "$target" "$mirror" "$script" >"$log" 2>&1; then
+    # It mounts /proc and /sys inside: in a namespace of its own, since mounts that a kill leaves behind would
+    # lead whoever deletes the folder into the machine's own.
+    if ! unshare --mount debootstrap --variant=minbase --include=rabbitmq-server "$suite" "$target" "$mirror" "$script" >"$log" 2>&1; then
         tail -n 15 "$log" "$target/debootstrap/debootstrap.log" >&2 2>/dev/null || true
-        unmount_below "$target"
         fail "debootstrap of Debian $suite failed; the end of its log is above, and nothing was left behind."
     fi
-    unmount_below "$target"
 }
 
 # The Debian mirror that this machine's apt uses; empty, and so debootstrap's own default, if there is none.
@@ -99,13 +99,6 @@ debian_mirror() {
     grep -qsx 'ID=debian' /etc/os-release || return 0
     apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' 2>/dev/null |
         grep -E '/debian/?$' | sort -u | head -n 1 || true
-}
-
-# debootstrap mounts /proc and /sys inside; a failure in the middle leaves them, and rm must not follow them.
-unmount_below() {
-    local point
-    awk -v root="$(realpath "$1")/" 'index($2, root) == 1 { print $2 }' /proc/mounts | sort -r |
-        while read -r point; do umount --lazy "$point"; done
 }
 
 # install_without_starting PACKAGE: apt-get install, with services forbidden to start meanwhile.
@@ -158,7 +151,6 @@ cleanups=()
 on_exit() { cleanups+=("$1"); }
 clean_up() {
     local cleanup
-    [[ -z ${build:-} ]] || unmount_below "$build"
     for cleanup in "${cleanups[@]}"; do eval "$cleanup"; done
 }
 trap clean_up EXIT
