@@ -67,18 +67,19 @@ async fn what_is_held_is_spread_over_channels() {
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
     let worker = Worker::start(&config).await;
-    let mut ask = Ask::open(&connection).await.unwrap();
-    let consumers =
-        async |ask: &mut Ask<'_>| ask.queue(&due).await.unwrap().map(|depth| depth.consumers);
-    assert_eq!(consumers(&mut ask).await, Some(1), "others come when they are needed");
+    let depth = async || {
+        let mut ask = Ask::open(&connection).await.unwrap();
+        ask.queue(&due).await.unwrap().expect("it stands")
+    };
+    assert_eq!(depth().await.consumers, 1, "others come when they are needed");
     // the last published is due first
     let messages = (0..MESSAGES).map(|number| delayed("inbox", 15_000 - 2 * number as i64, ""));
     publish(&connection, messages).await;
-    until("each has a channel", async || consumers(&mut ask).await == Some(3)).await;
+    until("each has a channel", async || depth().await.consumers == 3).await;
     let taken = take(&connection, "inbox", MESSAGES).await;
     assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, stamp::DUE_MS)));
     worker.stop().await;
-    let left = ask.queue(&due).await.unwrap().expect("it stands");
+    let left = depth().await;
     assert_eq!((left.ready, left.consumers), (0, 0), "what was not acked would be back");
     broker.drop_it().await;
 }
