@@ -170,9 +170,7 @@ impl Consumer {
             let to = max_prefetch.min(from.saturating_add(share));
             self.sources.push(Source::new(queue, self.queues, channel, from..to, Standing::Must));
         }
-        self.queues += 1;
-        self.prefetch.raise_limit(max_prefetch);
-        self.start_from(first).await
+        self.start_from(first, max_prefetch).await
     }
 
     async fn add(
@@ -182,12 +180,13 @@ impl Consumer {
         standing: Standing,
     ) -> Result<(), AmqpError> {
         self.sources.push(Source::new(queue, self.queues, 0, 0..max_prefetch, standing));
-        self.queues += 1;
-        self.prefetch.raise_limit(max_prefetch);
-        self.start_from(self.sources.len() - 1).await
+        self.start_from(self.sources.len() - 1, max_prefetch).await
     }
 
-    async fn start_from(&mut self, first: usize) -> Result<(), AmqpError> {
+    /// Starts what one more queue has been divided into: the sources from `first` on.
+    async fn start_from(&mut self, first: usize, max_prefetch: u16) -> Result<(), AmqpError> {
+        self.queues += 1;
+        self.prefetch.raise_limit(max_prefetch);
         for index in first..self.sources.len() {
             self.start(index).await?;
         }
@@ -386,10 +385,10 @@ impl Consumer {
     pub async fn finish(&mut self) -> Result<(), AmqpError> {
         self.flush().await?;
         let barriers = self.sources.iter().map(async |source| {
-            if source.standing == Standing::Gone {
+            let Channel { channel, acks } = &self.channels[source.channel];
+            if source.standing == Standing::Gone || acks.none_yet() {
                 return Ok(());
             }
-            let Channel { channel, .. } = &self.channels[source.channel];
             // what comes now goes back when the channel closes
             channel.basic_qos(1, BasicQosOptions::default()).await?;
             let options = BasicConsumeOptions::default();
