@@ -21,6 +21,7 @@ use lapin::options::{
 };
 
 use super::acks::Acks;
+use super::consuming::ConsumingChannel;
 use super::exists::depth;
 use super::properties::from_client;
 use super::{AmqpError, Connection};
@@ -29,7 +30,7 @@ use crate::message::Message;
 /// A look at one queue, on a channel of its own. Dropping it gives everything back, too, but perhaps
 /// in another order.
 pub struct Browse {
-    channel: lapin::Channel,
+    channel: ConsumingChannel,
     queue: String,
     ready: u32,
     most: u32,
@@ -79,7 +80,7 @@ const RETURNING: Duration = Duration::from_secs(2);
 impl Browse {
     /// Nothing if the queue does not exist.
     pub async fn open(connection: &Connection, queue: &str) -> Result<Option<Self>, AmqpError> {
-        let channel = connection.channel().await?;
+        let channel = ConsumingChannel::open(connection).await?;
         let ready = match depth(&channel, queue).await.map_err(AmqpError::from) {
             Ok(found) => found.ready,
             Err(AmqpError::Closed { code: 404, .. }) => return Ok(None),

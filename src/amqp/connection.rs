@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
-use lapin::{ConnectionBuilder, ConnectionProperties, Event};
+use lapin::{ConnectionBuilder, ConnectionProperties, ConnectionStatus, Event};
 use tokio::sync::Mutex;
 
 use super::{AmqpError, Publisher};
@@ -88,6 +88,10 @@ impl Connection {
 
     pub(super) async fn channel(&self) -> Result<lapin::Channel, AmqpError> {
         Ok(self.connection.create_channel().await?)
+    }
+
+    pub(super) fn status(&self) -> ConnectionStatus {
+        self.connection.status().clone()
     }
 
     /// A channel in confirm mode.

@@ -17,6 +17,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 
 use super::acks::{Ack, Acks};
+use super::consuming::ConsumingChannel;
 use super::prefetch::Prefetch;
 use super::properties::from_client;
 use super::{AmqpError, Connection};
@@ -41,7 +42,7 @@ pub struct Consumer {
 
 /// What delivery tags belong to.
 struct Channel {
-    channel: lapin::Channel,
+    channel: ConsumingChannel,
     acks: Acks,
 }
 
@@ -411,7 +412,7 @@ impl Consumer {
 
 impl Channel {
     async fn open(connection: &Connection) -> Result<Self, AmqpError> {
-        Ok(Self { channel: connection.channel().await?, acks: Acks::default() })
+        Ok(Self { channel: ConsumingChannel::open(connection).await?, acks: Acks::default() })
     }
 }
 

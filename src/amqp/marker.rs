@@ -12,13 +12,14 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 
+use super::consuming::ConsumingChannel;
 use super::declare::table;
 use super::{AmqpError, Connection};
 use crate::topology::{Argument, Arguments};
 
 /// The exclusive claim to work, and then to mark it as done.
 pub struct Marker {
-    channel: lapin::Channel,
+    channel: ConsumingChannel,
     queue: String,
     /// Dropped, it would cancel itself, and with it the claim. Its deliveries are not read.
     _consumer: lapin::Consumer,
@@ -43,7 +44,7 @@ impl Marker {
         queue: &str,
         although_marked: bool,
     ) -> Result<Claim, AmqpError> {
-        let channel = connection.channel().await?;
+        let channel = ConsumingChannel::open(connection).await?;
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
         let declared = channel.queue_declare(queue.into(), options, arguments()).await?;
         if declared.message_count() > 0 && !although_marked {

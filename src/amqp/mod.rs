@@ -5,6 +5,7 @@ pub mod acks;
 pub mod browse;
 pub mod connection;
 pub mod consumer;
+mod consuming;
 pub mod declare;
 pub mod error;
 pub mod exists;
