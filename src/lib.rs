@@ -46,6 +46,8 @@
 pub mod config;
 pub mod message;
 
+mod alarm;
+
 pub mod schedule;
 pub mod topology;
 

@@ -17,6 +17,7 @@ use super::payload::Payload;
 use super::profile::Timing;
 use super::record::{Record, Windows, histogram};
 use super::usage::{Usage, usage, usage_alone};
+use crate::alarm::Alarm;
 use crate::amqp::{AmqpError, Connection, Consumer, Outcome};
 use crate::config::Broker;
 use crate::schedule::UnixMs;
@@ -110,7 +111,6 @@ enum Part {
     Published(Published),
     Recorded(Box<Record>),
     Looked(Vec<Look>),
-    Paced,
 }
 
 /// As the comparison has it.
@@ -163,23 +163,15 @@ impl Flow {
         let flow = Arc::new(self);
         let run = started_us;
         let end = start + flow.warm_up + flow.window * flow.windows as u32;
-        let tick = Arc::new(Notify::new());
-        // publishing ends first, and with it the pace; arriving ends the rest
+        // publishing ends first; arriving ends the rest
         let (published, over) = (CancellationToken::new(), CancellationToken::new());
         let mut parts: JoinSet<Result<Part, FlowError>> = JoinSet::new();
         {
-            let (flow, tick, published) = (flow.clone(), tick.clone(), published.clone());
-            parts.spawn_blocking(move || {
-                flow.pace(start, &tick, &published);
-                Ok(Part::Paced)
-            });
-        }
-        {
             let (flow, progress, stop) = (flow.clone(), progress.clone(), stop.clone());
-            let (published, tick) = (published.clone(), tick.clone());
+            let published = published.clone();
             parts.spawn(async move {
                 let publisher = publishing.publisher().await?;
-                let done = flow.publish(publisher, run, start, end, &progress, &tick, &stop).await;
+                let done = flow.publish(publisher, run, start, end, &progress, &stop).await;
                 published.cancel();
                 progress.draining.store(true, Relaxed);
                 publishing.close().await;
@@ -201,23 +193,6 @@ impl Flow {
         gathered(started_us, parts).await
     }
 
-    /// Wakes the publisher when the next message is meant to go. The runtime's timers count whole
-    /// milliseconds, which would be most of the lateness to be measured.
-    fn pace(&self, start: Instant, tick: &Notify, published: &CancellationToken) {
-        let mut sequence = 0;
-        while let Some(meant_at) = self.load.meant_at(sequence) {
-            if published.is_cancelled() {
-                return;
-            }
-            let left = (start + meant_at).saturating_duration_since(Instant::now());
-            std::thread::sleep(left.min(LOOK));
-            if left <= LOOK {
-                sequence += 1;
-                tick.notify_one();
-            }
-        }
-    }
-
     #[allow(clippy::too_many_arguments)] // the parts of one run, which only this file knows
     async fn publish(
         &self,
@@ -226,7 +201,6 @@ impl Flow {
         start: Instant,
         end: Instant,
         progress: &Progress,
-        tick: &Notify,
         stop: &CancellationToken,
     ) -> Published {
         let mut done = Published {
@@ -237,16 +211,19 @@ impl Flow {
             confirm_us: histogram(),
             hops: 0,
         };
+        let alarm = Alarm::new();
         // a channel that was closed takes no more
         let mut over = false;
         while !(over && publisher.is_empty()) {
+            let mut wake = Instant::now() + LOOK;
             while !over && publisher.len() < self.unconfirmed {
                 let now = Instant::now();
                 over = now >= end || done.count >= self.load.count || stop.is_cancelled();
                 let meant_at = self.load.meant_at(done.count).map(|meant_at| start + meant_at);
-                let waits = meant_at.is_some_and(|meant_at| meant_at > now)
-                    || !self.load.allows(done.count, progress.arrived.load(Relaxed));
-                if over || waits {
+                let ahead = meant_at.filter(|meant_at| *meant_at > now);
+                wake = wake.min(ahead.unwrap_or(wake));
+                let allowed = self.load.allows(done.count, progress.arrived.load(Relaxed));
+                if over || ahead.is_some() || !allowed {
                     break;
                 }
                 let late = meant_at.map_or(Duration::ZERO, |meant_at| now - meant_at);
@@ -262,9 +239,8 @@ impl Flow {
                         over |= done.settle(since, outcome);
                     }
                 }
-                () = tick.notified(), if !over => {}
                 () = progress.arrival.notified(), if !over => {}
-                () = sleep_until((Instant::now() + LOOK).into()) => {}
+                () = alarm.at(wake) => {}
             }
         }
         done
@@ -357,7 +333,6 @@ async fn gathered(
             Part::Published(done) => published = Some(done),
             Part::Recorded(done) => record = Some(*done),
             Part::Looked(done) => looks = done,
-            Part::Paced => {}
         }
     }
     let record = record.expect("every part has ended");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::schedule::UnixMs;
 
@@ -14,9 +14,20 @@ pub struct Clock {
 
 impl Clock {
     pub fn now(&self) -> UnixMs {
+        UnixMs(self.since_epoch().as_millis() as u64)
+    }
+
+    /// The time left until `due` begins, to the microsecond: whole ms would round each wait up by half a
+    /// ms on average.
+    pub fn until(&self, due: UnixMs) -> Duration {
+        Duration::from_millis(due.0).saturating_sub(self.since_epoch())
+    }
+
+    fn since_epoch(&self) -> Duration {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let shift_ms = self.shift_ms.load(Ordering::Relaxed);
-        UnixMs((since_epoch.as_millis() as u64).saturating_add_signed(shift_ms))
+        let shift = Duration::from_millis(shift_ms.unsigned_abs());
+        if shift_ms < 0 { since_epoch.saturating_sub(shift) } else { since_epoch + shift }
     }
 
     /// Steps the clock, as an operator or NTP would.

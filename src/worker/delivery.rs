@@ -13,6 +13,7 @@ use super::inlet::TOGETHER;
 use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes, Parcel};
 use super::{Hold, Pace, Shared};
+use crate::alarm::Alarm;
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::schedule::sleeper::{is_set_by_broker, unstamped};
 use crate::schedule::{Reason, Sleeper, UnixMs, death};
@@ -22,6 +23,7 @@ pub struct Delivery {
     shared: Arc<Shared>,
     consumer: Consumer,
     hold: Hold<Held>,
+    alarm: Alarm,
     held_bytes: u64,
     lanes: Lanes,
     inward: Inward,
@@ -97,6 +99,7 @@ impl Delivery {
             shared,
             consumer,
             hold,
+            alarm: Alarm::new(),
             held_bytes: 0,
             lanes,
             inward,
@@ -124,7 +127,7 @@ impl Delivery {
                         self.done(errand);
                     }
                 }
-                () = sleep_until(wake.into()), if !stopping => {}
+                () = self.alarm.at(wake), if !stopping => {}
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.consumer.cancel().await?;
@@ -149,9 +152,9 @@ impl Delivery {
 
     /// When to release the next one, and within a second in any case.
     fn next_wake(&self) -> Instant {
-        let now = self.shared.clock.now();
         let room = self.lanes.has_room();
-        let left = self.hold.next_due().filter(|_| room).map(|due| due.since(now));
+        let due = self.hold.next_due().filter(|_| room);
+        let left = due.map(|due| self.shared.clock.until(due));
         Instant::now() + left.unwrap_or(LOOK).min(LOOK)
     }
 
