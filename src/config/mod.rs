@@ -223,7 +223,7 @@ impl Default for Config {
             }],
             targets: Targets { header_exchanges: Vec::new(), queues: vec![".*".into()] },
             schedule: Schedule { trust_broker_timestamp: false },
-            intake: Intake { prefetch: 1_000 },
+            intake: Intake { prefetch: 400 },
             hold: Hold {
                 max_messages: 50_000,
                 max_bytes: 256 * 1024 * 1024,
