@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use dormouse::bench::{Contestant, Delays, Ground, Profile, Report, median, usage};
+use dormouse::bench::{Contestant, Delays, Flow, Ground, Profile, Report, median, usage};
+use dormouse::worker::Clock;
 
 use crate::Bench;
 use crate::entrants::Entrant;
@@ -21,12 +22,12 @@ const PLAIN_SHARE: u64 = 5;
 const SETTLE: Duration = Duration::from_secs(5);
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
-    let mut empty = entrant(bench, "empty").await?;
+    let empty = entrant(bench, "empty").await?;
     let mut full = entrant(bench, "full").await?;
     let rates = [trial(&empty).await?, trial(&full).await?];
     let worker_before = worker_memory(&full.ground);
     let (broker_bytes_per_plain, broker_bytes_per_pending) =
-        (plain(bench).await?, load(bench, &full.ground, bench.pending).await?);
+        (plain(bench).await?, load(&full.ground, bench.pending).await?);
     let mut backlog = Backlog {
         pending: bench.pending,
         empty: Side::default(),
@@ -61,7 +62,6 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
     for _ in 0..bench.rounds {
         backlog.restart_seconds.push(restart(bench, &mut full.ground).await?);
     }
-    std::mem::take(&mut empty.ground.workers);
     empty.leave().await;
     full.leave().await;
     Ok(backlog)
@@ -75,9 +75,9 @@ async fn entrant(bench: &Bench, name: &str) -> anyhow::Result<Entrant> {
 }
 
 /// Puts messages to sleep, and tells how much the broker grew for each.
-async fn load(bench: &Bench, ground: &Ground, messages: u64) -> anyhow::Result<Option<f64>> {
+async fn load(ground: &Ground, messages: u64) -> anyhow::Result<Option<f64>> {
     let sleeping = Contestant::client(&ground.config);
-    grown(ground, sleeping, Profile::Pending { messages, delays: PENDING }, bench).await
+    grown(ground, sleeping, Profile::Pending { messages, delays: PENDING }).await
 }
 
 async fn plain(bench: &Bench) -> anyhow::Result<Option<f64>> {
@@ -85,8 +85,7 @@ async fn plain(bench: &Bench) -> anyhow::Result<Option<f64>> {
     let contestant = Contestant::Relayed { queue: "plain".into() };
     ground.prepare(&contestant).await?;
     let messages = (bench.pending / PLAIN_SHARE).max(1);
-    let each =
-        grown(&ground, contestant, Profile::Pending { messages, delays: PENDING }, bench).await;
+    let each = grown(&ground, contestant, Profile::Pending { messages, delays: PENDING }).await;
     ground.leave().await;
     each
 }
@@ -95,32 +94,16 @@ async fn grown(
     ground: &Ground,
     contestant: Contestant,
     profile: Profile,
-    bench: &Bench,
 ) -> anyhow::Result<Option<f64>> {
-    let memory = || -> Option<f64> {
-        let brokers = ground.watched().brokers;
-        Some(
-            brokers.iter().filter_map(|pid| usage(*pid)).map(|used| used.memory_bytes).sum::<u64>()
-                as f64,
-        )
+    let memory = || {
+        let used =
+            ground.watched().brokers.iter().map(|pid| usage(*pid)).collect::<Option<Vec<_>>>();
+        Some(used?.iter().map(|used| used.memory_bytes as f64).sum::<f64>())
     };
     let before = memory();
     let started = Instant::now();
-    let timing = profile.timing(
-        dormouse::worker::Clock::default().now(),
-        Duration::from_secs(1),
-        0,
-        u64::MAX,
-    );
-    let timing = match profile {
-        Profile::Pending { messages, .. } => {
-            let mut timing = timing;
-            timing.load.count = messages;
-            timing
-        }
-        _ => timing,
-    };
-    let flow = dormouse::bench::Flow::new(ground, contestant, timing);
+    let timing = profile.timing(Clock::default().now(), SETTLE, 0, u64::MAX);
+    let flow = Flow::new(ground, contestant, timing);
     let flown = flow.run(<_>::default(), <_>::default()).await?;
     let confirmed = flown.published.confirmed;
     eprintln!(
@@ -129,7 +112,6 @@ async fn grown(
         confirmed as f64 / started.elapsed().as_secs_f64()
     );
     tokio::time::sleep(SETTLE).await;
-    let _ = bench;
     Ok(before.zip(memory()).map(|(before, after)| (after - before) / confirmed.max(1) as f64))
 }
 

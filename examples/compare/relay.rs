@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use lapin::options::{BasicAckOptions, BasicPublishOptions, BasicQosOptions};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 
-/// As a worker's `intake.prefetch`.
+/// As many as a worker has unconfirmed at its targets, see `delivery.window`.
 const PREFETCH: u16 = 1_000;
 
 /// Says "ready" once connected, waits for a line, then moves messages from one queue to another until

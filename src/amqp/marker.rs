@@ -30,7 +30,7 @@ pub enum Claim {
     Marked,
     /// Another connection works for it.
     Taken,
-    Mine(Marker),
+    Mine(Box<Marker>),
 }
 
 const TRANSIENT: u8 = 1;
@@ -61,9 +61,11 @@ impl Marker {
         let consumed =
             channel.basic_consume(queue.into(), "".into(), options, <_>::default()).await;
         match consumed.map_err(AmqpError::from) {
-            Ok(consumer) => {
-                Ok(Claim::Mine(Marker { channel, queue: queue.to_owned(), _consumer: consumer }))
-            }
+            Ok(consumer) => Ok(Claim::Mine(Box::new(Marker {
+                channel,
+                queue: queue.to_owned(),
+                _consumer: consumer,
+            }))),
             Err(AmqpError::Closed { code: 403, text }) if text.contains("exclusive") => {
                 Ok(Claim::Taken)
             }

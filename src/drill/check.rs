@@ -169,9 +169,8 @@ impl Judge<'_> {
             let clean = match order.ends {
                 Ends::In(_) => {
                     let on_time = self.on_time(order, sent, first);
-                    let each = came.iter().map(|arrival| self.arrival(order, sent, arrival));
-                    let all = each.fold(true, |all, clean| all && clean);
-                    on_time && all
+                    let altered = came.iter().filter(|arrival| !self.arrival(order, sent, arrival));
+                    on_time & (altered.count() == 0)
                 }
                 Ends::Dead(reason) => self.dead(order, reason, first),
             };
