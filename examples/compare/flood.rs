@@ -31,8 +31,9 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<MaxRow>> {
     for round in 0..bench.rounds {
         for (index, entrant) in entrants.iter().enumerate() {
             let measured = self::round(bench, entrant, flood(entrant, rates[index])).await?;
-            // a disturbed round must not keep the next one from what it could do
-            rates[index] = measured.per_second.max(rates[index]);
+            // a disturbed round must not keep the next one from what it could do, nor a trial's guess for good
+            let best = if round == 0 { 0.0 } else { rates[index] };
+            rates[index] = measured.per_second.max(best);
             eprintln!("    {} {:>6.0}/s  {}", round + 1, measured.per_second, entrant.name);
             rows[index].rounds.push(measured);
         }

@@ -17,11 +17,6 @@ const NODES: [&str; 3] = ["drill-a@localhost", "drill-b@localhost", "drill-c@loc
 
 const COOKIE: &str = "drill";
 
-/// A message that a lost leader did not confirm is dead-lettered again after this time, which is three
-/// minutes by default. As docs/operations.md advises for clusters.
-const CONFIRM_TIMEOUT: &str =
-    "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].\n";
-
 /// New leaders are elected within a second or two; then the workers have to find a living node,
 /// and what the lost one did not confirm is dead-lettered again.
 const CATCHING_UP: Duration = Duration::from_secs(10);
@@ -92,9 +87,8 @@ async fn cluster(options: &Options) -> Result<Vec<Node>, DrillError> {
     let mut nodes = Vec::new();
     for name in NODES {
         let directory = options.directory.join(name);
-        let mut of_one = NodeOptions::new(directory);
+        let mut of_one = NodeOptions::new(directory).passing_on_soon();
         of_one.name = Some(name.to_owned());
-        of_one.advanced_config = Some(CONFIRM_TIMEOUT.to_owned());
         // else the nodes of Mnesia stay apart after they were cut off; Khepri needs no such choice
         if !options.installation.version().starts_with("4.3") {
             of_one.config = vec!["cluster_partition_handling = pause_minority".to_owned()];

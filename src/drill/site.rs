@@ -78,7 +78,7 @@ impl Site {
     ) -> Result<Self, DrillError> {
         // an earlier drill's queues would be part of this one
         let _ = std::fs::remove_dir_all(&options.directory);
-        let node = NodeOptions::new(options.directory.join("node"));
+        let node = NodeOptions::new(options.directory.join("node")).passing_on_soon();
         let node = Node::start(&options.installation, node).await?;
         let uri = format!("{}/%2f", node.amqp_uri());
         Self::on(vec![node], &uri, options, settings).await
