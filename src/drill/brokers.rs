@@ -14,7 +14,8 @@ use super::{Options, Outcome};
 /// what sleeps there.
 const CATCHING_UP: Duration = Duration::from_secs(4);
 
-/// Two starts of a node take no longer: delays reach over them. Where one took long, a whole multiple more.
+/// Two starts of a node, and the time after each, take no longer: delays reach over them. On a machine where
+/// the site took long to open it is a multiple, and then the load is another one for the same seed.
 const STARTS: Duration = Duration::from_secs(35);
 
 /// Stopped in order and killed, each time for longer than some delays.

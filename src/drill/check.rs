@@ -169,8 +169,10 @@ impl Judge<'_> {
             let clean = match order.ends {
                 Ends::In(_) => {
                     let on_time = self.on_time(order, sent, first);
-                    let altered = came.iter().filter(|arrival| !self.arrival(order, sent, arrival));
-                    on_time & (altered.count() == 0)
+                    // each is judged, also after one that is not clean
+                    let unclean = came.iter().filter(|arrival| !self.arrival(order, sent, arrival));
+                    let unclean = unclean.count();
+                    on_time && unclean == 0
                 }
                 Ends::Dead(reason) => self.dead(order, reason, first),
             };
