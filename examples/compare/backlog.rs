@@ -95,11 +95,7 @@ async fn grown(
     contestant: Contestant,
     profile: Profile,
 ) -> anyhow::Result<Option<f64>> {
-    let memory = || {
-        let used =
-            ground.watched().brokers.iter().map(|pid| usage(*pid)).collect::<Option<Vec<_>>>();
-        Some(used?.iter().map(|used| used.memory_bytes as f64).sum::<f64>())
-    };
+    let memory = || Some(ground.watched().look().all_brokers()?.memory_bytes as f64);
     let before = memory();
     let started = Instant::now();
     let timing = profile.timing(Clock::default().now(), SETTLE, 0, u64::MAX);

@@ -69,6 +69,27 @@ pub struct Look {
     pub generator: Option<Usage>,
 }
 
+impl Look {
+    /// All nodes together, if all were seen.
+    pub fn all_brokers(&self) -> Option<Usage> {
+        sum(&self.brokers)
+    }
+
+    /// All workers together, if all were seen.
+    pub fn all_workers(&self) -> Option<Usage> {
+        sum(&self.workers)
+    }
+}
+
+fn sum(usages: &[Option<Usage>]) -> Option<Usage> {
+    let all: Option<Vec<Usage>> = usages.iter().copied().collect();
+    let all = all.filter(|all| !all.is_empty())?;
+    Some(Usage {
+        cpu: all.iter().map(|usage| usage.cpu).sum(),
+        memory_bytes: all.iter().map(|usage| usage.memory_bytes).sum(),
+    })
+}
+
 /// A run that has ended.
 #[derive(Debug)]
 pub struct Flown {
@@ -220,10 +241,11 @@ impl Flow {
                 let now = Instant::now();
                 over = now >= end || done.count >= self.load.count || stop.is_cancelled();
                 let meant_at = self.load.meant_at(done.count).map(|meant_at| start + meant_at);
-                let ahead = meant_at.filter(|meant_at| *meant_at > now);
-                wake = wake.min(ahead.unwrap_or(wake));
-                let allowed = self.load.allows(done.count, progress.arrived.load(Relaxed));
-                if over || ahead.is_some() || !allowed {
+                if over || !self.load.allows(done.count, progress.arrived.load(Relaxed)) {
+                    break;
+                }
+                if let Some(meant_at) = meant_at.filter(|meant_at| *meant_at > now) {
+                    wake = wake.min(meant_at);
                     break;
                 }
                 let late = meant_at.map_or(Duration::ZERO, |meant_at| now - meant_at);

@@ -141,21 +141,11 @@ impl WindowReport {
             per_second: seen.arrived as f64 / length.as_secs_f64(),
             early: seen.early,
             lateness_ms: Percentiles::of(&seen.lateness_us),
-            broker: cost(&|look| sum(&look.brokers)),
-            workers: cost(&|look| sum(&look.workers)),
+            broker: cost(&|look| look.all_brokers()),
+            workers: cost(&|look| look.all_workers()),
             generator: cost(&|look| look.generator),
         }
     }
-}
-
-/// All of them together, if all are there.
-fn sum(usages: &[Option<Usage>]) -> Option<Usage> {
-    let all: Option<Vec<Usage>> = usages.iter().copied().collect();
-    let all = all.filter(|all| !all.is_empty())?;
-    Some(Usage {
-        cpu: all.iter().map(|usage| usage.cpu).sum(),
-        memory_bytes: all.iter().map(|usage| usage.memory_bytes).sum(),
-    })
 }
 
 /// The middle one, or the mean of the two in the middle; nothing of nothing.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value as Json, json};
 
-use crate::bench::{Cost, Delays, Look, Percentiles, Profile, Report, Usage, bars, picture};
+use crate::bench::{Cost, Delays, Look, Percentiles, Profile, Report, bars, picture};
 use crate::cli::table::{count, facts, number};
 use crate::config::words;
 
@@ -112,12 +112,8 @@ impl Measured {
     /// How much the broker grew by what was put to sleep.
     fn pending_bytes(&self) -> Option<f64> {
         let (before, after) = self.pending_looks.as_ref()?;
-        let memory = |look: &Look| -> Option<u64> {
-            let all: Option<Vec<Usage>> = look.brokers.iter().copied().collect();
-            let all = all.filter(|all| !all.is_empty())?;
-            Some(all.iter().map(|usage| usage.memory_bytes).sum())
-        };
-        Some(memory(after)? as f64 - memory(before)? as f64)
+        let (before, after) = (before.all_brokers()?, after.all_brokers()?);
+        Some(after.memory_bytes as f64 - before.memory_bytes as f64)
     }
 
     fn findings(&self) -> Vec<String> {
