@@ -57,12 +57,11 @@ impl Site {
         said
     }
 
-    /// Runs a worker until it has said `marker`, keeps what it says, and its metrics.
+    /// Runs a worker until it has said `marker`, and keeps what it says and, if it still serves them then,
+    /// its metrics: some of these workers end by themselves.
     async fn worker(&mut self, uri: &str, marker: &str, settings: &[&str]) {
         let log = self.folder.join("log");
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let listen = format!("http.listen=127.0.0.1:{port}");
-        let mut arguments = vec!["run", "--uri", uri, "--set", &listen];
+        let mut arguments = vec!["run", "--uri", uri, "--set", "http.listen=127.0.0.1:0"];
         settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
         let file = std::fs::File::create(&log).unwrap();
         let mut child = self
@@ -73,30 +72,29 @@ impl Site {
             .unwrap();
         let so_far = || std::fs::read_to_string(&log).unwrap();
         let start = Instant::now();
-        let ended = loop {
-            let ended = child.try_wait().unwrap().is_some();
-            if so_far().contains(marker) {
-                break ended;
+        loop {
+            if child.try_wait().unwrap().is_some() {
+                break;
             }
-            assert!(!ended && start.elapsed() < DEADLINE, "no {marker:?}: {}", so_far());
+            let said = so_far();
+            if said.contains(marker)
+                && let Some(metrics) = metrics(&said).await
+            {
+                self.said += &metrics;
+                let pid = child.id().to_string();
+                assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+                break;
+            }
+            assert!(start.elapsed() < DEADLINE, "no {marker:?} or no metrics: {said}");
             tokio::time::sleep(Duration::from_millis(10)).await;
-        };
-        if !ended {
-            let metrics = tokio::task::spawn_blocking(move || {
-                let mut agent = ureq::get(format!("http://127.0.0.1:{port}/metrics")).call()?;
-                agent.body_mut().read_to_string()
-            });
-            let metrics = metrics.await.unwrap().unwrap();
-            assert!(metrics.contains("dormouse_"), "{metrics}");
-            self.said += &metrics;
-            let pid = child.id().to_string();
-            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         }
         while child.try_wait().unwrap().is_none() {
             assert!(start.elapsed() < DEADLINE, "it does not end: {}", so_far());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        self.said += &so_far();
+        let said = so_far();
+        assert!(said.contains(marker), "no {marker:?}: {said}");
+        self.said += &said;
     }
 
     fn check(&self) {
@@ -111,6 +109,17 @@ impl Site {
         assert!(self.said.contains(&self.user), "the user is named");
         assert!(self.said.contains("***"), "and the password masked");
     }
+}
+
+/// The metrics of the worker that has `said` so; none when it has ended meanwhile.
+async fn metrics(said: &str) -> Option<String> {
+    let serving = said.lines().find(|line| line.contains("serving /metrics"))?;
+    let (_, address) = serving.split_once("address=")?;
+    let uri = format!("http://{}/metrics", address.split_whitespace().next()?);
+    let answer = tokio::task::spawn_blocking(move || {
+        ureq::get(uri).call().ok()?.body_mut().read_to_string().ok()
+    });
+    answer.await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,6 +137,7 @@ async fn no_credential_is_ever_said() {
 
     // it works
     site.worker(&right, "running address=", &[]).await;
+    assert!(site.said.contains("# TYPE dormouse_"), "its metrics are searched too");
     for arguments in [
         &["status"][..],
         &["topology", "plan"],
