@@ -131,7 +131,8 @@ async fn broker(
     if directory.exists() {
         std::fs::remove_dir_all(&directory)?;
     }
-    eprintln!("— RabbitMQ {} (load average {:?})", installation.version(), load_average());
+    let load = load_average().map_or_else(String::new, |load| format!(", load average {load:.1}"));
+    eprintln!("— RabbitMQ {}{load}", installation.version());
     let mut node = Node::start(&installation, NodeOptions::new(&directory)).await?;
     let mut config = entrants::configured(&options.settings)?;
     config.broker.uri = vec![Uri::new(node.amqp_uri())];

@@ -64,7 +64,7 @@ fn steady(broker: &BrokerResults) -> String {
     }
     let mut table = String::from(
         "\n### Steady, unscaled, delays of 1 to 60 s\n\nLateness in ms, medians of the windows.\n\n\
-         | messages/s | p50 | p99 | undelayed p50 | undelayed p99 | broker CPU, µs | worker CPU, µs | worker's memory |\n|---|---|---|---|---|---|---|---|\n",
+         | messages/s | p50 | p99 | undelayed p50 | undelayed p99 | bare relay p50 | bare relay p99 | broker CPU, µs | worker CPU, µs | worker's memory |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in &broker.steady {
         let of =
@@ -73,12 +73,14 @@ fn steady(broker: &BrokerResults) -> String {
             median(row.delayed.iter().filter_map(of).map(|cost| cost.cpu_us_per_message))
         };
         table.push_str(&format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {:.0} MiB |\n",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} MiB |\n",
             row.per_second,
             of(p50(&row.delayed)),
             of(p99(&row.delayed)),
             of(p50(&row.undelayed)),
             of(p99(&row.undelayed)),
+            of(p50(&row.relayed)),
+            of(p99(&row.relayed)),
             of(cpu(&|window| window.broker)),
             of(cpu(&|window| window.workers)),
             row.peak_memory_bytes.unwrap_or(0) as f64 / f64::from(1 << 20),

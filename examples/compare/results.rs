@@ -45,11 +45,12 @@ pub struct Round {
     pub report: Report,
 }
 
-/// The same rate with and without delay.
+/// The same rate without delay, through a bare relay, and delayed.
 #[derive(Debug, Serialize)]
 pub struct SteadyRow {
     pub per_second: f64,
     pub undelayed: Vec<WindowReport>,
+    pub relayed: Vec<WindowReport>,
     pub delayed: Vec<WindowReport>,
     pub peak_memory_bytes: Option<u64>,
 }

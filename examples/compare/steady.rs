@@ -1,7 +1,9 @@
-//! A steady rate, unscaled, with the defaults; and the same rate without delay, before and after.
+//! A steady rate, unscaled, with the defaults; and the same rate without delay, before and after, and
+//! through a bare relay, which is what a message from a queue to its target cannot do without.
 
 use std::time::Duration;
 
+use anyhow::Context;
 use dormouse::bench::{Contestant, Delays, Flow, Profile, Progress, Report, WindowReport};
 use dormouse::worker::Clock;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +19,16 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<SteadyRow>> {
     let ground = bench.ground("steady", 1, &[]).await?;
     let plain = bench.ground("steady-plain", 0, &[]).await?;
     let contestant = Contestant::header(&ground.config);
+    let mut relay = bench.relay("steady-relay").await?;
+    relay.relay.as_mut().context("it relays")?.go().await?;
     let mut rows = Vec::new();
     for per_second in RATES {
         let undelayed = || fly(bench, &plain, Contestant::Undelayed, per_second, AT_ONCE);
         let mut row = SteadyRow {
             per_second,
             undelayed: undelayed().await?,
+            relayed: fly(bench, &relay.ground, relay.contestant.clone(), per_second, AT_ONCE)
+                .await?,
             delayed: fly(bench, &ground, contestant.clone(), per_second, DELAYS).await?,
             peak_memory_bytes: None,
         };
@@ -30,6 +36,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<SteadyRow>> {
         row.peak_memory_bytes = memory.max();
         rows.push(row);
     }
+    relay.leave().await;
     // what still sleeps would disturb the second half of the comparison
     ground.leave().await;
     for row in &mut rows {
