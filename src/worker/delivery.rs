@@ -76,7 +76,7 @@ impl Delivery {
     /// Consumes the due queues of all `versions` that stand on the broker.
     pub async fn open(
         shared: Arc<Shared>,
-        consuming: &Connection,
+        consuming: &Arc<Connection>,
         publishing: &Arc<Connection>,
         versions: &[u32],
     ) -> Result<Self, AmqpError> {
@@ -85,7 +85,7 @@ impl Delivery {
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.keep_headers(|name| !is_set_by_broker(name));
         let max_messages = shared.config.hold.max_messages;
-        consumer.consume_spread(consuming, &shared.names.due(), max_messages).await?;
+        consumer.consume_spread(consuming.clone(), &shared.names.due(), max_messages).await?;
         for version in versions.iter().filter(|version| **version != shared.names.version()) {
             let prefetch = max_messages.min(OLD_VERSION_PREFETCH);
             let due = shared.names.in_version(*version).due();

@@ -154,7 +154,7 @@ async fn session(
         opened = opened => opened?,
         () = stop.cancelled() => return Ok(()),
     };
-    let publishing = Arc::new(publishing);
+    let (consuming, publishing) = (Arc::new(consuming), Arc::new(publishing));
     let ended = connected(config, clock, health, stop, &consuming, &publishing).await;
     let ended = match ended {
         // a part notices the loss of the connection first, but only the connection knows why
@@ -175,7 +175,7 @@ async fn connected(
     clock: Clock,
     health: &Health,
     stop: &CancellationToken,
-    consuming: &Connection,
+    consuming: &Arc<Connection>,
     publishing: &Arc<Connection>,
 ) -> Result<(), WorkerError> {
     if config.topology.declare {
