@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::process::worker_command;
 use crate::rejecting::{Client, dormouse, retried};
 use crate::support::*;
 use dormouse::amqp::declare::declare;
 use dormouse::amqp::{Connection, Consumer, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
+use dormouse::dev::WorkerProcess;
 use dormouse::message::Message;
 use dormouse::schedule::stamp;
 use dormouse::topology::{Arguments, Names, Topology};
@@ -111,6 +113,28 @@ async fn a_worker_that_does_not_declare_needs_no_more_than_documented() {
     config.broker.uri = vec![user.uri.clone()];
     config.retry.initial_backoff = Duration::from_millis(100);
     works(config, &broker).await;
+    broker.management.delete_user(&user.name).await.unwrap();
+    broker.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_not_sweep_says_so() {
+    let broker = Broker::fresh("not-sweeps").await;
+    let user = user(&broker, "worker, `topology.declare=false`").await;
+    declare(&broker.connect().await, &Topology::of(&broker.config())).await.unwrap();
+    let log = std::env::temp_dir().join(format!("{}.log", broker.vhost));
+    let arguments = ["--uri", user.uri.expose(), "--set", "topology.declare=false"];
+    let mut command = worker_command(&broker, &arguments);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let worker = WorkerProcess::spawn(command).unwrap();
+    until("it says so", async || {
+        let said = std::fs::read_to_string(&log).unwrap();
+        said.contains("what sleeps is not planned again after a broker's start")
+            && said.contains("403")
+    })
+    .await;
+    worker.stop().await.unwrap();
+    std::fs::remove_file(&log).unwrap();
     broker.management.delete_user(&user.name).await.unwrap();
     broker.drop_it().await;
 }

@@ -8,6 +8,11 @@ use crate::support::*;
 
 /// `dormouse run` against a virtual host of its own, on its way.
 pub fn worker_process(broker: &Broker, arguments: &[&str]) -> WorkerProcess {
+    WorkerProcess::spawn(worker_command(broker, arguments)).unwrap()
+}
+
+/// The same, to be started.
+pub fn worker_command(broker: &Broker, arguments: &[&str]) -> Command {
     const SETTINGS: [&str; 4] = [
         "topology.unit=100ms",
         "topology.radix=4",
@@ -22,5 +27,5 @@ pub fn worker_process(broker: &Broker, arguments: &[&str]) -> WorkerProcess {
         .env("DORMOUSE_URI", broker.uri())
         .env_remove("DORMOUSE_MANAGEMENT_URI")
         .stderr(Stdio::null());
-    WorkerProcess::spawn(command).unwrap()
+    command
 }
