@@ -4,8 +4,7 @@ use dormouse::bench::median;
 use serde::Serialize;
 
 use crate::entrants::{BINARY, CEILING, CLIENT, FLOOR, HEADER, RELAY_SLOW, TWO, UNSCALED};
-use crate::results::BrokerResults;
-use crate::steady::{p50, p99};
+use crate::results::{BrokerResults, SteadyRow};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bar {
@@ -51,16 +50,13 @@ pub fn bars(of: &BrokerResults) -> Vec<Bar> {
     rate(1, CLIENT, BINARY, "max: client / binary cascade", AtLeast(client));
     rate(2, CLIENT, FLOOR, "max: client / one-hop floor", AtLeast(0.45));
     rate(2, HEADER, FLOOR, "max: header / one-hop floor", AtLeast(0.33));
-    for row in &of.steady {
-        let at = |what: &str| format!("steady {}/s: {what}", row.per_second);
-        let early: u64 = row.delayed.iter().map(|window| window.early).sum();
-        bars.push(Bar::new(3, at("early"), early as f64, AtMost(0.0)));
-        if let Some(p50_ms) = p50(&row.delayed) {
-            bars.push(Bar::new(3, at("lateness p50, ms"), p50_ms, AtMost(3.0)));
-        }
-        if let Some((delayed, undelayed)) = p99(&row.delayed).zip(p99(&row.undelayed)) {
-            let what = at("lateness p99 / undelayed p99");
-            bars.push(Bar::new(3, what, delayed / undelayed, AtMost(5.0)));
+    for row in of.steady.iter().filter(|row| [HEADER, CLIENT].contains(&row.name)) {
+        let at = |what: &str| format!("steady {}/s, {}: {what}", row.per_second, row.name);
+        bars.push(Bar::new(3, at("early"), row.early() as f64, AtMost(0.0)));
+        let undelayed = of.steady(CEILING, row.per_second).and_then(SteadyRow::lateness_ms);
+        if let Some(((p50_ms, p99_ms), (_, undelayed_ms))) = row.lateness_ms().zip(undelayed) {
+            bars.push(Bar::new(3, at("p50, ms"), p50_ms, AtMost(3.0)));
+            bars.push(Bar::new(3, at("p99 / undelayed"), p99_ms / undelayed_ms, AtMost(5.0)));
         }
     }
     if let Some(burst) = &of.burst {

@@ -42,6 +42,8 @@ pub const TWO: &str = "Dormouse, header, two workers";
 pub const HEADER_1MS: &str = "Dormouse, header, unit 1ms";
 pub const CLIENT_1MS: &str = "Dormouse, client, unit 1ms";
 pub const UNSCALED: &str = "Dormouse, header, unscaled";
+/// Shorter than the unit, so that every message goes straight to the due queue: that queue's ceiling.
+pub const DUE: &str = "Dormouse, client, unscaled: the due queue alone";
 
 /// What the settings make of the defaults, without a look at files and variables.
 pub fn configured(settings: &[String]) -> anyhow::Result<Config> {
@@ -51,6 +53,10 @@ pub fn configured(settings: &[String]) -> anyhow::Result<Config> {
         overrides.push((key.to_owned(), value.to_owned()));
     }
     Ok(Config::load(Sources { overrides, ..Default::default() })?)
+}
+
+fn virtual_host(name: &str) -> String {
+    name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
 }
 
 /// The settings that scale a configuration down: those that plan a message. A hold margin below a
@@ -120,8 +126,7 @@ impl Bench {
         for (name, workers, unit) in rows {
             if wanted(name) {
                 let settings = scaled(&self.config, unit);
-                let ground =
-                    self.ground(&name.replace([' ', ','], "-"), workers, &settings).await?;
+                let ground = self.ground(&virtual_host(name), workers, &settings).await?;
                 let contestant = if name.contains("client") {
                     Contestant::client(&ground.config)
                 } else {
@@ -130,11 +135,15 @@ impl Bench {
                 entrants.push(Entrant::new(name, ground, contestant, DELAYS, Some(unit)));
             }
         }
-        if wanted(UNSCALED) {
-            let ground = self.ground("unscaled", 1, &[]).await?;
-            let contestant = Contestant::header(&ground.config);
-            let unit = Some(self.config.topology.unit);
-            entrants.push(Entrant::new(UNSCALED, ground, contestant, DELAYS, unit));
+        for (name, path) in
+            [(UNSCALED, Contestant::header as fn(&Config) -> Contestant), (DUE, Contestant::client)]
+        {
+            if wanted(name) {
+                let ground = self.ground(&virtual_host(name), 1, &[]).await?;
+                let contestant = path(&ground.config);
+                let unit = Some(self.config.topology.unit);
+                entrants.push(Entrant::new(name, ground, contestant, DELAYS, unit));
+            }
         }
         if wanted(RELAY) {
             let mut relay = self.relay("relay").await?;

@@ -21,6 +21,7 @@ mod entrants;
 mod flood;
 mod paper;
 mod plot;
+mod profile;
 mod relay;
 mod results;
 mod steady;
@@ -62,10 +63,11 @@ enum Part {
     Steady,
     Burst,
     Backlog,
+    Profile,
 }
 
 impl Part {
-    const ALL: [Part; 4] = [Part::Max, Part::Steady, Part::Burst, Part::Backlog];
+    const ALL: [Part; 5] = [Part::Max, Part::Steady, Part::Burst, Part::Backlog, Part::Profile];
 }
 
 impl std::fmt::Display for Part {
@@ -156,6 +158,7 @@ async fn broker(
             Part::Steady => results.steady = steady::measure(&bench).await?,
             Part::Burst => results.burst = Some(burst::measure(&bench).await?),
             Part::Backlog => results.backlog = Some(backlog::measure(&bench).await?),
+            Part::Profile => results.profile = profile::measure(&bench, &node).await?,
         }
         results.load_averages.extend(before);
         results.load_averages.extend(load_average());

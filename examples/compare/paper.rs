@@ -3,8 +3,8 @@
 use dormouse::bench::median;
 
 use crate::bars::{Wanted, bars};
+use crate::profile::Work;
 use crate::results::{BrokerResults, MaxRow, Results};
-use crate::steady::{p50, p99};
 
 pub fn markdown(results: &Results) -> String {
     let mut page = format!("# Measured\n\n{}, begun {}.\n", results.machine, results.started);
@@ -20,9 +20,15 @@ pub fn markdown(results: &Results) -> String {
         page.push_str(&steady(broker));
         page.push_str(&bursts(broker));
         page.push_str(&backlog(broker));
+        page.push_str(&profile(broker));
         page.push_str(&judged(broker));
     }
     page
+}
+
+/// A figure, or a dash for none.
+fn shown(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 fn floods(broker: &BrokerResults) -> String {
@@ -33,9 +39,6 @@ fn floods(broker: &BrokerResults) -> String {
         "\n### As fast as confirms allow\n\nMedians of the rounds; least to most in parentheses. CPU in µs for each message that arrived.\n\n\
          | | unit | hops | messages/s | broker CPU | worker CPU | bench CPU | held at most |\n|---|---|---|---|---|---|---|---|\n",
     );
-    let shown = |value: Option<f64>, digits: usize| {
-        value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$}"))
-    };
     for row in &broker.max {
         let MaxRow { name, rounds, unit_ms, .. } = row;
         let rates = || rounds.iter().map(|round| round.per_second);
@@ -64,26 +67,21 @@ fn steady(broker: &BrokerResults) -> String {
     }
     let mut table = String::from(
         "\n### Steady, unscaled, delays of 1 to 60 s\n\nLateness in ms, medians of the windows.\n\n\
-         | messages/s | p50 | p99 | undelayed p50 | undelayed p99 | bare relay p50 | bare relay p99 | broker CPU, µs | worker CPU, µs | worker's memory |\n|---|---|---|---|---|---|---|---|---|---|\n",
+         | | messages/s | p50 | p99 | early | broker CPU, µs | worker CPU, µs | worker's memory, MiB |\n|---|---|---|---|---|---|---|---|\n",
     );
     for row in &broker.steady {
-        let of =
-            |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.1}"));
-        let cpu = |of: &dyn Fn(&dormouse::bench::WindowReport) -> Option<dormouse::bench::Cost>| {
-            median(row.delayed.iter().filter_map(of).map(|cost| cost.cpu_us_per_message))
-        };
+        let (p50_ms, p99_ms) = row.lateness_ms().unzip();
+        let mib = row.worker_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20));
         table.push_str(&format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.0} MiB |\n",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            row.name,
             row.per_second,
-            of(p50(&row.delayed)),
-            of(p99(&row.delayed)),
-            of(p50(&row.undelayed)),
-            of(p99(&row.undelayed)),
-            of(p50(&row.relayed)),
-            of(p99(&row.relayed)),
-            of(cpu(&|window| window.broker)),
-            of(cpu(&|window| window.workers)),
-            row.peak_memory_bytes.unwrap_or(0) as f64 / f64::from(1 << 20),
+            shown(p50_ms, 1),
+            shown(p99_ms, 1),
+            row.early(),
+            shown(row.cost(|window| window.broker), 0),
+            shown(row.cost(|window| window.workers), 0),
+            shown(mib, 0),
         ));
     }
     table
@@ -103,8 +101,6 @@ fn bursts(broker: &BrokerResults) -> String {
 fn backlog(broker: &BrokerResults) -> String {
     let Some(backlog) = &broker.backlog else { return String::new() };
     let middle = |values: &[f64]| median(values.iter().copied()).unwrap_or(f64::NAN);
-    let bytes =
-        |value: Option<f64>| value.map_or_else(|| "–".into(), |value| format!("{value:.0}"));
     format!(
         "\n### {} pending\n\n| | messages/s | lateness p99, ms |\n|---|---|---|\n| none pending | {:.0} | {:.1} |\n| all pending | {:.0} | {:.1} |\n\n\
          The broker took {} bytes for each that sleeps, {} for each in a plain queue. A worker that is started anew serves after {:.2} s.\n",
@@ -113,10 +109,31 @@ fn backlog(broker: &BrokerResults) -> String {
         middle(&backlog.empty.lateness_p99_ms),
         middle(&backlog.full.per_second),
         middle(&backlog.full.lateness_p99_ms),
-        bytes(backlog.broker_bytes_per_pending),
-        bytes(backlog.broker_bytes_per_plain),
+        shown(backlog.broker_bytes_per_pending, 0),
+        shown(backlog.broker_bytes_per_plain, 0),
         middle(&backlog.restart_seconds),
     )
+}
+
+fn profile(broker: &BrokerResults) -> String {
+    if broker.profile.is_empty() {
+        return String::new();
+    }
+    let heads: Vec<_> = Work::ALL.iter().map(|work| work.words()).collect();
+    let mut table = format!(
+        "\n### Where the broker's time goes\n\nIts CPU time for each message, in µs, by shares of the Erlang VM's reductions.\n\n\
+         | | all | {} |\n|---|---|{}\n",
+        heads.join(" | "),
+        "---|".repeat(heads.len()),
+    );
+    for row in &broker.profile {
+        let us = row.broker_us.unwrap_or(f64::NAN);
+        let share = |work| row.shares.iter().find(|(one, _)| *one == work).map_or(0.0, |one| one.1);
+        let parts: Vec<_> =
+            Work::ALL.iter().map(|work| format!("{:.0}", share(*work) * us)).collect();
+        table.push_str(&format!("| {} | {us:.0} | {} |\n", row.name, parts.join(" | ")));
+    }
+    table
 }
 
 fn judged(broker: &BrokerResults) -> String {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dormouse::bench::{Contestant, Cost, Report, WindowReport, median};
 use serde::Serialize;
 
+use crate::profile::ProfileRow;
 use crate::{bars, paper, plot};
 
 #[derive(Debug, Serialize)]
@@ -24,6 +25,7 @@ pub struct BrokerResults {
     pub steady: Vec<SteadyRow>,
     pub burst: Option<Burst>,
     pub backlog: Option<Backlog>,
+    pub profile: Vec<ProfileRow>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,14 +47,12 @@ pub struct Round {
     pub report: Report,
 }
 
-/// The same rate without delay, through a bare relay, and delayed.
+/// A contestant at a steady rate.
 #[derive(Debug, Serialize)]
 pub struct SteadyRow {
+    pub name: &'static str,
     pub per_second: f64,
-    pub undelayed: Vec<WindowReport>,
-    pub relayed: Vec<WindowReport>,
-    pub delayed: Vec<WindowReport>,
-    pub peak_memory_bytes: Option<u64>,
+    pub windows: Vec<WindowReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,6 +115,7 @@ impl BrokerResults {
             steady: Vec::new(),
             burst: None,
             backlog: None,
+            profile: Vec::new(),
         }
     }
 
@@ -122,9 +123,36 @@ impl BrokerResults {
         self.max.iter().find(|row| row.name == name)
     }
 
+    /// A contestant at this steady rate.
+    pub fn steady(&self, name: &str, per_second: f64) -> Option<&SteadyRow> {
+        self.steady.iter().find(|row| row.name == name && row.per_second == per_second)
+    }
+
     /// The median rate of a contestant.
     pub fn rate(&self, name: &str) -> Option<f64> {
         self.row(name)?.per_second()
+    }
+}
+
+impl SteadyRow {
+    /// p50 and p99, the medians of the windows'.
+    pub fn lateness_ms(&self) -> Option<(f64, f64)> {
+        let windows = || self.windows.iter().map(|window| window.lateness_ms);
+        Some((median(windows().map(|one| one.p50))?, median(windows().map(|one| one.p99))?))
+    }
+
+    pub fn early(&self) -> u64 {
+        self.windows.iter().map(|window| window.early).sum()
+    }
+
+    /// The median of the windows.
+    pub fn cost(&self, of: impl Fn(&WindowReport) -> Option<Cost>) -> Option<f64> {
+        median(self.windows.iter().filter_map(of).map(|cost| cost.cpu_us_per_message))
+    }
+
+    /// The most in any window.
+    pub fn worker_bytes(&self) -> Option<u64> {
+        self.windows.iter().filter_map(|window| Some(window.workers?.memory_bytes)).max()
     }
 }
 

@@ -1,5 +1,5 @@
 //! A steady rate, unscaled, with the defaults; and the same rate without delay, before and after, and
-//! through a bare relay, which is what a message from a queue to its target cannot do without.
+//! through a bare relay: a header's delay counts from intake, so two publishes of a message are late.
 
 use std::time::Duration;
 
@@ -9,56 +9,43 @@ use dormouse::worker::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::Bench;
+use crate::entrants::{AT_ONCE, CEILING, CLIENT, HEADER, RELAY};
 use crate::results::SteadyRow;
 
 const RATES: [f64; 2] = [1_000.0, 2_000.0];
 const DELAYS: Delays = Delays { min_ms: 1_000, max_ms: 60_000 };
-const AT_ONCE: Delays = Delays { min_ms: 0, max_ms: 0 };
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<SteadyRow>> {
     let ground = bench.ground("steady", 1, &[]).await?;
     let plain = bench.ground("steady-plain", 0, &[]).await?;
-    let contestant = Contestant::header(&ground.config);
     let mut relay = bench.relay("steady-relay").await?;
     relay.relay.as_mut().context("it relays")?.go().await?;
     let mut rows = Vec::new();
     for per_second in RATES {
-        let undelayed = || fly(bench, &plain, Contestant::Undelayed, per_second, AT_ONCE);
-        let mut row = SteadyRow {
-            per_second,
-            undelayed: undelayed().await?,
-            relayed: fly(bench, &relay.ground, relay.contestant.clone(), per_second, AT_ONCE)
-                .await?,
-            delayed: fly(bench, &ground, contestant.clone(), per_second, DELAYS).await?,
-            peak_memory_bytes: None,
-        };
-        let memory = row.delayed.iter().filter_map(|window| Some(window.workers?.memory_bytes));
-        row.peak_memory_bytes = memory.max();
-        rows.push(row);
+        let config = &ground.config;
+        for (name, ground, contestant, delays) in [
+            (CEILING, &plain, Contestant::Undelayed, AT_ONCE),
+            (RELAY, &relay.ground, relay.contestant.clone(), AT_ONCE),
+            (HEADER, &ground, Contestant::header(config), DELAYS),
+            (CLIENT, &ground, Contestant::client(config), DELAYS),
+        ] {
+            let windows = fly(bench, ground, contestant, per_second, delays).await?;
+            rows.push(SteadyRow { name, per_second, windows });
+        }
     }
-    relay.leave().await;
     // what still sleeps would disturb the second half of the comparison
     ground.leave().await;
-    for row in &mut rows {
+    relay.leave().await;
+    for row in rows.iter_mut().filter(|row| row.name == CEILING) {
         let after = fly(bench, &plain, Contestant::Undelayed, row.per_second, AT_ONCE).await?;
-        row.undelayed.extend(after);
-        eprintln!(
-            "    {}/s: p99 {:.1} ms delayed, {:.1} ms undelayed",
-            row.per_second,
-            p99(&row.delayed).unwrap_or(f64::NAN),
-            p99(&row.undelayed).unwrap_or(f64::NAN)
-        );
+        row.windows.extend(after);
     }
     plain.leave().await;
+    for row in &rows {
+        let (p50_ms, p99_ms) = row.lateness_ms().unwrap_or((f64::NAN, f64::NAN));
+        eprintln!("    {}/s: p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms  {}", row.per_second, row.name);
+    }
     Ok(rows)
-}
-
-pub fn p99(windows: &[WindowReport]) -> Option<f64> {
-    dormouse::bench::median(windows.iter().map(|window| window.lateness_ms.p99))
-}
-
-pub fn p50(windows: &[WindowReport]) -> Option<f64> {
-    dormouse::bench::median(windows.iter().map(|window| window.lateness_ms.p50))
 }
 
 async fn fly(

@@ -1,0 +1,177 @@
+//! Where the broker's time goes: who in its Erlang VM did how much while a contestant floods.
+//!
+//! Reductions are the VM's unit of work, some function calls each. They are counted for every process, which
+//! CPU time is not, and they leave out what the VM does itself: garbage collection, scheduling, files.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use dormouse::bench::Report;
+use dormouse::dev::Node;
+use dormouse::worker::Clock;
+use serde::Serialize;
+
+use crate::Bench;
+use crate::entrants::{BINARY, CEILING, CLIENT, Entrant, FLOOR, HEADER, UNSCALED};
+use crate::flood::{flood, fly, trial};
+
+/// Those whose ratios are judged.
+const PROFILED: [&str; 6] = [CEILING, FLOOR, BINARY, HEADER, CLIENT, UNSCALED];
+
+/// `rabbitmqctl` takes so long to begin, at most; the flood goes on for as much longer.
+const CTL: Duration = Duration::from_secs(6);
+
+#[derive(Debug, Serialize)]
+pub struct ProfileRow {
+    pub name: String,
+    pub per_second: f64,
+    /// Broker's CPU time for each message, µs.
+    pub broker_us: Option<f64>,
+    /// Shares of all reductions, the largest first.
+    pub shares: Vec<(Work, f64)>,
+}
+
+/// Of the broker's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    Connections,
+    Channels,
+    Levels,
+    DeadLettering,
+    Intake,
+    Due,
+    OtherQueues,
+    WriteAheadLog,
+    Other,
+}
+
+impl Work {
+    pub const ALL: [Work; 9] = [
+        Work::Connections,
+        Work::Channels,
+        Work::Levels,
+        Work::DeadLettering,
+        Work::Intake,
+        Work::Due,
+        Work::OtherQueues,
+        Work::WriteAheadLog,
+        Work::Other,
+    ];
+
+    pub fn words(self) -> &'static str {
+        match self {
+            Work::Connections => "connections",
+            Work::Channels => "channels",
+            Work::Levels => "level queues",
+            Work::DeadLettering => "dead-lettering",
+            Work::Intake => "intake queue",
+            Work::Due => "due queue",
+            Work::OtherQueues => "other queues, the target",
+            Work::WriteAheadLog => "write-ahead log, segments",
+            Work::Other => "other",
+        }
+    }
+
+    /// By the module that a process runs, and the name of the queue whose Raft member it is.
+    fn of(module: &str, queue: &str) -> Work {
+        match module {
+            "rabbit_reader" | "rabbit_writer" => Work::Connections,
+            "rabbit_channel" => Work::Channels,
+            "rabbit_fifo_dlx_worker" => Work::DeadLettering,
+            "ra_log_wal" | "ra_log_segment_writer" => Work::WriteAheadLog,
+            "ra_server_proc" if queue.contains(".intake") => Work::Intake,
+            "ra_server_proc" if queue.ends_with(".due") => Work::Due,
+            "ra_server_proc"
+                if ["level", "delayed", "hop"].iter().any(|word| queue.contains(word)) =>
+            {
+                Work::Levels
+            }
+            "ra_server_proc" => Work::OtherQueues,
+            _ => Work::Other,
+        }
+    }
+}
+
+pub async fn measure(bench: &Bench, node: &Node) -> anyhow::Result<Vec<ProfileRow>> {
+    let mut rows = Vec::new();
+    let mut entrants = bench.entrants().await?;
+    entrants.retain(|entrant| PROFILED.contains(&entrant.name.as_str()));
+    for entrant in &entrants {
+        let row = profile(bench, node, entrant).await.context(entrant.name.clone())?;
+        let words =
+            |(part, share): &(Work, f64)| format!("{} {:.0} %", part.words(), share * 100.0);
+        let most: Vec<_> = row.shares.iter().take(3).map(words).collect();
+        eprintln!("    {}: {}", row.name, most.join(", "));
+        rows.push(row);
+    }
+    for entrant in entrants {
+        entrant.leave().await;
+    }
+    Ok(rows)
+}
+
+async fn profile(bench: &Bench, node: &Node, entrant: &Entrant) -> anyhow::Result<ProfileRow> {
+    let profile = flood(entrant, trial(entrant).await?);
+    let window = Duration::from_secs(bench.seconds);
+    let warm_up = profile.timing(Clock::default().now(), window, 1, u64::MAX).warm_up;
+    let code = erlang(warm_up, window);
+    let (flown, said) = tokio::join!(fly(entrant, profile, window + CTL, 1), async {
+        node.ctl(&["eval", &code]).await
+    });
+    let report = Report::of(&flown?);
+    let broker = report.windows.first().and_then(|window| window.broker);
+    Ok(ProfileRow {
+        name: entrant.name.clone(),
+        per_second: report.per_second(),
+        broker_us: broker.map(|cost| cost.cpu_us_per_message),
+        shares: shares(&said?),
+    })
+}
+
+/// Prints for each kind of process how many reductions it made while it looked.
+fn erlang(lead: Duration, window: Duration) -> String {
+    let (lead_ms, window_ms) = (lead.as_millis(), window.as_millis());
+    format!(
+        r#"
+Kind = fun(Pid) ->
+  case erlang:process_info(Pid, [dictionary, registered_name, reductions]) of
+    undefined -> gone;
+    [{{_, Dictionary}}, {{_, Name}}, {{_, Reductions}}] ->
+      Module = case lists:keyfind(process_name, 1, Dictionary) of
+        {{_, {{Own, _}}}} -> Own;
+        _ -> case lists:keyfind('$initial_call', 1, Dictionary) of {{_, {{First, _, _}}}} -> First; _ -> none end
+      end,
+      {{{{Module, Name}}, Reductions}}
+  end
+end,
+Look = fun() -> maps:from_list([{{Pid, Kind(Pid)}} || Pid <- erlang:processes()]) end,
+timer:sleep({lead_ms}), Before = Look(), timer:sleep({window_ms}), After = Look(),
+maps:foreach(fun
+  (_, gone) -> ok;
+  (Pid, {{{{Module, Name}}, Reductions}}) ->
+    Earlier = case maps:get(Pid, Before, gone) of gone -> 0; {{_, Count}} -> Count end,
+    io:format("~s ~b ~s~n", [Module, Reductions - Earlier, if Name =:= [] -> ""; true -> Name end])
+end, After)."#
+    )
+}
+
+/// From lines "module reductions name".
+fn shares(said: &str) -> Vec<(Work, f64)> {
+    let mut parts: BTreeMap<Work, f64> = BTreeMap::new();
+    for line in said.lines() {
+        let mut words = line.splitn(3, ' ');
+        let (Some(module), Some(reductions), name) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        if let Ok(reductions) = reductions.parse::<f64>() {
+            *parts.entry(Work::of(module, name.unwrap_or_default())).or_default() += reductions;
+        }
+    }
+    let all: f64 = parts.values().sum();
+    let mut shares: Vec<_> = parts.into_iter().map(|(part, count)| (part, count / all)).collect();
+    shares.sort_by(|one, other| other.1.total_cmp(&one.1));
+    shares
+}
