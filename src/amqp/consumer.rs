@@ -275,12 +275,22 @@ impl Consumer {
     /// Errors: as [`Consumer::next`].
     pub async fn next_together(&mut self, most: usize) -> Result<Vec<Delivered>, AmqpError> {
         let mut together = vec![self.next().await?];
-        while together.len() < most
+        together.extend(self.here(most - 1)?);
+        Ok(together)
+    }
+
+    /// The deliveries that are here already, `most` in all. After [`Consumer::cancel`] nothing comes
+    /// behind them.
+    ///
+    /// Errors: as [`Consumer::next`].
+    pub fn here(&mut self, most: usize) -> Result<Vec<Delivered>, AmqpError> {
+        let mut here = Vec::new();
+        while here.len() < most
             && let Some(delivered) = self.next().now_or_never()
         {
-            together.push(delivered?);
+            here.push(delivered?);
         }
-        Ok(together)
+        Ok(here)
     }
 
     /// Deliveries not settled.

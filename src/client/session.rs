@@ -118,6 +118,7 @@ impl<T: Send + 'static> Session<T> {
                 () = stop.cancelled(), if stopping.is_none() => {
                     stopping = Some(Instant::now() + self.plan.grace);
                     consumer.cancel().await?;
+                    consumer.here(usize::MAX)?.into_iter().for_each(|late| self.arrive(late));
                     self.give_back(consumer).await?;
                 }
                 () = sleep_until(stopping.unwrap_or(now).into()), if stopping.is_some() => {

@@ -130,7 +130,7 @@ async fn a_worker_that_may_not_sweep_says_so() {
     until("it says so", async || {
         let said = std::fs::read_to_string(&log).unwrap();
         said.contains("what sleeps is not planned again after a broker's start")
-            && said.contains("403")
+            && said.contains("ACCESS_REFUSED")
     })
     .await;
     worker.stop().await.unwrap();
