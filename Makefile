@@ -18,7 +18,7 @@ test: rabbitmq
 drill: rabbitmq
 	scripts/drill.sh
 
-## Dormouse beside other ways to delay a message, into bench/. An hour; ONLY=max BROKERS=3.10 is a part of it.
+## Dormouse beside other ways to delay a message, into bench/. Two hours; ONLY=max BROKERS=3.10 is a part of it.
 bench:
 	@scripts/bench.sh
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use dormouse::bench::{Contestant, Flow, Flown, Profile, Progress, Report};
 use dormouse::worker::Clock;
 use tokio_util::sync::CancellationToken;
@@ -38,10 +37,9 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Burst> {
 async fn relay(bench: &Bench, round: usize) -> anyhow::Result<f64> {
     let mut entrant = bench.relay(&format!("burst-relay-{round}")).await?;
     let (flow, lead) = flow(&entrant.ground, entrant.contestant.clone());
-    let relay = entrant.relay.as_mut().context("it relays")?;
     let start = async {
         tokio::time::sleep(lead).await;
-        relay.go().await
+        entrant.go().await
     };
     let running = flow.run(Arc::new(Progress::default()), CancellationToken::new());
     let (flown, started) = tokio::join!(running, start);

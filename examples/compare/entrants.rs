@@ -96,12 +96,16 @@ impl Bench {
         Ok(Ground::own(&config, name, &self.worker, &workers).await?)
     }
 
-    /// Everybody who floods.
-    pub async fn entrants(&self) -> anyhow::Result<Vec<Entrant>> {
+    /// Everybody who floods and `takes_part`.
+    pub async fn entrants(
+        &self,
+        takes_part: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Vec<Entrant>> {
         let mut entrants = Vec::new();
-        let wanted = |name: &str| {
+        let asked_for = |name: &str| {
             self.contestants.is_empty() || self.contestants.iter().any(|part| name.contains(part))
         };
+        let wanted = |name: &str| takes_part(name) && asked_for(name);
         let fixed = [
             (CEILING, Contestant::Undelayed, AT_ONCE),
             (FLOOR, Contestant::OneHop { ttl: Duration::from_millis(2_048) }, DELAYS),
@@ -147,7 +151,7 @@ impl Bench {
         }
         if wanted(RELAY) {
             let mut relay = self.relay("relay").await?;
-            relay.relay.as_mut().context("it relays")?.go().await?;
+            relay.go().await?;
             entrants.push(relay);
         }
         Ok(entrants)
@@ -192,6 +196,11 @@ impl Entrant {
         Self { name: name.into(), ground, contestant, delays, unit, relay: None }
     }
 
+    /// Lets its relay begin.
+    pub async fn go(&mut self) -> anyhow::Result<()> {
+        self.relay.as_mut().context("it relays")?.go().await
+    }
+
     pub async fn leave(self) {
         drop(self.relay);
         if let Some(problem) = self.ground.leave().await {
@@ -220,8 +229,7 @@ impl RelayProcess {
         Ok(Self { child })
     }
 
-    /// Lets it begin.
-    pub async fn go(&mut self) -> anyhow::Result<()> {
+    async fn go(&mut self) -> anyhow::Result<()> {
         let stdin = self.child.stdin.as_mut().context("it was asked for")?;
         stdin.write_all(b"go\n").await?;
         Ok(stdin.flush().await?)

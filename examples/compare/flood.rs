@@ -20,7 +20,7 @@ const HEADROOM: f64 = 1.2;
 const HELD_EVERY: Duration = Duration::from_millis(200);
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<MaxRow>> {
-    let mut entrants = bench.entrants().await?;
+    let mut entrants = bench.entrants(|_| true).await?;
     let mut rows = Vec::new();
     let mut rates = Vec::new();
     let mut same_rate = MaxRow::new(RELAY_SLOW, None, Contestant::Undelayed);

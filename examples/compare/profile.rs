@@ -96,12 +96,11 @@ impl Work {
 
 pub async fn measure(bench: &Bench, node: &Node) -> anyhow::Result<Vec<ProfileRow>> {
     let mut rows = Vec::new();
-    let mut entrants = bench.entrants().await?;
-    entrants.retain(|entrant| PROFILED.contains(&entrant.name.as_str()));
+    let entrants = bench.entrants(|name| PROFILED.contains(&name)).await?;
     for entrant in &entrants {
         let row = profile(bench, node, entrant).await.context(entrant.name.clone())?;
         let words =
-            |(part, share): &(Work, f64)| format!("{} {:.0} %", part.words(), share * 100.0);
+            |(work, share): &(Work, f64)| format!("{} {:.0} %", work.words(), share * 100.0);
         let most: Vec<_> = row.shares.iter().take(3).map(words).collect();
         eprintln!("    {}: {}", row.name, most.join(", "));
         rows.push(row);
@@ -159,7 +158,7 @@ end, After)."#
 
 /// From lines "module reductions name".
 fn shares(said: &str) -> Vec<(Work, f64)> {
-    let mut parts: BTreeMap<Work, f64> = BTreeMap::new();
+    let mut counts: BTreeMap<Work, f64> = BTreeMap::new();
     for line in said.lines() {
         let mut words = line.splitn(3, ' ');
         let (Some(module), Some(reductions), name) = (words.next(), words.next(), words.next())
@@ -167,11 +166,11 @@ fn shares(said: &str) -> Vec<(Work, f64)> {
             continue;
         };
         if let Ok(reductions) = reductions.parse::<f64>() {
-            *parts.entry(Work::of(module, name.unwrap_or_default())).or_default() += reductions;
+            *counts.entry(Work::of(module, name.unwrap_or_default())).or_default() += reductions;
         }
     }
-    let all: f64 = parts.values().sum();
-    let mut shares: Vec<_> = parts.into_iter().map(|(part, count)| (part, count / all)).collect();
+    let all: f64 = counts.values().sum();
+    let mut shares: Vec<_> = counts.into_iter().map(|(work, count)| (work, count / all)).collect();
     shares.sort_by(|one, other| other.1.total_cmp(&one.1));
     shares
 }

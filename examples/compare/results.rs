@@ -134,6 +134,14 @@ impl BrokerResults {
     }
 }
 
+/// CPU time for each message, µs.
+fn median_cost<'a>(
+    windows: impl IntoIterator<Item = &'a WindowReport>,
+    of: impl Fn(&WindowReport) -> Option<Cost>,
+) -> Option<f64> {
+    median(windows.into_iter().filter_map(of).map(|cost| cost.cpu_us_per_message))
+}
+
 impl SteadyRow {
     /// p50 and p99, the medians of the windows'.
     pub fn lateness_ms(&self) -> Option<(f64, f64)> {
@@ -147,7 +155,7 @@ impl SteadyRow {
 
     /// The median of the windows.
     pub fn cost(&self, of: impl Fn(&WindowReport) -> Option<Cost>) -> Option<f64> {
-        median(self.windows.iter().filter_map(of).map(|cost| cost.cpu_us_per_message))
+        median_cost(&self.windows, of)
     }
 
     /// The most in any window.
@@ -173,8 +181,7 @@ impl MaxRow {
 
     /// The median over all windows.
     pub fn cost(&self, of: impl Fn(&WindowReport) -> Option<Cost>) -> Option<f64> {
-        let windows = self.rounds.iter().flat_map(|round| &round.report.windows);
-        median(windows.filter_map(of).map(|cost| cost.cpu_us_per_message))
+        median_cost(self.rounds.iter().flat_map(|round| &round.report.windows), of)
     }
 
     pub fn hops(&self) -> Option<f64> {

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use dormouse::bench::{Contestant, Delays, Flow, Profile, Progress, Report, WindowReport};
 use dormouse::worker::Clock;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +18,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<SteadyRow>> {
     let ground = bench.ground("steady", 1, &[]).await?;
     let plain = bench.ground("steady-plain", 0, &[]).await?;
     let mut relay = bench.relay("steady-relay").await?;
-    relay.relay.as_mut().context("it relays")?.go().await?;
+    relay.go().await?;
     let mut rows = Vec::new();
     for per_second in RATES {
         let config = &ground.config;

@@ -98,7 +98,8 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// Deliveries of one channel whose acks come in any order, at most.
 const SPREAD: u16 = 1_000;
-/// A delivery's tag here is RabbitMQ's with the channel's number in front, one of at most 128.
+/// A delivery's tag here is RabbitMQ's with the channel's number in front: the largest prefetch is spread
+/// over 66.
 const TAG_BITS: u32 = 56;
 
 /// Acks wait this long for company: each is an entry in a quorum queue's log, and with `multiple` one

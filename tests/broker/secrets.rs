@@ -80,6 +80,7 @@ impl Site {
             if said.contains(marker)
                 && let Some(metrics) = metrics(&said).await
             {
+                assert!(metrics.contains("dormouse_"), "{metrics}");
                 self.said += &metrics;
                 let pid = child.id().to_string();
                 assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
