@@ -6,12 +6,13 @@ use std::fmt::Write;
 use crate::results::Results;
 
 const WIDTH: f64 = 760.0;
-const LABELS: f64 = 250.0;
+const LABELS: f64 = 270.0;
 const BAR: f64 = 14.0;
 const GAP: f64 = 12.0;
 const TOP: f64 = 46.0;
 /// Of the versions, in turn.
 const COLOURS: [&str; 4] = ["#3b6ea5", "#7aa6c2", "#e0a458", "#8f8f8f"];
+const LEGEND: f64 = 140.0;
 const FONT: &str = "font-family=\"system-ui, sans-serif\" font-size=\"12\"";
 
 pub fn svg(results: &Results) -> String {
@@ -40,7 +41,7 @@ pub fn svg(results: &Results) -> String {
          <text x=\"12\" y=\"18\" font-weight=\"600\">Messages a second, end to end, as fast as confirms allow</text>\n"
     );
     for (index, broker) in results.brokers.iter().enumerate() {
-        let x = LABELS + 110.0 * index as f64;
+        let x = LABELS + LEGEND * index as f64;
         let colour = COLOURS[index % COLOURS.len()];
         let _ = writeln!(
             svg,
@@ -53,15 +54,16 @@ pub fn svg(results: &Results) -> String {
     for (at, name) in names.iter().enumerate() {
         let y = TOP + group * at as f64;
         let (head, rest) = name.split_once([',', '(', ':']).unwrap_or((name, ""));
-        let middle = y + BAR * brokers as f64 / 2.0 + 4.0;
-        let rest = rest.trim_end_matches(')').trim();
-        let second = if rest.is_empty() { String::new() } else { format!(", {rest}") };
-        let label: String = format!("{}{second}", head.trim()).chars().take(42).collect();
+        let middle = y + BAR * brokers as f64 / 2.0;
+        let x = LABELS - 8.0;
         let _ = writeln!(
             svg,
-            "<text x=\"{}\" y=\"{middle}\" text-anchor=\"end\">{}</text>",
-            LABELS - 8.0,
-            escaped(&label)
+            "<text x=\"{x}\" y=\"{}\" text-anchor=\"end\">{}</text>\
+             <text x=\"{x}\" y=\"{}\" text-anchor=\"end\" font-size=\"10\" fill=\"#666\">{}</text>",
+            middle - 2.0,
+            escaped(head.trim()),
+            middle + 10.0,
+            escaped(rest.trim_end_matches(')').trim())
         );
         for broker in 0..brokers {
             let Some(rate) = rates.get(&(at, broker)) else { continue };
