@@ -1,6 +1,7 @@
 //! Publishes into queues of ours, which always exist and never refuse for good: so it does not give
 //! up, and the delivery it replaces is acked only after the confirm.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,24 +43,59 @@ pub struct Sent {
 /// that stalled, or into a queue that had no leader. Its TTLs were planned for then.
 const LATE: Duration = Duration::from_secs(1);
 
+/// What enters the levels waits this long for company: publishes, confirms and acks that travel together
+/// cost the broker and the worker less. Nothing is late for it, as its delay counts already.
+const GATHER: Duration = Duration::from_millis(20);
+/// So many are company enough.
+const GATHERED: usize = 64;
+/// With less than this left of its delay, a message does not wait.
+const SHORT: Duration = Duration::from_millis(100);
+
 pub struct Inward {
     shared: Arc<Shared>,
     publisher: Publisher<Sent>,
+    /// Those that wait for company, the first of them since `gathered_since`.
+    gathered: Vec<Errand>,
+    gathered_since: Option<Instant>,
     /// Refused ones, in order of when to publish them again.
-    paused: std::collections::VecDeque<(Instant, Errand)>,
+    paused: VecDeque<(Instant, Errand)>,
 }
 
 impl Inward {
     pub fn new(shared: Arc<Shared>, publisher: Publisher<Sent>) -> Self {
-        Self { shared, publisher, paused: <_>::default() }
+        let (gathered, paused) = (Vec::new(), VecDeque::new());
+        Self { shared, publisher, gathered, gathered_since: None, paused }
+    }
+
+    /// Publishes it, at once or soon with others.
+    pub fn send(&mut self, errand: Errand) {
+        if errand.to != To::Levels || self.left(&errand) < SHORT {
+            return self.publish(errand);
+        }
+        self.gathered_since.get_or_insert_with(Instant::now);
+        self.gathered.push(errand);
+        if self.gathered.len() == GATHERED {
+            self.publish_gathered();
+        }
+    }
+
+    fn left(&self, errand: &Errand) -> Duration {
+        errand.sleeper.stamp.wake_at().since(self.shared.clock.now())
+    }
+
+    fn publish_gathered(&mut self) {
+        self.gathered_since = None;
+        for errand in std::mem::take(&mut self.gathered) {
+            self.publish(errand);
+        }
     }
 
     /// Plans by what is left of the delay now, and publishes.
-    pub fn send(&mut self, errand: Errand) {
-        let Shared { layout, names, clock, frame_max_bytes, .. } = &*self.shared;
+    fn publish(&mut self, errand: Errand) {
+        let Shared { layout, names, frame_max_bytes, .. } = &*self.shared;
         let message = match errand.to {
             To::Levels => {
-                let plan = layout.plan(errand.sleeper.stamp.wake_at().since(clock.now()));
+                let plan = layout.plan(self.left(&errand));
                 self.shared.metrics.hops.record(plan.hops);
                 names.entering(layout, plan, &errand.sleeper)
             }
@@ -79,10 +115,16 @@ impl Inward {
     /// Errors: the channel is gone, and with it this session.
     pub async fn settled(&mut self) -> Result<Vec<Errand>, AmqpError> {
         loop {
+            let gathered = self.gathered_since.map(|since| since + GATHER);
             let again = self.paused.front().map(|(at, _)| *at);
+            let until = |at: Option<Instant>| sleep_until(at.unwrap_or_else(Instant::now));
             let settled = tokio::select! {
                 settled = self.publisher.settled() => settled,
-                () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                () = until(gathered), if gathered.is_some() => {
+                    self.publish_gathered();
+                    continue;
+                }
+                () = until(again), if again.is_some() => {
                     if let Some((_, errand)) = self.paused.pop_front() {
                         self.send(errand);
                     }
@@ -125,8 +167,8 @@ impl Inward {
         self.send_later(errand);
     }
 
-    /// Publishes without a confirm yet.
+    /// Sent and without a confirm yet.
     pub fn outstanding(&self) -> usize {
-        self.publisher.len()
+        self.gathered.len() + self.publisher.len()
     }
 }
