@@ -9,16 +9,13 @@ use dormouse::worker::Clock;
 use crate::Bench;
 use crate::entrants::Entrant;
 use crate::flood::{flood, fly, round, trial};
+use crate::memory::ASLEEP;
 use crate::results::{Backlog, Side};
 
-/// Asleep for longer than any run lasts.
-const PENDING: Delays = Delays { min_ms: 3_600_000, max_ms: 24 * 3_600_000 };
 const FLOOD: Delays = Delays { min_ms: 1, max_ms: 4_095 };
 const STEADY: Delays = Delays { min_ms: 1_000, max_ms: 5_000 };
 const PER_SECOND: f64 = 500.0;
-/// A plain queue is filled with this share of the pending ones, to see what it needs for each.
-const PLAIN_SHARE: u64 = 5;
-/// The broker takes a moment to give memory back.
+/// The broker takes a moment after so many.
 const SETTLE: Duration = Duration::from_secs(5);
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
@@ -26,16 +23,13 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
     let mut full = entrant(bench, "full").await?;
     let rates = [trial(&empty).await?, trial(&full).await?];
     let worker_before = worker_memory(&full.ground);
-    let (broker_bytes_per_plain, broker_bytes_per_pending) =
-        (plain(bench).await?, load(&full.ground, bench.pending).await?);
+    load(&full.ground, bench.pending).await?;
     let mut backlog = Backlog {
         pending: bench.pending,
         empty: Side::default(),
         full: Side::default(),
         worker_growth_bytes: None,
         restart_seconds: Vec::new(),
-        broker_bytes_per_pending,
-        broker_bytes_per_plain,
     };
     for _ in 0..bench.rounds {
         for (entrant, rate, side) in
@@ -74,41 +68,19 @@ async fn entrant(bench: &Bench, name: &str) -> anyhow::Result<Entrant> {
     Ok(Entrant { name: name.into(), ground, contestant, delays: FLOOD, unit, relay: None })
 }
 
-/// Puts messages to sleep, and tells how much the broker grew for each.
-async fn load(ground: &Ground, messages: u64) -> anyhow::Result<Option<f64>> {
-    let sleeping = Contestant::client(&ground.config);
-    grown(ground, sleeping, Profile::Pending { messages, delays: PENDING }).await
-}
-
-async fn plain(bench: &Bench) -> anyhow::Result<Option<f64>> {
-    let ground = bench.ground("plain", 0, &[]).await?;
-    let contestant = Contestant::Relayed { queue: "plain".into() };
-    ground.prepare(&contestant).await?;
-    let messages = (bench.pending / PLAIN_SHARE).max(1);
-    let each = grown(&ground, contestant, Profile::Pending { messages, delays: PENDING }).await;
-    ground.leave().await;
-    each
-}
-
-async fn grown(
-    ground: &Ground,
-    contestant: Contestant,
-    profile: Profile,
-) -> anyhow::Result<Option<f64>> {
-    let memory = || Some(ground.watched().look().all_brokers()?.memory_bytes as f64);
-    let before = memory();
+/// Puts messages to sleep.
+async fn load(ground: &Ground, messages: u64) -> anyhow::Result<()> {
     let started = Instant::now();
+    let profile = Profile::Pending { messages, delays: ASLEEP };
     let timing = profile.timing(Clock::default().now(), SETTLE, 0, u64::MAX);
-    let flow = Flow::new(ground, contestant, timing);
-    let flown = flow.run(<_>::default(), <_>::default()).await?;
-    let confirmed = flown.published.confirmed;
+    let flow = Flow::new(ground, Contestant::client(&ground.config), timing);
+    let confirmed = flow.run(<_>::default(), <_>::default()).await?.published.confirmed;
+    let seconds = started.elapsed().as_secs_f64();
     eprintln!(
-        "    {confirmed} put to sleep in {:.0} s, {:.0}/s",
-        started.elapsed().as_secs_f64(),
-        confirmed as f64 / started.elapsed().as_secs_f64()
+        "    {confirmed} put to sleep in {seconds:.0} s, {:.0}/s",
+        confirmed as f64 / seconds
     );
-    tokio::time::sleep(SETTLE).await;
-    Ok(before.zip(memory()).map(|(before, after)| (after - before) / confirmed.max(1) as f64))
+    Ok(())
 }
 
 fn worker_memory(ground: &Ground) -> Option<f64> {

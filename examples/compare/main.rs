@@ -19,6 +19,7 @@ mod burst;
 mod celery;
 mod entrants;
 mod flood;
+mod memory;
 mod paper;
 mod plot;
 mod profile;
@@ -63,11 +64,13 @@ enum Part {
     Steady,
     Burst,
     Backlog,
+    Memory,
     Profile,
 }
 
 impl Part {
-    const ALL: [Part; 5] = [Part::Max, Part::Steady, Part::Burst, Part::Backlog, Part::Profile];
+    const ALL: [Part; 6] =
+        [Part::Max, Part::Steady, Part::Burst, Part::Backlog, Part::Memory, Part::Profile];
 }
 
 impl std::fmt::Display for Part {
@@ -84,6 +87,7 @@ enum Relay {
 }
 
 /// How a part measures.
+#[derive(Clone)]
 struct Bench {
     rounds: usize,
     seconds: u64,
@@ -158,6 +162,10 @@ async fn broker(
             Part::Steady => results.steady = steady::measure(&bench).await?,
             Part::Burst => results.burst = Some(burst::measure(&bench).await?),
             Part::Backlog => results.backlog = Some(backlog::measure(&bench).await?),
+            Part::Memory => {
+                let directory = directory.with_extension("memory");
+                results.memory = Some(memory::measure(&bench, &installation, &directory).await?);
+            }
             Part::Profile => results.profile = profile::measure(&bench, &node).await?,
         }
         results.load_averages.extend(before);

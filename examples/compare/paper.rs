@@ -3,6 +3,7 @@
 use dormouse::bench::median;
 
 use crate::bars::{Wanted, bars};
+use crate::memory::Memory;
 use crate::profile::Work;
 use crate::results::{BrokerResults, MaxRow, Results};
 
@@ -20,6 +21,7 @@ pub fn markdown(results: &Results) -> String {
         page.push_str(&steady(broker));
         page.push_str(&bursts(broker));
         page.push_str(&backlog(broker));
+        page.push_str(&memory(broker));
         page.push_str(&profile(broker));
         page.push_str(&judged(broker));
     }
@@ -103,15 +105,23 @@ fn backlog(broker: &BrokerResults) -> String {
     let middle = |values: &[f64]| median(values.iter().copied()).unwrap_or(f64::NAN);
     format!(
         "\n### {} pending\n\n| | messages/s | lateness p99, ms |\n|---|---|---|\n| none pending | {:.0} | {:.1} |\n| all pending | {:.0} | {:.1} |\n\n\
-         The broker took {} bytes for each that sleeps, {} for each in a plain queue. A worker that is started anew serves after {:.2} s.\n",
+         A worker that is started anew serves after {:.2} s.\n",
         backlog.pending,
         middle(&backlog.empty.per_second),
         middle(&backlog.empty.lateness_p99_ms),
         middle(&backlog.full.per_second),
         middle(&backlog.full.lateness_p99_ms),
-        shown(backlog.broker_bytes_per_pending, 0),
-        shown(backlog.broker_bytes_per_plain, 0),
         middle(&backlog.restart_seconds),
+    )
+}
+
+fn memory(broker: &BrokerResults) -> String {
+    let Some(Memory { messages, bytes_per_sleeper, bytes_per_plain }) = &broker.memory else {
+        return String::new();
+    };
+    format!(
+        "\n### Memory for each message\n\nThe broker's Erlang VM took {bytes_per_sleeper:.0} bytes for each of {messages} that sleep, \
+         {bytes_per_plain:.0} for each of as many in a plain quorum queue: bodies of 256 bytes, the write-ahead log in its segments.\n",
     )
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dormouse::bench::{Contestant, Cost, Report, WindowReport, median};
 use serde::Serialize;
 
+use crate::memory::Memory;
 use crate::profile::ProfileRow;
 use crate::{bars, paper, plot};
 
@@ -25,6 +26,7 @@ pub struct BrokerResults {
     pub steady: Vec<SteadyRow>,
     pub burst: Option<Burst>,
     pub backlog: Option<Backlog>,
+    pub memory: Option<Memory>,
     pub profile: Vec<ProfileRow>,
 }
 
@@ -71,8 +73,6 @@ pub struct Backlog {
     pub full: Side,
     pub worker_growth_bytes: Option<f64>,
     pub restart_seconds: Vec<f64>,
-    pub broker_bytes_per_pending: Option<f64>,
-    pub broker_bytes_per_plain: Option<f64>,
 }
 
 /// One of the two cascades.
@@ -115,6 +115,7 @@ impl BrokerResults {
             steady: Vec::new(),
             burst: None,
             backlog: None,
+            memory: None,
             profile: Vec::new(),
         }
     }
