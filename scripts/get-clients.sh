@@ -7,10 +7,11 @@
 #   scripts/get-clients.sh go        amqp091-go: Debian's package, or what Go gets
 #   scripts/get-clients.sh java      amqp-client: Debian's package
 #   scripts/get-clients.sh c         amqp-publish: Debian's package amqp-tools
+#   scripts/get-clients.sh amqp10    Qpid Proton for Python, which speaks AMQP 1.0: Debian's package
 #
 # They go to $DORMOUSE_CLIENTS, default .dormouse/clients; an interpreter that is missing is installed
-# from Debian's packages, as root. The last line printed is the folder to run a program in; for go, java
-# and c it has the command `run`, which takes the program's file.
+# from Debian's packages, as root. The last line printed is the folder to run a program in; for go, java,
+# c and amqp10 it has the command `run`, which takes the program's file.
 # Exit codes: 0 it is there, 1 it is not, 3 skipped (this machine cannot have it).
 set -euo pipefail
 readonly SKIPPED=3
@@ -19,7 +20,7 @@ main() {
     local language=${1:-} clients
     clients=${DORMOUSE_CLIENTS:-$(dirname "$(dirname "$(realpath "$0")")")/.dormouse/clients}
     folder=$clients/$language
-    case "$language" in python | node | php | go | java | c) ;; *) fail "say python, node, php, go, java or c" ;; esac
+    case "$language" in python | node | php | go | java | c | amqp10) ;; *) fail "say python, node, php, go, java, c or amqp10" ;; esac
     mkdir -p "$folder"
     # several tests may ask at once
     exec 9>"$clients/.$language.lock"
@@ -94,6 +95,15 @@ get_java() {
 get_c() {
     has "amqp-publish" amqp-publish amqp-tools
     runs 'exec bash "$@"'
+}
+
+get_amqp10() {
+    # of Debian's Python, whichever comes first in the path
+    local python=/usr/bin/python3
+    if ! $python -c 'import proton' 2>/dev/null || ! [[ -e $(echo /usr/lib/*/sasl2/libplain.so) ]]; then
+        install "Qpid Proton" python3-qpid-proton libsasl2-modules
+    fi
+    runs "exec $python \"\$@\""
 }
 
 # runs COMMAND: what `run` does with the file of a program.

@@ -43,6 +43,12 @@ impl AmqpError {
     pub fn may_be_a_delivery(&self) -> bool {
         matches!(self, AmqpError::Unreadable(_) | AmqpError::Closed { code: 501, .. })
     }
+
+    /// Whether RabbitMQ may have failed to convert a delivery that an AMQP 1.0 client published: its
+    /// channel crashed.
+    pub fn may_be_amqp10(&self) -> bool {
+        self.code() == Some(541)
+    }
 }
 
 impl From<lapin::Error> for AmqpError {

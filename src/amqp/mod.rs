@@ -2,6 +2,7 @@
 //! [`crate::message`] and [`crate::topology`].
 
 pub mod acks;
+pub mod amqp10;
 pub mod browse;
 pub mod connection;
 pub mod consumer;
@@ -20,6 +21,7 @@ pub mod remove;
 pub mod window;
 
 pub use acks::Acks;
+pub use amqp10::{Amqp10, Uncarried};
 pub use browse::{Browse, Seen};
 pub use connection::{Connection, pauses};
 pub use consumer::{Consumer, Delivered};

@@ -76,7 +76,7 @@ struct UnderWay {
 
 /// Nothing arrives for so long: the look is over. A broker requeues the deliveries of a connection
 /// that was just lost within less.
-const SILENCE: Duration = Duration::from_millis(500);
+pub(super) const SILENCE: Duration = Duration::from_millis(500);
 
 /// The longest look, in connect timeouts: no message may hold up all others for longer.
 const CONNECT_TIMEOUTS: u32 = 3;
@@ -146,17 +146,7 @@ impl<'a> Quarantine<'a> {
         original: &Unreadable,
         message: Message,
     ) -> Result<(), AmqpError> {
-        let exchange = message.exchange.clone();
-        self.publisher.publish(message, ());
-        let settled = timeout_at(self.deadline, self.publisher.settled()).await;
-        let refused = |problem: &str| AmqpError::Refused { exchange, problem: problem.to_owned() };
-        match settled.map_err(|_| too_slow())?.into_iter().next() {
-            Some(((), Outcome::Confirmed)) => {}
-            Some(((), Outcome::Returned { text, .. })) => return Err(refused(&text)),
-            Some(((), Outcome::Nacked)) => return Err(refused("a queue rejected it")),
-            Some(((), Outcome::Unknown(closed))) => return Err(refused(&closed.text)),
-            None => return Err(refused("nothing was said about it")),
-        }
+        publish(&mut self.publisher, message, self.deadline).await?;
         let ack = basic::Ack { delivery_tag: original.tag, multiple: false };
         self.call(original.queue as u16 + 1, basic::AMQPMethod::Ack(ack)).await
     }
@@ -264,6 +254,25 @@ impl<'a> Quarantine<'a> {
         }
         let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
         self.reading.call(frame.channel(), AMQPClass::Channel(close_ok)).await
+    }
+}
+
+/// Publishes, and returns once that is confirmed and not returned.
+pub(super) async fn publish(
+    publisher: &mut Publisher<()>,
+    message: Message,
+    deadline: Instant,
+) -> Result<(), AmqpError> {
+    let exchange = message.exchange.clone();
+    publisher.publish(message, ());
+    let settled = timeout_at(deadline, publisher.settled()).await;
+    let refused = |problem: &str| AmqpError::Refused { exchange, problem: problem.to_owned() };
+    match settled.map_err(|_| too_slow())?.into_iter().next() {
+        Some(((), Outcome::Confirmed)) => Ok(()),
+        Some(((), Outcome::Returned { text, .. })) => Err(refused(&text)),
+        Some(((), Outcome::Nacked)) => Err(refused("a queue rejected it")),
+        Some(((), Outcome::Unknown(closed))) => Err(refused(&closed.text)),
+        None => Err(refused("nothing was said about it")),
     }
 }
 

@@ -52,8 +52,9 @@ pub fn read(
     };
     if let Some((header, value)) = field(DELIVERY_TIME) {
         let due_ms = match value {
-            // an AMQP timestamp counts seconds
-            Value::Timestamp(seconds) => i128::from(*seconds) * 1_000,
+            // It counts seconds, and RabbitMQ cuts the milliseconds off that an AMQP 1.0 client asked for:
+            // only at the end of that second it is certainly not early.
+            Value::Timestamp(seconds) => i128::from(*seconds) * 1_000 + 999,
             value => number(header, value)?,
         };
         return at(header, due_ms, now, max, None);

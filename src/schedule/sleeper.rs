@@ -12,7 +12,7 @@ use crate::message::{Headers, Message, ShortString, Value, as_text, encoded_byte
 
 /// The header by which a message names its own target exchange.
 pub const TARGET_EXCHANGE: &str = "x-target-exchange";
-const CC: &str = "CC";
+pub const CC: &str = "CC";
 const PERSISTENT: u8 = 2;
 /// Characters of a failure's detail that are kept: it is repeated in a header on every hop.
 const LONGEST_DETAIL: usize = 400;

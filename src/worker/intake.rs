@@ -92,57 +92,8 @@ impl Intake {
             }
             Source::Parking => return self.unpark(tag, message),
         };
-        let (sleeper, to) = self.schedule(sleeper, now);
+        let (sleeper, to) = self.shared.schedule(sleeper, now);
         self.inlet.send(Errand { sleeper, tag, to });
-    }
-
-    /// Sets when a message is due, or why it never will be.
-    fn schedule(&self, mut sleeper: Sleeper, now: UnixMs) -> (Sleeper, To) {
-        let max = self.shared.config.topology.max_delay;
-        let refused = match delay::read(
-            sleeper.headers(),
-            self.counted_from(sleeper.headers(), now),
-            now,
-            max,
-        ) {
-            Ok(due) => {
-                sleeper.schedule(due);
-                self.refuse(&sleeper)
-            }
-            Err(fault @ DelayFault::Malformed { .. }) => {
-                Some((Reason::MalformedDelay, fault.to_string()))
-            }
-            Err(fault @ DelayFault::TooLong { .. }) => {
-                Some((Reason::DelayTooLong, fault.to_string()))
-            }
-        };
-        let Some((reason, detail)) = refused else { return (sleeper, To::Levels) };
-        let target = &sleeper.stamp.target;
-        info!(%reason, detail, exchange = target.exchange, routing_key = target.routing_key, "a message goes to the DLQ");
-        sleeper.fail(reason, detail, now);
-        (sleeper, To::Dlq)
-    }
-
-    fn refuse(&self, sleeper: &Sleeper) -> Option<(Reason, String)> {
-        if let Err(refusal) = self.shared.authority.check_header(sleeper) {
-            return Some((Reason::TargetNotAllowed, refusal.to_string()));
-        }
-        if !sleeper.fits_frame(self.shared.frame_max_bytes) {
-            return Some((Reason::HeadersTooLarge, self.shared.no_room()));
-        }
-        None
-    }
-
-    /// When a relative delay begins: now, or when RabbitMQ received the message, if the operator says
-    /// that the broker sets that header itself. A value out of bounds is somebody's stale copy.
-    fn counted_from(&self, headers: &Headers, now: UnixMs) -> UnixMs {
-        const AHEAD: Duration = Duration::from_secs(1);
-        let received = headers
-            .get(TIMESTAMP_IN_MS)
-            .filter(|_| self.shared.config.schedule.trust_broker_timestamp);
-        let received = received.and_then(received_ms).map(UnixMs);
-        let oldest = now.minus(self.shared.config.topology.max_delay);
-        received.filter(|received| (oldest..=now.plus(AHEAD)).contains(received)).unwrap_or(now)
     }
 
     /// A parked message found no queue in the cascade: the topology is declared again and the message
@@ -169,6 +120,56 @@ impl Intake {
             "a message was parked: an exchange of ours lacks a binding or a queue"
         );
         self.inlet.send_later(Errand { sleeper, tag, to });
+    }
+}
+
+impl Shared {
+    /// Sets when a message is due, or why it never will be.
+    pub(super) fn schedule(&self, mut sleeper: Sleeper, now: UnixMs) -> (Sleeper, To) {
+        let max = self.config.topology.max_delay;
+        let refused = match delay::read(
+            sleeper.headers(),
+            self.counted_from(sleeper.headers(), now),
+            now,
+            max,
+        ) {
+            Ok(due) => {
+                sleeper.schedule(due);
+                self.refuse(&sleeper)
+            }
+            Err(fault @ DelayFault::Malformed { .. }) => {
+                Some((Reason::MalformedDelay, fault.to_string()))
+            }
+            Err(fault @ DelayFault::TooLong { .. }) => {
+                Some((Reason::DelayTooLong, fault.to_string()))
+            }
+        };
+        let Some((reason, detail)) = refused else { return (sleeper, To::Levels) };
+        let target = &sleeper.stamp.target;
+        info!(%reason, detail, exchange = target.exchange, routing_key = target.routing_key, "a message goes to the DLQ");
+        sleeper.fail(reason, detail, now);
+        (sleeper, To::Dlq)
+    }
+
+    fn refuse(&self, sleeper: &Sleeper) -> Option<(Reason, String)> {
+        if let Err(refusal) = self.authority.check_header(sleeper) {
+            return Some((Reason::TargetNotAllowed, refusal.to_string()));
+        }
+        if !sleeper.fits_frame(self.frame_max_bytes) {
+            return Some((Reason::HeadersTooLarge, self.no_room()));
+        }
+        None
+    }
+
+    /// When a relative delay begins: now, or when RabbitMQ received the message, if the operator says
+    /// that the broker sets that header itself. A value out of bounds is somebody's stale copy.
+    fn counted_from(&self, headers: &Headers, now: UnixMs) -> UnixMs {
+        const AHEAD: Duration = Duration::from_secs(1);
+        let received =
+            headers.get(TIMESTAMP_IN_MS).filter(|_| self.config.schedule.trust_broker_timestamp);
+        let received = received.and_then(received_ms).map(UnixMs);
+        let oldest = now.minus(self.config.topology.max_delay);
+        received.filter(|received| (oldest..=now.plus(AHEAD)).contains(received)).unwrap_or(now)
     }
 }
 

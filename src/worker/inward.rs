@@ -10,6 +10,7 @@ use tracing::warn;
 
 use super::Shared;
 use crate::amqp::{AmqpError, Outcome, Publisher};
+use crate::message::Message;
 use crate::schedule::Sleeper;
 
 /// A message to put into a queue of ours, in place of delivery `tag`.
@@ -69,7 +70,7 @@ impl Inward {
 
     /// Publishes it, at once or soon with others.
     pub fn send(&mut self, errand: Errand) {
-        if errand.to != To::Levels || self.left(&errand) < SHORT {
+        if errand.to != To::Levels || self.shared.left(&errand.sleeper) < SHORT {
             return self.publish(errand);
         }
         self.gathered_since.get_or_insert_with(Instant::now);
@@ -77,10 +78,6 @@ impl Inward {
         if self.gathered.len() == GATHERED {
             self.publish_gathered();
         }
-    }
-
-    fn left(&self, errand: &Errand) -> Duration {
-        errand.sleeper.stamp.wake_at().since(self.shared.clock.now())
     }
 
     fn publish_gathered(&mut self) {
@@ -92,16 +89,7 @@ impl Inward {
 
     /// Plans by what is left of the delay now, and publishes.
     fn publish(&mut self, errand: Errand) {
-        let Shared { layout, names, frame_max_bytes, .. } = &*self.shared;
-        let message = match errand.to {
-            To::Levels => {
-                let plan = layout.plan(self.left(&errand));
-                self.shared.metrics.hops.record(plan.hops);
-                names.entering(layout, plan, &errand.sleeper)
-            }
-            To::Wait => errand.sleeper.asleep(&names.wait(), std::iter::empty()),
-            To::Dlq => errand.sleeper.dead(&names.dlq(), *frame_max_bytes),
-        };
+        let message = self.shared.entering(&errand.sleeper, errand.to);
         self.publisher.publish(message, Sent { errand, at: Instant::now() });
     }
 
@@ -170,5 +158,26 @@ impl Inward {
     /// Sent and without a confirm yet.
     pub fn outstanding(&self) -> usize {
         self.gathered.len() + self.publisher.len()
+    }
+}
+
+impl Shared {
+    /// What is left of its delay.
+    fn left(&self, sleeper: &Sleeper) -> Duration {
+        sleeper.stamp.wake_at().since(self.clock.now())
+    }
+
+    /// The message that puts it there, planned by what is left of its delay.
+    pub(super) fn entering(&self, sleeper: &Sleeper, to: To) -> Message {
+        let Shared { layout, names, .. } = self;
+        match to {
+            To::Levels => {
+                let plan = layout.plan(self.left(sleeper));
+                self.metrics.hops.record(plan.hops);
+                names.entering(layout, plan, sleeper)
+            }
+            To::Wait => sleeper.asleep(&names.wait(), std::iter::empty()),
+            To::Dlq => sleeper.dead(&names.dlq(), self.frame_max_bytes),
+        }
     }
 }

@@ -34,6 +34,7 @@ mod service;
 mod shares;
 mod sweep;
 mod targets;
+mod uncarried;
 mod unreadable;
 
 pub use backs::{Backs, Look};

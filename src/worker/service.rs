@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::delivery::Delivery;
 use super::intake::Intake;
 use super::retry::Retry;
+use super::uncarried::move_uncarried;
 use super::unreadable::move_unreadable;
 use super::{Clock, Health, Shared, sweep};
 use crate::amqp::declare::{DeclareError, declare};
@@ -50,7 +51,11 @@ impl WorkerError {
 
     /// Whether a message ended the session, which would end every further one too.
     fn may_be_a_delivery(&self) -> bool {
-        matches!(self, WorkerError::Amqp(error) if error.may_be_a_delivery())
+        matches!(self, WorkerError::Amqp(error) if error.may_be_a_delivery() || error.may_be_amqp10())
+    }
+
+    fn may_be_amqp10(&self) -> bool {
+        matches!(self, WorkerError::Amqp(error) if error.may_be_amqp10())
     }
 }
 
@@ -106,17 +111,17 @@ pub async fn run(
     Ok(())
 }
 
-/// Moves what ended a session to the DLQ, and says whether anything was moved, so that it is worth to
+/// Moves what ended a session out of the way, and says whether anything was moved, so that it is worth to
 /// connect at once.
 async fn quarantined(
-    config: &Config,
+    config: &Arc<Config>,
     clock: &Clock,
     error: &WorkerError,
     stop: &CancellationToken,
 ) -> bool {
     warn!(%error, "not connected; looking for messages that cannot be read");
     let moved = tokio::select! {
-        moved = move_unreadable(config, clock) => moved,
+        moved = moved(config, clock, error.may_be_amqp10()) => moved,
         () = stop.cancelled() => return false,
     };
     match moved {
@@ -126,9 +131,24 @@ async fn quarantined(
             true
         }
         Err(error) => {
-            warn!(%error, "a message that cannot be read could not be moved to the DLQ");
+            warn!(%error, "a message that cannot be read could not be moved");
             false
         }
+    }
+}
+
+/// One kind of message that ends a session may stand in the way of a look for the other.
+async fn moved(
+    config: &Arc<Config>,
+    clock: &Clock,
+    may_be_amqp10: bool,
+) -> Result<usize, WorkerError> {
+    if may_be_amqp10 {
+        return move_uncarried(config, clock).await;
+    }
+    match move_unreadable(config, clock).await {
+        Err(error) if error.may_be_amqp10() => move_uncarried(config, clock).await,
+        moved => Ok(moved?),
     }
 }
 

@@ -70,13 +70,13 @@ fn rows() -> BTreeMap<&'static str, (Option<Value>, Fate)> {
 }
 
 /// One program of tests/clients, and the rows that its client has no type for.
-struct Client {
-    language: &'static str,
-    run: &'static str,
-    file: &'static str,
-    cannot: &'static [&'static str],
+pub struct Client {
+    pub language: &'static str,
+    pub run: &'static str,
+    pub file: &'static str,
+    pub cannot: &'static [&'static str],
     /// It sets every property that a publisher may set.
-    all_properties: bool,
+    pub all_properties: bool,
 }
 
 async fn conforms(client: Client) {
@@ -132,7 +132,7 @@ async fn conforms(client: Client) {
     broker.drop_it().await;
 }
 
-async fn publish_with(client: &Client, folder: &Path, broker: &Broker) {
+pub async fn publish_with(client: &Client, folder: &Path, broker: &Broker) {
     // a module is looked for beside the file, and Java wants its class's name
     let workplace = folder.join(&broker.vhost);
     std::fs::create_dir(&workplace).unwrap();
@@ -159,7 +159,7 @@ async fn publish_with(client: &Client, folder: &Path, broker: &Broker) {
 }
 
 /// By the header `row`, each once, with the time it came.
-fn by_row(taken: Vec<(u64, Message)>) -> BTreeMap<String, (u64, Message)> {
+pub fn by_row(taken: Vec<(u64, Message)>) -> BTreeMap<String, (u64, Message)> {
     let count = taken.len();
     let by_row: BTreeMap<_, _> =
         taken.into_iter().map(|(at, message)| (words(&message, "row"), (at, message))).collect();

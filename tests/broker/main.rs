@@ -2,6 +2,7 @@
 //! [`drill`], [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can
 //! kill.
 
+mod amqp10;
 mod authority;
 mod bench;
 mod client;

@@ -1,0 +1,156 @@
+//! AMQP 1.0 clients, on RabbitMQ 4.0 and later: what they publish is delayed and arrives as AMQP 0-9-1
+//! carries it, also what RabbitMQ itself cannot convert; none of it stops the delivery of the rest.
+
+use std::collections::BTreeMap;
+
+use crate::clients::folder;
+use crate::conformance::{Client, by_row, publish_with};
+use crate::support::*;
+use dormouse::amqp::{Amqp10, Watched};
+use dormouse::message::{Headers, Message, Properties, Value, text};
+use dormouse::schedule::stamp;
+use dormouse::topology::Names;
+
+const BODIES: [&str; 4] = ["data", "text", "map", "sequence"];
+/// RabbitMQ cannot deliver them through AMQP 0-9-1.
+const UNCARRIED: [&str; 3] = ["uuid", "char", "long content type"];
+const CARRIED: [&str; 6] =
+    ["delay", "delay, text", "time", "time, timestamp", "property", "absent"];
+
+/// Whether the broker speaks it; if not, says that the test is skipped.
+async fn speaks(broker: &Broker) -> bool {
+    let watched = Watched { queue: "none".into(), prefetch: 1 };
+    match Amqp10::open(&broker.config().broker, &watched).await {
+        Err(error) if error.to_string().contains("does not speak AMQP 1.0") => {
+            eprintln!("skipped: {error}");
+            false
+        }
+        _ => true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn amqp_1_0_clients_can_delay_and_stop_nobody() {
+    let Some(folder) = folder("amqp10") else { return };
+    let broker = Broker::fresh("conform-amqp10").await;
+    if !speaks(&broker).await {
+        return broker.drop_it().await;
+    }
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["conform", "conform.sent", "conform.own"]).await;
+    let client = Client {
+        language: "amqp10",
+        run: "./run",
+        file: "amqp10.py",
+        cannot: &[],
+        all_properties: false,
+    };
+    // it receives what it publishes to itself, whatever kind it is
+    publish_with(&client, &folder, &broker).await;
+
+    let count = (CARRIED.len() + UNCARRIED.len()) * BODIES.len();
+    // the crash of a channel makes duplicates, as any lost connection does
+    let mut arrived = BTreeMap::new();
+    while arrived.len() < count {
+        arrived.extend(by_row(take(&connection, "conform", 1).await));
+    }
+    // in the plain queue, what AMQP 0-9-1 cannot carry would end this connection: it is looked for above
+    for row in UNCARRIED {
+        for body in BODIES {
+            let (at, message) = &arrived[&format!("{row}, {body}")];
+            assert!(*at as i64 >= number(message, stamp::DUE_MS), "{row}");
+            assert_eq!(message.properties.content_encoding, Some("gzip".into()));
+        }
+    }
+    let (_, uuid) = &arrived["uuid, data"];
+    assert_eq!(header(uuid, "order"), Some(&text("00000000-0000-0000-0000-000000000009")));
+    assert_eq!(uuid.properties.user_id, None, "that is the worker's");
+    assert_eq!(header(uuid, stamp::USER_ID), Some(&text("guest")));
+    assert_eq!(words(&arrived["char, text"].1, "x-letter"), "ü");
+    let (_, long) = &arrived["long content type, data"];
+    assert_eq!(long.properties.content_type, None);
+    assert_eq!(words(long, "x-content-type").len(), 300);
+    check_carried(&broker, &arrived).await;
+    assert_eq!(depth(&connection, &Names::of(&config).dlq()).await, Some(0), "nothing is dead");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Compares with what RabbitMQ makes of the same message without a delay.
+async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message)>) {
+    // through AMQP 1.0, which takes the rest out of the way
+    let sent = Watched { queue: "conform.sent".into(), prefetch: 1_000 };
+    let mut look = Amqp10::open(&broker.config().broker, &sent).await.unwrap();
+    let connection = broker.connect().await;
+    let mut publisher = connection.publisher().await.unwrap();
+    while let Some(found) = look.next().await.unwrap() {
+        let elsewhere = Message { routing_key: "conform.own".into(), ..Message::default() };
+        look.replace(found, elsewhere, &mut publisher).await.unwrap();
+    }
+    look.close().await;
+    let sent = by_row(take(&connection, "conform.sent", CARRIED.len() * BODIES.len()).await);
+    for (row, (_, sent)) in &sent {
+        let (at, arrived) = &arrived[row];
+        let due = number(arrived, stamp::DUE_MS);
+        assert!(*at as i64 >= due, "{row} is early");
+        let asked = header(sent, "x-opt-delivery-time");
+        match asked {
+            Some(Value::Timestamp(seconds)) => assert_eq!(due, *seconds as i64 * 1_000 + 999),
+            Some(value) => assert_eq!(Some(due), dormouse::message::as_integer(value)),
+            None => {}
+        }
+        let mut expected = sent.properties.headers.clone();
+        if row.starts_with("property") {
+            assert_eq!(
+                expected.insert("x-delay".into(), Value::LongLongInt(-300)),
+                Some(Value::LongLongInt(300))
+            );
+        }
+        expected.insert(stamp::USER_ID.into(), text("guest"));
+        let mut headers = arrived.properties.headers.clone();
+        for name in [stamp::ID, stamp::DUE_MS, stamp::ATTEMPT] {
+            assert!(headers.remove(name).is_some(), "{row}: {name}");
+        }
+        assert_eq!(headers, expected, "{row}");
+        assert_eq!(arrived.body, sent.body, "{row}");
+        let without = |properties: &Properties| Properties {
+            headers: Headers::new(),
+            user_id: None,
+            ..properties.clone()
+        };
+        assert_eq!(without(&arrived.properties), without(&sent.properties), "{row}");
+    }
+}
+
+/// With a time to live, which ran out before the worker came to it: dead-lettered, with RabbitMQ's account
+/// of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_amqp_0_9_1_cannot_carry_is_found_where_it_expired() {
+    let Some(folder) = folder("amqp10") else { return };
+    let broker = Broker::fresh("expired-amqp10").await;
+    if !speaks(&broker).await {
+        return broker.drop_it().await;
+    }
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    worker.stop().await;
+    let connection = broker.connect().await;
+    queues(&connection, &["late"]).await;
+    let client = Client {
+        language: "amqp10",
+        run: "./run",
+        file: "amqp10_expired.py",
+        cannot: &[],
+        all_properties: false,
+    };
+    publish_with(&client, &folder, &broker).await;
+    let expired = Names::of(&config).expired(&config.delay_exchanges[0]);
+    until("it expires", async || depth(&connection, &expired).await == Some(1)).await;
+    let worker = Worker::start(&config).await;
+    let arrived = take(&connection, "late", 1).await;
+    assert_eq!(words(&arrived[0].1, "order"), "00000000-0000-0000-0000-000000000009");
+    worker.stop().await;
+    broker.drop_it().await;
+}
