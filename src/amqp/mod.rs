@@ -1,5 +1,5 @@
-//! Act: the only code that speaks AMQP 0-9-1. Everything goes in and out as values of
-//! [`crate::message`] and [`crate::topology`].
+//! Act: the only code that speaks AMQP: 0-9-1, and as much of 1.0 as [`amqp10`] needs. Everything goes in
+//! and out as values of [`crate::message`] and [`crate::topology`].
 
 pub mod acks;
 pub mod amqp10;

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::clients::folder;
 use crate::conformance::{Client, by_row, publish_with};
+use crate::rejecting::retried;
 use crate::support::*;
 use dormouse::amqp::{Amqp10, Watched};
 use dormouse::message::{Headers, Message, Properties, Value, text};
 use dormouse::schedule::stamp;
-use dormouse::topology::Names;
+use dormouse::topology::{Names, Topology};
 
 const BODIES: [&str; 4] = ["data", "text", "map", "sequence"];
 /// RabbitMQ cannot deliver them through AMQP 0-9-1.
@@ -151,6 +152,45 @@ async fn what_amqp_0_9_1_cannot_carry_is_found_where_it_expired() {
     let worker = Worker::start(&config).await;
     let arrived = take(&connection, "late", 1).await;
     assert_eq!(words(&arrived[0].1, "order"), "00000000-0000-0000-0000-000000000009");
+    assert_eq!(arrived[0].1.properties.expiration, Some("100".into()), "counts from delivery");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Out of a client's queue, where its consumer rejected it: it comes back, and a forged account of deaths
+/// leads nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_amqp_0_9_1_cannot_carry_comes_back_when_it_is_rejected() {
+    let Some(folder) = folder("amqp10") else { return };
+    let broker = Broker::fresh("rejected-amqp10").await;
+    if !speaks(&broker).await {
+        return broker.drop_it().await;
+    }
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["forged"]).await;
+    let queues = vec![retried("work", &config)];
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
+    let client = Client {
+        language: "amqp10",
+        run: "./run",
+        file: "amqp10_rejected.py",
+        cannot: &[],
+        all_properties: false,
+    };
+    publish_with(&client, &folder, &broker).await;
+    let dlq = Names::of(&config).dlq();
+    let ready = async |queue: &str| depth(&connection, queue).await.unwrap_or(0);
+    until("both are somewhere", async || ready("work").await + ready(&dlq).await >= 2).await;
+    let back = take(&connection, "work", ready("work").await as usize).await;
+    let kinds: Vec<_> = back.iter().map(|(_, message)| words(message, "kind")).collect();
+    assert!(kinds.contains(&"honest".to_owned()), "{kinds:?}");
+    for (_, message) in &back {
+        assert_eq!(words(message, "order"), "00000000-0000-0000-0000-000000000009");
+        assert_eq!(number(message, stamp::RETRIES), 1);
+    }
+    assert_eq!(depth(&connection, "forged").await, Some(0), "a forged past leads nowhere else");
     worker.stop().await;
     broker.drop_it().await;
 }

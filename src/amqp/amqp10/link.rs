@@ -16,7 +16,7 @@ pub struct Link {
     writer: Box<dyn AsyncWrite + Send + Unpin>,
 }
 
-/// A frame: the descriptor of its performative, that's fields, and the payload.
+/// A frame: the descriptor of its performative, its fields, and the payload.
 struct Frame {
     descriptor: u8,
     fields: Vec<Value>,

@@ -27,6 +27,9 @@ const EXCHANGE: &str = "x-exchange";
 const ROUTING_KEY: &str = "x-routing-key";
 const COPIES: &str = "x-cc";
 const DEATHS: &str = "x-opt-deaths";
+/// What those are called in AMQP 0-9-1, and two of their fields.
+const X_DEATH: &str = "x-death";
+const DEATH_FIELDS: [(&str, &str); 2] = [("last-time", "time"), ("ttl", "original-expiration")];
 
 /// The message, and the problems; without any, RabbitMQ can hand the original to anybody.
 ///
@@ -54,6 +57,7 @@ pub fn carried(encoded: &[u8]) -> (Message, Vec<String>) {
         }
     }
     carried.message.body = body.into();
+    carried.bury();
     (carried.message, carried.problems)
 }
 
@@ -61,9 +65,35 @@ pub fn carried(encoded: &[u8]) -> (Message, Vec<String>) {
 struct Carried {
     message: Message,
     problems: Vec<String>,
+    deaths: Vec<Amqp>,
 }
 
 impl Carried {
+    /// Adds RabbitMQ's account of the deaths. A client can annotate its message with one, too: of two, none
+    /// is believed, and it goes to the DLQ where a death has to be known.
+    fn bury(&mut self) {
+        self.message.properties.headers.remove(X_DEATH);
+        let Some(Amqp::Array(mut deaths)) = self.deaths.pop() else { return };
+        if !self.deaths.is_empty() {
+            return;
+        }
+        for death in &mut deaths {
+            let Amqp::Map(fields) = death else { continue };
+            for (name, value) in fields {
+                let Some(word) = word(name.clone()) else { continue };
+                if let Some((_, renamed)) = DEATH_FIELDS.iter().find(|(from, _)| *from == word) {
+                    *name = Amqp::String((*renamed).into());
+                }
+                // AMQP 0-9-1 has an expiration in digits
+                if let ("ttl", Amqp::Uint(ttl_ms)) = (word.as_str(), &*value) {
+                    *value = Amqp::String(ttl_ms.to_string());
+                }
+            }
+        }
+        let deaths = self.field(X_DEATH, Amqp::Array(deaths));
+        self.set(X_DEATH, deaths);
+    }
+
     fn take(&mut self, descriptor: u64, section: Amqp) {
         match (descriptor, section) {
             (HEADER, Amqp::List(fields)) => self.header(&fields),
@@ -152,10 +182,7 @@ impl Carried {
                 let copies = self.field(COPIES, copies);
                 self.set(CC, copies);
             }
-            (DEATHS, deaths) => {
-                let deaths = self.field(DEATHS, deaths);
-                self.set("x-death", deaths);
-            }
+            (DEATHS, deaths) => self.deaths.push(deaths),
             (other, value) if other.starts_with("x-") => self.named(Amqp::Symbol(name), value),
             _ => {}
         }
