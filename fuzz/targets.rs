@@ -2,6 +2,7 @@
 //! API. Each function panics if a promise is broken.
 
 use amq_protocol::types::parsing::parse_field_table;
+use dormouse::amqp::amqp10::sections::carried;
 use dormouse::config::{Config, Sources};
 use dormouse::management::{
     BindingInfo, ExchangeInfo, FeatureFlag, Overview, Permissions, Policy, QueueInfo, Whoami,
@@ -32,6 +33,15 @@ pub fn headers(bytes: &[u8]) {
     let _ = woken.at_target();
     let dead = woken.dead("dormouse.dlq", FRAME_BYTES);
     assert!(encoded_bytes(&dead.properties.headers) <= FRAME_BYTES);
+}
+
+/// A message of an AMQP 1.0 client, as RabbitMQ hands it out: taken in and put to sleep as what AMQP 0-9-1
+/// carries.
+pub fn amqp10(bytes: &[u8]) {
+    let (message, _) = carried(bytes);
+    let sleeper = Sleeper::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
+    let woken = Sleeper::read(sleeper.asleep("level", std::iter::empty())).expect("stamped");
+    assert_eq!(format!("{woken:?}"), format!("{sleeper:?}"));
 }
 
 /// A configuration file: it loads and breaks no rule, or its faults are sentences.

@@ -71,6 +71,26 @@ fn header_tables() {
 }
 
 #[test]
+fn amqp_1_0_messages() {
+    // header, annotations, properties, application properties and a body of each kind
+    let seeds = [
+        &b"\x00\x53\x70\xc0\x06\x03\x41\x50\x07\x52\xc8"[..],
+        b"\x00\x53\x72\xc1\x20\x02\xa3\x14x-opt-delivery-delay\x81\0\0\0\0\0\0\0\x64",
+        b"\x00\x53\x72\xc1\x1a\x02\xa3\x0cx-opt-deaths\xe0\x09\x01\xc1\x06\x02\xa1\x01a\xa1\x00",
+        b"\x00\x53\x73\xc0\x09\x03\xa1\x02id\x40\xa1\x01t",
+        b"\x00\x53\x74\xc1\x17\x02\xa1\x03uid\x98\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x09",
+        b"\x00\x53\x75\xa0\x02ab",
+        b"\x00\x53\x76\xc0\x05\x02\x54\x01\xa1\x00",
+        b"\x00\x53\x77\xa1\x05words",
+    ];
+    let mut seeds: Vec<_> = seeds.into_iter().map(<[u8]>::to_vec).collect();
+    seeds.push(seeds.concat());
+    let (_, problems) = dormouse::amqp::amqp10::sections::carried(&seeds[seeds.len() - 1]);
+    assert_eq!(problems, ["uid is a UUID"], "every seed can be read");
+    mutate(targets::amqp10, seeds, 10_000);
+}
+
+#[test]
 fn configurations() {
     let seeds = [
         include_str!("../../topology/dormouse.toml"),

@@ -7,7 +7,7 @@
 //! after it: `mc_amqpl:to_091/2`, seen on 4.0.5 and 4.3.6.
 
 mod link;
-mod sections;
+pub mod sections;
 mod value;
 
 use tokio::time::{Instant, timeout_at};
