@@ -39,6 +39,10 @@ pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<usize
                 shared.carry(std::mem::take(&mut found.message), delay, intake.as_deref());
             let message = shared.entering(&sleeper, to);
             look.replace(found, message, &mut publisher).await?;
+            match &sleeper.stamp.failure {
+                Some(failure) => shared.metrics.dead_lettered(failure.reason),
+                None => shared.metrics.scheduled.increment(1),
+            }
             let id = &sleeper.stamp.id;
             warn!(
                 id,
