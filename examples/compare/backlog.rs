@@ -80,6 +80,7 @@ async fn load(ground: &Ground, messages: u64) -> anyhow::Result<()> {
         "    {confirmed} put to sleep in {seconds:.0} s, {:.0}/s",
         confirmed as f64 / seconds
     );
+    tokio::time::sleep(SETTLE).await;
     Ok(())
 }
 
