@@ -5,12 +5,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use lapin::tcp::{OwnedIdentity, OwnedTLSConfig};
+use lapin::runtime::default_runtime;
+use lapin::tcp::{AMQPUriTcpExt, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
 use lapin::{ConnectionBuilder, ConnectionProperties, ConnectionStatus, Event};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::{AmqpError, Publisher};
 use crate::config::{Broker, Uri};
@@ -42,44 +45,20 @@ impl Connection {
     ///
     /// Errors: the last node's, each with the address and without the password.
     pub async fn open(broker: &Broker, name: &str) -> Result<Self, AmqpError> {
-        let tls = tls(broker).await?;
-        let mut failed = AmqpError::Unreachable("broker.uri is empty".into());
-        for uri in &broker.uri {
-            match Self::open_node(broker, uri, name, tls.clone()).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failed = error,
-            }
-        }
-        Err(failed)
+        first_node(broker, |node| Self::open_node(broker, node, name)).await
     }
 
-    async fn open_node(
-        broker: &Broker,
-        uri: &Uri,
-        name: &str,
-        tls: OwnedTLSConfig,
-    ) -> Result<Self, AmqpError> {
-        let address = uri.to_string();
-        let mut parsed = parsed(uri)?;
-        parsed.query.heartbeat = Some(broker.heartbeat.as_secs() as u16);
-        let runtime = lapin::runtime::default_runtime().map_err(AmqpError::from)?;
+    async fn open_node(broker: &Broker, node: Node, name: &str) -> Result<Self, AmqpError> {
+        let Node { address, mut uri, tls } = node;
+        uri.query.heartbeat = Some(broker.heartbeat.as_secs() as u16);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let builder = ConnectionBuilder::new_with_runtime(runtime)
-            .with_uri(parsed)
+        let builder = ConnectionBuilder::new_with_runtime(default_runtime()?)
+            .with_uri(uri)
             .with_properties(properties)
             .with_tls_config(tls);
-        let timed_out = || AmqpError::HandshakeTimedOut {
-            address: address.clone(),
-            seconds: broker.connect_timeout.as_secs(),
-        };
-        let connected = tokio::time::timeout(broker.connect_timeout, builder.connect()).await;
-        match connected.map_err(|_| timed_out())? {
-            Ok(connection) => {
-                let events = Mutex::new(connection.events_listener().boxed());
-                Ok(Self { connection, address, events })
-            }
-            Err(error) => Err(explain(error.into(), &address)),
-        }
+        let connection = builder.connect().await?;
+        let events = Mutex::new(connection.events_listener().boxed());
+        Ok(Self { connection, address, events })
     }
 
     pub fn address(&self) -> &str {
@@ -122,7 +101,7 @@ impl Connection {
     pub async fn lost(&self) -> AmqpError {
         let mut events = self.events.lock().await;
         loop {
-            match tokio::time::timeout(LOOK, events.next()).await {
+            match timeout(LOOK, events.next()).await {
                 Ok(Some(Event::Error(error))) if !self.is_open() => return error.into(),
                 Ok(Some(_)) => {}
                 Ok(None) => break,
@@ -139,7 +118,7 @@ impl Connection {
         if self.is_open() {
             // one that breaks while it is closed would never answer
             let closed = self.connection.close(200, "done".into());
-            let _ = tokio::time::timeout(LOOK, closed).await;
+            let _ = timeout(LOOK, closed).await;
         }
     }
 }
@@ -155,8 +134,65 @@ impl Drop for Connection {
     }
 }
 
+/// One of the configured nodes, to connect to.
+pub(super) struct Node {
+    /// `amqp://user:***@host:port/vhost`, for logs.
+    pub address: String,
+    pub uri: AMQPUri,
+    pub tls: OwnedTLSConfig,
+}
+
+pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+impl Node {
+    /// Connects, for those who speak the protocol themselves.
+    pub async fn stream(&self) -> Result<(Reader, Writer), AmqpError> {
+        let runtime = default_runtime()?;
+        let stream = self.uri.connect_with_config_async(self.tls.as_ref(), &runtime).await;
+        let (reader, writer) = stream.map_err(lost)?.split();
+        Ok((Box::new(reader), Box::new(writer)))
+    }
+}
+
+/// What `open` makes of the first node that answers within `broker.connect_timeout`.
+///
+/// Errors: the last node's, with the address and without the password.
+pub(super) async fn first_node<T, Opening>(
+    broker: &Broker,
+    open: impl Fn(Node) -> Opening,
+) -> Result<T, AmqpError>
+where
+    Opening: Future<Output = Result<T, AmqpError>>,
+{
+    let tls = tls(broker).await?;
+    let mut failed = AmqpError::Unreachable("broker.uri is empty".into());
+    for uri in &broker.uri {
+        let address = uri.to_string();
+        let node = Node { address: address.clone(), uri: parsed(uri)?, tls: tls.clone() };
+        failed = match timeout(broker.connect_timeout, open(node)).await {
+            Ok(Ok(opened)) => return Ok(opened),
+            Ok(Err(error)) => explain(error, &address),
+            Err(_) => {
+                let seconds = broker.connect_timeout.as_secs();
+                AmqpError::HandshakeTimedOut { address, seconds }
+            }
+        };
+    }
+    Err(failed)
+}
+
+/// What a connection of our own ends with.
+pub(super) fn lost(error: impl std::fmt::Display) -> AmqpError {
+    AmqpError::Lost(error.to_string())
+}
+
+pub(super) fn unexpected() -> AmqpError {
+    lost("the broker sent something unexpected")
+}
+
 /// The address of a node, as the client library wants it.
-pub(super) fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
+fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
     let invalid = |problem| AmqpError::InvalidUri { address: uri.to_string(), problem };
     let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
     // lapin's parser knows no IPv6 address and would take localhost instead
@@ -168,7 +204,7 @@ pub(super) fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
     Ok(parsed)
 }
 
-pub(super) async fn tls(broker: &Broker) -> Result<OwnedTLSConfig, AmqpError> {
+async fn tls(broker: &Broker) -> Result<OwnedTLSConfig, AmqpError> {
     let cert_chain = match &broker.ca_file {
         Some(file) => Some(String::from_utf8_lossy(&read(file).await?).into_owned()),
         None => None,
@@ -191,7 +227,7 @@ async fn read(file: &Path) -> Result<Vec<u8>, AmqpError> {
 }
 
 /// Names the node and says what to look at for the usual refusals.
-pub(super) fn explain(error: AmqpError, address: &str) -> AmqpError {
+fn explain(error: AmqpError, address: &str) -> AmqpError {
     match error {
         AmqpError::Closed { code: 403, text } => AmqpError::Closed {
             code: 403,

@@ -3,21 +3,20 @@
 
 use amq_protocol::auth::Credentials;
 use amq_protocol::frame::{AMQPFrame, ProtocolVersion, WriteContext, gen_frame, parse_frame};
-use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use lapin::protocol::{AMQPClass, channel, connection};
-use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::uri::AMQPUri;
 
 use super::AmqpError;
-use super::connection::{explain, parsed, tls};
+use super::connection::{Node, Reader, Writer, first_node, lost, unexpected};
 use super::frames::{self, Frame, Splitter};
 use crate::config::Broker;
 
 /// Open, tuned, without heartbeats: for short use.
 pub struct RawConnection {
-    reader: Box<dyn AsyncRead + Send + Unpin>,
-    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    reader: Reader,
+    writer: Writer,
     splitter: Splitter,
     buffer: Box<[u8]>,
     frame_max_bytes: usize,
@@ -28,35 +27,19 @@ const READ_BYTES: usize = 64 * 1024;
 impl RawConnection {
     /// Connects to the first node that answers. `name` is what the management UI shows.
     pub async fn open(broker: &Broker, name: &str) -> Result<Self, AmqpError> {
-        let tls = tls(broker).await?;
-        let mut failed = AmqpError::Unreachable("broker.uri is empty".into());
-        for uri in &broker.uri {
-            let address = uri.to_string();
-            let opened = Self::open_node(parsed(uri)?, name, &tls);
-            match tokio::time::timeout(broker.connect_timeout, opened).await {
-                Ok(Ok(connection)) => return Ok(connection),
-                Ok(Err(error)) => failed = explain(error, &address),
-                Err(_) => {
-                    let seconds = broker.connect_timeout.as_secs();
-                    failed = AmqpError::HandshakeTimedOut { address, seconds };
-                }
-            }
-        }
-        Err(failed)
+        first_node(broker, |node| Self::open_node(node, name)).await
     }
 
-    async fn open_node(uri: AMQPUri, name: &str, tls: &OwnedTLSConfig) -> Result<Self, AmqpError> {
-        let runtime = lapin::runtime::default_runtime()?;
-        let stream = uri.connect_with_config_async(tls.as_ref(), &runtime).await.map_err(lost)?;
-        let (reader, writer) = stream.split();
+    async fn open_node(node: Node, name: &str) -> Result<Self, AmqpError> {
+        let (reader, writer) = node.stream().await?;
         let mut this = Self {
-            reader: Box::new(reader),
-            writer: Box::new(writer),
+            reader,
+            writer,
             splitter: Splitter::default(),
             buffer: vec![0; READ_BYTES].into(),
             frame_max_bytes: usize::MAX,
         };
-        this.shake_hands(uri, name).await?;
+        this.shake_hands(node.uri, name).await?;
         Ok(this)
     }
 
@@ -198,12 +181,4 @@ fn about(name: &str) -> FieldTable {
     about.insert("connection_name".into(), text(name));
     about.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
     about
-}
-
-fn unexpected() -> AmqpError {
-    AmqpError::Lost("the broker sent something unexpected".into())
-}
-
-fn lost(error: impl std::fmt::Display) -> AmqpError {
-    AmqpError::Lost(error.to_string())
 }

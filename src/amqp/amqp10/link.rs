@@ -2,18 +2,17 @@
 //! <https://docs.oasis-open.org/amqp/core/v1.0/os/amqp-core-transport-v1.0-os.html>
 
 use amq_protocol::auth::{Credentials, SASLMechanism};
-use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
-use lapin::uri::AMQPUri;
+use futures_util::io::{AsyncReadExt, AsyncWriteExt};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::AmqpError;
+use super::super::connection::{Node, Reader, Writer, lost, unexpected};
 use super::super::quarantine::Watched;
 use super::value::{self, Value, decode, encode, performative};
 
 pub struct Link {
-    reader: Box<dyn AsyncRead + Send + Unpin>,
-    writer: Box<dyn AsyncWrite + Send + Unpin>,
+    reader: Reader,
+    writer: Writer,
 }
 
 /// A frame: the descriptor of its performative, its fields, and the payload.
@@ -52,15 +51,10 @@ const WINDOW: Value = Value::Uint(i32::MAX as u32);
 
 impl Link {
     /// Connects, and asks for the first messages of a queue.
-    pub async fn open(
-        uri: AMQPUri,
-        tls: &OwnedTLSConfig,
-        watched: &Watched,
-    ) -> Result<Self, AmqpError> {
-        let runtime = lapin::runtime::default_runtime()?;
-        let stream = uri.connect_with_config_async(tls.as_ref(), &runtime).await.map_err(lost)?;
-        let (reader, writer) = stream.split();
-        let mut this = Self { reader: Box::new(reader), writer: Box::new(writer) };
+    pub async fn open(node: Node, watched: &Watched) -> Result<Self, AmqpError> {
+        let (reader, writer) = node.stream().await?;
+        let uri = node.uri;
+        let mut this = Self { reader, writer };
         let mechanism = uri.query.auth_mechanism.unwrap_or_default();
         let user = uri.authority.userinfo;
         let credentials = Credentials::new(user.username.into(), user.password.into());
@@ -97,10 +91,8 @@ impl Link {
         let source = performative(SOURCE, vec![text(&format!("/queues/{queue}"))]);
         let target = performative(TARGET, Vec::new());
         // a receiver, whose messages are settled by its disposition
-        let settled = [Value::Ubyte(0), Value::Ubyte(0)];
-        let mut attach = vec![text(NAME), HANDLE, Value::Bool(true)];
-        attach.extend(settled);
-        attach.extend([source, target]);
+        let (receiver, unsettled) = (Value::Bool(true), Value::Ubyte(0));
+        let attach = vec![text(NAME), HANDLE, receiver, unsettled, Value::Ubyte(0), source, target];
         let attached = self.ask(ATTACH, attach).await?;
         let number = |frame: &Frame, at: usize| match frame.fields.get(at) {
             Some(Value::Uint(number)) => Value::Uint(*number),
@@ -234,12 +226,4 @@ fn refused(error: Option<Value>) -> AmqpError {
         None => "RabbitMQ closed it".into(),
     };
     AmqpError::Lost(words)
-}
-
-fn unexpected() -> AmqpError {
-    lost("the broker sent something unexpected")
-}
-
-fn lost(error: impl std::fmt::Display) -> AmqpError {
-    AmqpError::Lost(error.to_string())
 }

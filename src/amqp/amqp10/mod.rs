@@ -13,7 +13,7 @@ mod value;
 use tokio::time::{Instant, timeout_at};
 
 use self::link::Link;
-use super::connection::{explain, parsed, tls};
+use super::connection::first_node;
 use super::quarantine::{SILENCE, Watched, publish};
 use super::{AmqpError, Publisher};
 use crate::config::Broker;
@@ -40,21 +40,8 @@ impl Amqp10 {
     ///
     /// Errors: RabbitMQ before 4.0 does not speak AMQP 1.0 by itself.
     pub async fn open(broker: &Broker, watched: &Watched) -> Result<Self, AmqpError> {
-        let tls = tls(broker).await?;
-        let mut failed = AmqpError::Unreachable("broker.uri is empty".into());
-        for uri in &broker.uri {
-            let address = uri.to_string();
-            let deadline = Instant::now() + broker.connect_timeout;
-            match timeout_at(deadline, Link::open(parsed(uri)?, &tls, watched)).await {
-                Ok(Ok(link)) => return Ok(Self { link, deadline }),
-                Ok(Err(error)) => failed = explain(error, &address),
-                Err(_) => {
-                    let seconds = broker.connect_timeout.as_secs();
-                    failed = AmqpError::HandshakeTimedOut { address, seconds };
-                }
-            }
-        }
-        Err(failed)
+        let link = first_node(broker, |node| Link::open(node, watched)).await?;
+        Ok(Self { link, deadline: Instant::now() + broker.connect_timeout })
     }
 
     /// The next message that AMQP 0-9-1 cannot carry, or nothing once all were looked at, or time is up.

@@ -8,6 +8,7 @@ use super::value::{Value as Amqp, decode};
 use crate::message::{
     ByteArray, FieldArray, FieldTable, Headers, Message, Properties, ShortString, Value, text,
 };
+use crate::schedule::death::X_DEATH;
 use crate::schedule::sleeper::CC;
 
 // Descriptors of the sections.
@@ -27,8 +28,7 @@ const EXCHANGE: &str = "x-exchange";
 const ROUTING_KEY: &str = "x-routing-key";
 const COPIES: &str = "x-cc";
 const DEATHS: &str = "x-opt-deaths";
-/// What those are called in AMQP 0-9-1, and two of their fields.
-const X_DEATH: &str = "x-death";
+/// Fields of those, and what they are called in AMQP 0-9-1.
 const DEATH_FIELDS: [(&str, &str); 2] = [("last-time", "time"), ("ttl", "original-expiration")];
 
 /// The message, and the problems; without any, RabbitMQ can hand the original to anybody.

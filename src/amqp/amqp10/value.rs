@@ -102,10 +102,6 @@ fn of(constructor: u8, bytes: &mut &[u8], depth: usize) -> Option<Value> {
         0xe0 | 0xf0 => {
             let (count, mut items) = compound(constructor, bytes)?;
             let element = byte(&mut items)?;
-            if element == 0x00 {
-                any(&mut items, depth)?;
-                return None;
-            }
             let item = |_| of(element, &mut items, depth.checked_sub(1)?);
             Value::Array((0..count).map(item).collect::<Option<_>>()?)
         }
