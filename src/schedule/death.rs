@@ -43,7 +43,8 @@ pub enum DeathFault {
     UnknownReason(String),
 }
 
-const X_DEATH: &str = "x-death";
+/// RabbitMQ's account of the deaths, the newest first.
+pub const X_DEATH: &str = "x-death";
 
 /// Reads the newest death of a message that was delivered from the retry queue.
 pub fn newest(message: &Message, retry_exchange: &str) -> Result<Death, DeathFault> {
@@ -80,7 +81,7 @@ pub fn left_levels(headers: &Headers) -> Option<UnixMs> {
     }
 }
 
-fn newest_entry(headers: &Headers) -> Option<&FieldTable> {
+pub(super) fn newest_entry(headers: &Headers) -> Option<&FieldTable> {
     let Some(Value::FieldArray(deaths)) = headers.get(X_DEATH) else { return None };
     match deaths.as_slice().first() {
         Some(Value::FieldTable(newest)) => Some(newest),

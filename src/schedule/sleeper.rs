@@ -4,7 +4,7 @@
 
 use super::attempt::{Failure, Reason};
 use super::comeback::Comeback;
-use super::death::Death;
+use super::death::{Death, X_DEATH, newest_entry};
 use super::delay::{Due, X_DELAY};
 use super::stamp::{self, SetAside, Stamp, StampFault, Target, array};
 use super::time::UnixMs;
@@ -316,7 +316,7 @@ fn is_ours(name: &ShortString) -> bool {
 /// Headers that RabbitMQ sets about its own queues. A death header that stayed would end the
 /// message's next way through the same queues: <https://www.rabbitmq.com/docs/dlx#cycles>.
 pub fn is_set_by_broker(name: &str) -> bool {
-    matches!(name, CC | "BCC" | "x-death" | "x-delivery-count" | "x-acquired-count")
+    matches!(name, CC | "BCC" | X_DEATH | "x-delivery-count" | "x-acquired-count")
         || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")
 }
@@ -324,9 +324,8 @@ pub fn is_set_by_broker(name: &str) -> bool {
 /// `x-death[0].original-expiration`, if the newest death was an expiry in `queue`.
 /// <https://www.rabbitmq.com/docs/dlx#effects>
 fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
-    let Some(Value::FieldArray(deaths)) = headers.get("x-death") else { return None };
-    let Some(Value::FieldTable(newest)) = deaths.as_slice().first() else { return None };
-    let field = |name: &str| newest.inner().get(name).and_then(as_text);
+    let newest = newest_entry(headers)?.inner();
+    let field = |name: &str| newest.get(name).and_then(as_text);
     if field("queue") != Some(queue) || field("reason") != Some("expired") {
         return None;
     }

@@ -13,7 +13,7 @@ use super::inlet::{Event, Inlet};
 use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::config::DelayExchange;
-use crate::message::{Headers, Value, as_integer};
+use crate::message::{Headers, Message, Value, as_integer};
 use crate::schedule::delay::{self, DelayFault};
 use crate::schedule::sleeper::unstamped;
 use crate::schedule::{Reason, Sleeper, UnixMs, stamp};
@@ -69,36 +69,26 @@ impl Intake {
                 Event::Delivered(together) => {
                     together.into_iter().for_each(|delivered| self.take(delivered));
                 }
-                Event::Done(done) => done.iter().for_each(|errand| self.count(errand)),
+                Event::Done(done) => {
+                    done.iter().for_each(|errand| self.shared.count(&errand.sleeper, errand.to));
+                }
             }
         }
         Ok(())
     }
 
-    fn count(&self, errand: &Errand) {
-        match (errand.to, &errand.sleeper.stamp.failure) {
-            (To::Dlq, Some(failure)) => self.shared.metrics.dead_lettered(failure.reason),
-            (To::Levels | To::Wait | To::Dlq, _) => self.shared.metrics.scheduled.increment(1),
-        }
-    }
-
     fn take(&mut self, Delivered { tag, queue, message, .. }: Delivered) {
-        let now = self.shared.clock.now();
-        let id = Uuid::now_v7().to_string();
-        let sleeper = match &self.sources[queue] {
-            Source::Delay(delay) => Sleeper::accept(message, &delay.target_exchange, id, now, None),
-            Source::Expired(delay, intake) => {
-                Sleeper::accept(message, &delay.target_exchange, id, now, Some(intake))
-            }
+        let (sleeper, to) = match &self.sources[queue] {
+            Source::Delay(delay) => self.shared.accept(message, delay, None),
+            Source::Expired(delay, intake) => self.shared.accept(message, delay, Some(intake)),
             Source::Parking => return self.unpark(tag, message),
         };
-        let (sleeper, to) = self.shared.schedule(sleeper, now);
         self.inlet.send(Errand { sleeper, tag, to });
     }
 
     /// A parked message found no queue in the cascade: the topology is declared again and the message
     /// planned again, after a pause, so that a hole that stays does not spin.
-    fn unpark(&mut self, tag: u64, message: crate::message::Message) {
+    fn unpark(&mut self, tag: u64, message: Message) {
         self.shared.metrics.parked.increment(1);
         self.shared.heal.notify_one();
         let was_dead = message.properties.headers.contains_key(stamp::EXCHANGE);
@@ -124,8 +114,17 @@ impl Intake {
 }
 
 impl Shared {
-    /// Sets when a message is due, or why it never will be.
-    pub(super) fn schedule(&self, mut sleeper: Sleeper, now: UnixMs) -> (Sleeper, To) {
+    /// Takes up what a client published: when it is due, or why it never will be. `expired_in` is its
+    /// intake queue, if it expired there.
+    pub(super) fn accept(
+        &self,
+        message: Message,
+        delay: &DelayExchange,
+        expired_in: Option<&str>,
+    ) -> (Sleeper, To) {
+        let now = self.clock.now();
+        let id = Uuid::now_v7().to_string();
+        let mut sleeper = Sleeper::accept(message, &delay.target_exchange, id, now, expired_in);
         let max = self.config.topology.max_delay;
         let refused = match delay::read(
             sleeper.headers(),

@@ -167,6 +167,18 @@ impl Shared {
         sleeper.stamp.wake_at().since(self.clock.now())
     }
 
+    /// Counts a message that entered the levels or the DLQ for the first time, or again.
+    pub(super) fn count(&self, sleeper: &Sleeper, to: To) {
+        match (to, &sleeper.stamp.failure, &sleeper.stamp.comeback) {
+            (To::Dlq, Some(failure), _) => self.metrics.dead_lettered(failure.reason),
+            (_, _, Some(comeback)) => {
+                let policy = self.policies.of_queue(&comeback.queue);
+                self.metrics.retried(&policy.name, 1);
+            }
+            (_, _, None) => self.metrics.scheduled.increment(1),
+        }
+    }
+
     /// The message that puts it there, planned by what is left of its delay.
     pub(super) fn entering(&self, sleeper: &Sleeper, to: To) -> Message {
         let Shared { layout, names, .. } = self;

@@ -47,7 +47,9 @@ impl Retry {
                         self.take(delivered).await?;
                     }
                 }
-                Event::Done(done) => done.iter().for_each(|errand| self.count(errand)),
+                Event::Done(done) => {
+                    done.iter().for_each(|errand| self.shared.count(&errand.sleeper, errand.to));
+                }
             }
         }
         Ok(())
@@ -60,18 +62,6 @@ impl Retry {
         }
         self.inlet.send(Errand { sleeper, tag, to });
         Ok(())
-    }
-
-    fn count(&self, errand: &Errand) {
-        let stamp = &errand.sleeper.stamp;
-        match (errand.to, &stamp.failure, &stamp.comeback) {
-            (To::Dlq, Some(failure), _) => self.shared.metrics.dead_lettered(failure.reason),
-            (_, _, Some(comeback)) => {
-                let policy = self.shared.policies.of_queue(&comeback.queue);
-                self.shared.metrics.retried(&policy.name, 1);
-            }
-            (_, _, None) => {}
-        }
     }
 }
 

@@ -4,14 +4,10 @@
 use std::sync::Arc;
 
 use tracing::warn;
-use uuid::Uuid;
 
-use super::inward::To;
 use super::{Clock, Shared, WorkerError};
 use crate::amqp::{Amqp10, Connection, Watched};
 use crate::config::{Config, DelayExchange};
-use crate::message::Message;
-use crate::schedule::Sleeper;
 
 /// A queue that a client's message can reach as it was published.
 struct Source<'a> {
@@ -35,14 +31,14 @@ pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<usize
         let mut look = Amqp10::open(&config.broker, &watched).await?;
         while let Some(mut found) = look.next().await? {
             let problem = found.problems.join("; ");
-            let (sleeper, to) =
-                shared.carry(std::mem::take(&mut found.message), delay, intake.as_deref());
+            let message = std::mem::take(&mut found.message);
+            let (sleeper, to) = match delay {
+                Some(delay) => shared.accept(message, delay, intake.as_deref()),
+                None => shared.judge(message),
+            };
             let message = shared.entering(&sleeper, to);
             look.replace(found, message, &mut publisher).await?;
-            match &sleeper.stamp.failure {
-                Some(failure) => shared.metrics.dead_lettered(failure.reason),
-                None => shared.metrics.scheduled.increment(1),
-            }
+            shared.count(&sleeper, to);
             let id = &sleeper.stamp.id;
             warn!(
                 id,
@@ -71,20 +67,4 @@ fn sources(shared: &Shared) -> Vec<Source<'_>> {
         [Source { queue: intake, delay: Some(delay), intake: None }, expired]
     });
     of_clients.chain([Source { queue: names.retry(), delay: None, intake: None }]).collect()
-}
-
-impl Shared {
-    /// What becomes of a message that was published, or dead-lettered to us.
-    fn carry(
-        &self,
-        message: Message,
-        delay: Option<&DelayExchange>,
-        expired_in: Option<&str>,
-    ) -> (Sleeper, To) {
-        let Some(delay) = delay else { return self.judge(message) };
-        let now = self.clock.now();
-        let id = Uuid::now_v7().to_string();
-        let sleeper = Sleeper::accept(message, &delay.target_exchange, id, now, expired_in);
-        self.schedule(sleeper, now)
-    }
 }
