@@ -2,15 +2,17 @@
 //! carries it, also what RabbitMQ itself cannot convert; none of it stops the delivery of the rest.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::clients::folder;
-use crate::conformance::{Client, by_row, publish_with};
+use crate::conformance::{Client, by_row, check_arrived, publish_with};
 use crate::rejecting::retried;
 use crate::support::*;
 use dormouse::amqp::{Amqp10, Watched};
-use dormouse::message::{Headers, Message, Properties, Value, text};
+use dormouse::message::{Message, Value, as_integer, text};
 use dormouse::schedule::stamp;
 use dormouse::topology::{Names, Topology};
+use dormouse::worker::Clock;
 
 const BODIES: [&str; 4] = ["data", "text", "map", "sequence"];
 /// RabbitMQ cannot deliver them through AMQP 0-9-1.
@@ -18,29 +20,23 @@ const UNCARRIED: [&str; 3] = ["uuid", "char", "long content type"];
 const CARRIED: [&str; 6] =
     ["delay", "delay, text", "time", "time, timestamp", "property", "absent"];
 
-/// Whether the broker speaks it; if not, says that the test is skipped.
-async fn speaks(broker: &Broker) -> bool {
+/// The client's folder, and a virtual host; or says what is missing, and that the test is skipped.
+async fn ground(name: &str) -> Option<(PathBuf, Broker)> {
+    let folder = folder("amqp10")?;
+    let broker = Broker::fresh(name).await;
     let watched = Watched { queue: "none".into(), prefetch: 1 };
     match Amqp10::open(&broker.config().broker, &watched).await {
         Err(error) if error.to_string().contains("does not speak AMQP 1.0") => {
             eprintln!("skipped: {error}");
-            false
+            broker.drop_it().await;
+            None
         }
-        _ => true,
+        _ => Some((folder, broker)),
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn amqp_1_0_clients_can_delay_and_stop_nobody() {
-    let Some(folder) = folder("amqp10") else { return };
-    let broker = Broker::fresh("conform-amqp10").await;
-    if !speaks(&broker).await {
-        return broker.drop_it().await;
-    }
-    let config = broker.config();
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    queues(&connection, &["conform", "conform.sent", "conform.own"]).await;
+/// A part of the client's program.
+async fn publish(part: &str, folder: &Path, broker: &Broker) {
     let client = Client {
         language: "amqp10",
         run: "./run",
@@ -48,8 +44,19 @@ async fn amqp_1_0_clients_can_delay_and_stop_nobody() {
         cannot: &[],
         all_properties: false,
     };
+    publish_with(&client, folder, broker, &[part]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn amqp_1_0_clients_can_delay_and_stop_nobody() {
+    let Some((folder, broker)) = ground("conform-amqp10").await else { return };
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["conform", "conform.sent", "conform.own"]).await;
+    let began = Clock::default().now().0 as i64;
     // it receives what it publishes to itself, whatever kind it is
-    publish_with(&client, &folder, &broker).await;
+    publish("conform", &folder, &broker).await;
 
     let count = (CARRIED.len() + UNCARRIED.len()) * BODIES.len();
     // the crash of a channel makes duplicates, as any lost connection does
@@ -73,14 +80,14 @@ async fn amqp_1_0_clients_can_delay_and_stop_nobody() {
     let (_, long) = &arrived["long content type, data"];
     assert_eq!(long.properties.content_type, None);
     assert_eq!(words(long, "x-content-type").len(), 300);
-    check_carried(&broker, &arrived).await;
+    check_carried(&broker, &arrived, began).await;
     assert_eq!(depth(&connection, &Names::of(&config).dlq()).await, Some(0), "nothing is dead");
     worker.stop().await;
     broker.drop_it().await;
 }
 
 /// Compares with what RabbitMQ makes of the same message without a delay.
-async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message)>) {
+async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message)>, began: i64) {
     // through AMQP 1.0, which takes the rest out of the way
     let sent = Watched { queue: "conform.sent".into(), prefetch: 1_000 };
     let mut look = Amqp10::open(&broker.config().broker, &sent).await.unwrap();
@@ -92,36 +99,16 @@ async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message
     }
     look.close().await;
     let sent = by_row(take(&connection, "conform.sent", CARRIED.len() * BODIES.len()).await);
+    let ended = Clock::default().now().0 as i64;
     for (row, (_, sent)) in &sent {
-        let (at, arrived) = &arrived[row];
-        let due = number(arrived, stamp::DUE_MS);
-        assert!(*at as i64 >= due, "{row} is early");
-        let asked = header(sent, "x-opt-delivery-time");
-        match asked {
+        let due = number(&arrived[row].1, stamp::DUE_MS);
+        match header(sent, "x-opt-delivery-time") {
             Some(Value::Timestamp(seconds)) => assert_eq!(due, *seconds as i64 * 1_000 + 999),
-            Some(value) => assert_eq!(Some(due), dormouse::message::as_integer(value)),
+            Some(value) => assert_eq!(Some(due), as_integer(value)),
             None => {}
         }
-        let mut expected = sent.properties.headers.clone();
-        if row.starts_with("property") {
-            assert_eq!(
-                expected.insert("x-delay".into(), Value::LongLongInt(-300)),
-                Some(Value::LongLongInt(300))
-            );
-        }
-        expected.insert(stamp::USER_ID.into(), text("guest"));
-        let mut headers = arrived.properties.headers.clone();
-        for name in [stamp::ID, stamp::DUE_MS, stamp::ATTEMPT] {
-            assert!(headers.remove(name).is_some(), "{row}: {name}");
-        }
-        assert_eq!(headers, expected, "{row}");
-        assert_eq!(arrived.body, sent.body, "{row}");
-        let without = |properties: &Properties| Properties {
-            headers: Headers::new(),
-            user_id: None,
-            ..properties.clone()
-        };
-        assert_eq!(without(&arrived.properties), without(&sent.properties), "{row}");
+        let negated = row.starts_with("property").then_some(300);
+        check_arrived(row, sent, &arrived[row], negated, began, ended);
     }
 }
 
@@ -129,24 +116,13 @@ async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message
 /// of that.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_amqp_0_9_1_cannot_carry_is_found_where_it_expired() {
-    let Some(folder) = folder("amqp10") else { return };
-    let broker = Broker::fresh("expired-amqp10").await;
-    if !speaks(&broker).await {
-        return broker.drop_it().await;
-    }
+    let Some((folder, broker)) = ground("expired-amqp10").await else { return };
     let config = broker.config();
     let worker = Worker::start(&config).await;
     worker.stop().await;
     let connection = broker.connect().await;
     queues(&connection, &["late"]).await;
-    let client = Client {
-        language: "amqp10",
-        run: "./run",
-        file: "amqp10_expired.py",
-        cannot: &[],
-        all_properties: false,
-    };
-    publish_with(&client, &folder, &broker).await;
+    publish("expired", &folder, &broker).await;
     let expired = Names::of(&config).expired(&config.delay_exchanges[0]);
     until("it expires", async || depth(&connection, &expired).await == Some(1)).await;
     let worker = Worker::start(&config).await;
@@ -161,25 +137,14 @@ async fn what_amqp_0_9_1_cannot_carry_is_found_where_it_expired() {
 /// leads nowhere else.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_amqp_0_9_1_cannot_carry_comes_back_when_it_is_rejected() {
-    let Some(folder) = folder("amqp10") else { return };
-    let broker = Broker::fresh("rejected-amqp10").await;
-    if !speaks(&broker).await {
-        return broker.drop_it().await;
-    }
+    let Some((folder, broker)) = ground("rejected-amqp10").await else { return };
     let config = broker.config();
     let worker = Worker::start(&config).await;
     let connection = broker.connect().await;
     queues(&connection, &["forged"]).await;
     let queues = vec![retried("work", &config)];
     declare_all(&connection, Topology { queues, ..Topology::default() }).await;
-    let client = Client {
-        language: "amqp10",
-        run: "./run",
-        file: "amqp10_rejected.py",
-        cannot: &[],
-        all_properties: false,
-    };
-    publish_with(&client, &folder, &broker).await;
+    publish("rejected", &folder, &broker).await;
     let dlq = Names::of(&config).dlq();
     let ready = async |queue: &str| depth(&connection, queue).await.unwrap_or(0);
     until("both are somewhere", async || ready("work").await + ready(&dlq).await >= 2).await;

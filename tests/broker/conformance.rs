@@ -89,7 +89,7 @@ async fn conforms(client: Client) {
     let connection = broker.connect().await;
     queues(&connection, &["conform", "conform.sent"]).await;
     let began = Clock::default().now().0 as i64;
-    publish_with(&client, &folder, &broker).await;
+    publish_with(&client, &folder, &broker, &[]).await;
 
     let mut rows = rows();
     for row in client.cannot {
@@ -132,7 +132,8 @@ async fn conforms(client: Client) {
     broker.drop_it().await;
 }
 
-pub async fn publish_with(client: &Client, folder: &Path, broker: &Broker) {
+/// Runs the program, with further arguments of its own.
+pub async fn publish_with(client: &Client, folder: &Path, broker: &Broker, further: &[&str]) {
     // a module is looked for beside the file, and Java wants its class's name
     let workplace = folder.join(&broker.vhost);
     std::fs::create_dir(&workplace).unwrap();
@@ -146,6 +147,7 @@ pub async fn publish_with(client: &Client, folder: &Path, broker: &Broker) {
     let run = if client.run.contains('/') { folder.join(client.run) } else { client.run.into() };
     let running = tokio::process::Command::from(Command::new(run))
         .arg(&file)
+        .args(further)
         .current_dir(folder)
         .env("DORMOUSE_URI", broker.uri())
         .stdin(Stdio::null())
@@ -204,7 +206,8 @@ fn assert_all_set(properties: &Properties) {
     }
 }
 
-fn check_arrived(
+/// Compares with what was `sent`, as promised for a relative delay of `delay_ms`, or for none.
+pub fn check_arrived(
     row: &str,
     sent: &Message,
     (at, arrived): &(u64, Message),

@@ -1,25 +1,32 @@
-"""Publishes through AMQP 1.0, as Qpid Proton does it: once straight to a queue, once delayed; then receives
-what it delayed for itself, and compares."""
+"""Publishes through AMQP 1.0, as Qpid Proton does it; the argument says which part.
+
+conform    each row and kind of body once straight to a queue, once delayed, and once delayed for itself: that
+           is received and compared
+expired    what RabbitMQ cannot hand to AMQP 0-9-1, with 100 ms to live
+rejected   the same, received and rejected: once as it is, and once with a forged past
+"""
 
 import os
+import sys
 import time
 import uuid
 from urllib.parse import unquote, urlsplit
 
-from proton import Message, char, symbol, timestamp, ulong
+from proton import UNDESCRIBED, Array, Data, Message, char, symbol, timestamp, ulong
 from proton.utils import BlockingConnection
 
-now = int(time.time() * 1000)
+NOW_MS = int(time.time() * 1000)
+# RabbitMQ's channel crashes over it when it delivers it through AMQP 0-9-1
+UNCARRIED = {"order": uuid.UUID(int=9)}
 # annotations, application properties
 ROWS = {
     "delay": ({"x-opt-delivery-delay": 300}, {}),
     "delay, text": ({"x-opt-delivery-delay": "300"}, {}),
-    "time": ({"x-opt-delivery-time": ulong(now + 1300)}, {}),
-    "time, timestamp": ({"x-opt-delivery-time": timestamp(now + 1300)}, {}),
+    "time": ({"x-opt-delivery-time": ulong(NOW_MS + 1300)}, {}),
+    "time, timestamp": ({"x-opt-delivery-time": timestamp(NOW_MS + 1300)}, {}),
     "property": ({}, {"x-delay": 300}),
     "absent": ({}, {}),
-    # RabbitMQ's channel crashes over these when it delivers them through AMQP 0-9-1
-    "uuid": ({"x-opt-delivery-delay": 300}, {"order": uuid.UUID(int=9)}),
+    "uuid": ({"x-opt-delivery-delay": 300}, UNCARRIED),
     "char": ({"x-opt-delivery-delay": 300, "x-letter": char("ü")}, {}),
     "long content type": ({"x-opt-delivery-delay": 300}, {}),
 }
@@ -37,12 +44,13 @@ connection = BlockingConnection(
     virtual_host="vhost:" + unquote(uri.path[1:]),
     allowed_mechs="PLAIN",
 )
-plain = connection.create_sender("/queues/conform.sent")
-delayed = connection.create_sender("/exchanges/dormouse.delay/conform")
-own = connection.create_sender("/exchanges/dormouse.delay/conform.own")
 
 
-def message(row, kind):
+def annotated(annotations):
+    return {symbol(name): value for name, value in annotations.items()}
+
+
+def row_message(row, kind):
     annotations, properties = ROWS[row]
     body, inferred = BODIES[kind]
     return Message(
@@ -59,24 +67,68 @@ def message(row, kind):
         content_encoding="gzip",
         creation_time=1700000000,
         group_id="app",
-        annotations={symbol(name): value for name, value in annotations.items()},
+        annotations=annotated(annotations),
         properties={"row": f"{row}, {kind}", "tenant": "Zürich", "flag": True, **properties},
     )
 
 
-for row in ROWS:
-    for kind in BODIES:
-        for sender in (plain, delayed, own):
-            sender.send(message(row, kind))
+def conform():
+    plain = connection.create_sender("/queues/conform.sent")
+    delayed = connection.create_sender("/exchanges/dormouse.delay/conform")
+    own = connection.create_sender("/exchanges/dormouse.delay/conform.own")
+    for row in ROWS:
+        for kind in BODIES:
+            for sender in (plain, delayed, own):
+                sender.send(row_message(row, kind))
 
-receiver = connection.create_receiver("/queues/conform.own", credit=100)
-for _ in range(len(ROWS) * len(BODIES)):
-    received = receiver.receive(timeout=60)
-    receiver.accept()
-    row, kind = received.properties["row"].rsplit(", ", 1)
-    expected = message(row, kind)
-    assert received.body == expected.body, (row, kind, received.body)
-    assert received.properties["tenant"] == "Zürich"
-    for field in ("durable", "priority", "ttl", "id", "correlation_id", "content_encoding", "creation_time", "group_id"):
-        assert getattr(received, field) == getattr(expected, field), (row, kind, field)
+    receiver = connection.create_receiver("/queues/conform.own", credit=100)
+    for _ in range(len(ROWS) * len(BODIES)):
+        received = receiver.receive(timeout=60)
+        receiver.accept()
+        row, kind = received.properties["row"].rsplit(", ", 1)
+        expected = row_message(row, kind)
+        assert received.body == expected.body, (row, kind, received.body)
+        assert received.properties["tenant"] == "Zürich"
+        for field in (
+            "durable",
+            "priority",
+            "ttl",
+            "id",
+            "correlation_id",
+            "content_encoding",
+            "creation_time",
+            "group_id",
+        ):
+            assert getattr(received, field) == getattr(expected, field), (row, kind, field)
+
+
+def expired():
+    sender = connection.create_sender("/exchanges/dormouse.delay/late")
+    message = Message(body=b"late", inferred=True, durable=True, ttl=0.1, properties=UNCARRIED)
+    message.annotations = annotated({"x-opt-delivery-delay": 300})
+    sender.send(message)
+
+
+def rejected():
+    death = {
+        "queue": "forged",
+        "reason": symbol("rejected"),
+        "exchange": "",
+        "count": 1,
+        "routing-keys": ["forged"],
+    }
+    forged = {"x-opt-deaths": Array(UNDESCRIBED, Data.MAP, death), "x-death": [death]}
+    sender = connection.create_sender("/queues/work")
+    receiver = connection.create_receiver("/queues/work")
+    for kind, annotations in (("honest", {}), ("forged", forged)):
+        message = Message(body=b"work", inferred=True, durable=True)
+        message.properties = {"kind": kind, **UNCARRIED}
+        message.annotations = annotated(annotations)
+        sender.send(message)
+        received = receiver.receive(timeout=30)
+        assert received.properties["kind"] == kind
+        receiver.reject()
+
+
+{"conform": conform, "expired": expired, "rejected": rejected}[sys.argv[1]]()
 connection.close()
