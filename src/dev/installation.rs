@@ -90,7 +90,7 @@ impl Installation {
     }
 
     /// The node's directory as the broker's programs see it.
-    pub(super) fn inside(&self, directory: &Path) -> PathBuf {
+    pub fn inside(&self, directory: &Path) -> PathBuf {
         match self.place {
             Place::System | Place::Docker => directory.to_path_buf(),
             Place::Chroot(_) => PathBuf::from(DIRECTORY_IN_CHROOT),

@@ -3,10 +3,12 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use crate::support::until;
-use dormouse::amqp::Connection;
+use crate::support::{Worker, until};
+use dormouse::amqp::{Amqp10, Connection, RawConnection, Watched};
 use dormouse::config::{Config, Uri};
 use dormouse::dev::{Installation, Node, NodeOptions};
+use dormouse::management::Management;
+use dormouse::topology::Names;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -56,20 +58,24 @@ struct Ports {
     expired: u16,
 }
 
+/// The certificates are in the node's directory.
 async fn node(
-    folder: &Path,
+    directory: &Path,
     ca: &Path,
     server: (PathBuf, PathBuf),
     old: (PathBuf, PathBuf),
 ) -> Ports {
+    let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(PathBuf::from);
+    let installation = Installation::find(root.as_deref()).unwrap();
     let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (good, expired) = (port(), port());
-    let mut options = NodeOptions::new(folder.join("node"));
+    let mut options = NodeOptions::new(directory);
+    let inside = |file: &Path| installation.inside(directory).join(file.file_name().unwrap());
     let files = |section: &str, (cert, key): &(PathBuf, PathBuf)| {
         [
-            format!("{section}.cacertfile = {}", ca.display()),
-            format!("{section}.certfile = {}", cert.display()),
-            format!("{section}.keyfile = {}", key.display()),
+            format!("{section}.cacertfile = {}", inside(ca).display()),
+            format!("{section}.certfile = {}", inside(cert).display()),
+            format!("{section}.keyfile = {}", inside(key).display()),
         ]
     };
     options.config = vec![
@@ -77,17 +83,35 @@ async fn node(
         format!("listeners.ssl.2 = 127.0.0.2:{good}"),
         "ssl_options.verify = verify_peer".into(),
         "ssl_options.fail_if_no_peer_cert = true".into(),
+        "auth_mechanisms.1 = PLAIN".into(),
+        "auth_mechanisms.2 = EXTERNAL".into(),
+        "ssl_cert_login_from = common_name".into(),
         "management.ssl.ip = 127.0.0.1".into(),
         format!("management.ssl.port = {expired}"),
     ];
     options.config.extend(files("ssl_options", &server));
     options.config.extend(files("management.ssl", &old));
-    let node = Node::start(&Installation::find(None).unwrap(), options).await.unwrap();
+    let plugins = "rabbitmq_management,rabbitmq_prometheus,rabbitmq_auth_mechanism_ssl";
+    options.environment = vec![("RABBITMQ_ENABLED_PLUGINS".into(), plugins.into())];
+    let node = Node::start(&installation, options).await.unwrap();
     // they begin to listen one after the other
     for address in [("127.0.0.1", good), ("127.0.0.2", good), ("127.0.0.1", expired)] {
         until("it listens", async || tokio::net::TcpStream::connect(address).await.is_ok()).await;
     }
     Ports { node, good, expired }
+}
+
+/// In each of the ways in which a worker speaks with RabbitMQ.
+async fn connects(config: &Config) {
+    let connection = Connection::open(&config.broker, "test").await.unwrap();
+    connection.close().await;
+    RawConnection::open(&config.broker, "test").await.unwrap().close().await.unwrap();
+    let watched =
+        Watched { queue: Names::of(config).intake(&config.delay_exchanges[0]), prefetch: 1 };
+    match Amqp10::open(&config.broker, &watched).await {
+        Ok(look) => look.close().await,
+        Err(error) => assert!(error.to_string().contains("does not speak AMQP 1.0"), "{error}"),
+    }
 }
 
 fn uri(host: &str, port: u16) -> Vec<Uri> {
@@ -107,7 +131,7 @@ async fn refused(case: &str, config: &Config) -> String {
 async fn amqps_works_with_an_own_authority_and_a_client_certificate() {
     let folder =
         std::env::temp_dir().join(format!("dormouse-tls-{}", uuid::Uuid::now_v7().simple()));
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
     let authority = Authority::new("Dormouse test CA");
     let stranger = Authority::new("Somebody else");
     let ca = authority.write(&folder, "ca.pem");
@@ -125,9 +149,18 @@ async fn amqps_works_with_an_own_authority_and_a_client_certificate() {
     };
     let config = with_client(authority.issue(&folder, "client", false));
 
-    Connection::open(&config.broker, "test").await.unwrap();
-    let worker = crate::support::Worker::start(&config).await;
+    let worker = Worker::start(&config).await;
     worker.stop().await;
+    connects(&config).await;
+
+    // the user is whom the certificate names, without a password
+    let management = Management::new(&node.management_uri(), None).unwrap();
+    management.put_user("client", "not asked for", &[]).await.unwrap();
+    management.put_permissions("/", "client", ".*", ".*", ".*").await.unwrap();
+    let mut external = config.clone();
+    let address = format!("amqps://127.0.0.1:{good}/%2f?auth_mechanism=external");
+    external.broker.uri = vec![Uri::new(address)];
+    connects(&external).await;
 
     let mut without = config.clone();
     (without.broker.cert_file, without.broker.key_file) = (None, None);
