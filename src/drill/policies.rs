@@ -2,8 +2,8 @@
 //! and while they do it.
 //!
 //! Saved, under load: shorter TTLs, a bounded intake queue, an end of another overflow. Not to be saved:
-//! what sleeps in a queue that `expires` deletes, and what is between two queues when another overflow
-//! begins (docs/traps.md, 27); so those come when nothing sleeps.
+//! what sleeps in a queue that `expires` deletes or enters one that is about to be deleted, and what is
+//! between two queues when another overflow begins (docs/traps.md, 27, 31); so those come when nothing sleeps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use super::{Finding, Options, Outcome};
 use crate::amqp::Connection;
 use crate::amqp::exists::Ask;
 use crate::management::{Management, Policy};
+use crate::topology::Topology;
 
 const NAME: &str = "blanket";
 
@@ -132,8 +133,8 @@ async fn expired(
 ) -> Result<(), DrillError> {
     let connection = Connection::open(&site.config.broker, "drill").await?;
     let mut ask = Ask::open(&connection).await?;
-    let layout = crate::topology::layout(&site.config);
-    let level = site.names().level_queue(&layout.levels()[1], 1);
+    let levels = Topology::of(&site.config).queues.into_iter().map(|queue| queue.name);
+    let levels: Vec<String> = levels.filter(|name| name.contains(".level.")).collect();
     let blanket = Blanket {
         pattern: r"^dormouse\.v1\.level\.",
         key: "expires",
@@ -142,12 +143,13 @@ async fn expired(
     };
     blanket.put(management).await?;
     told(site, &blanket, outcome).await?;
-    let mut gone = false;
-    until("the policy deletes a level queue", async || {
-        gone = ask.queue(&level).await?.is_none();
-        Ok(gone)
-    })
-    .await?;
+    // all of them: RabbitMQ decides on its ticks, and what enters one that it is about to delete goes too
+    for level in &levels {
+        until("the policy deletes the level queues", async || {
+            Ok(ask.queue(level).await?.is_none())
+        })
+        .await?;
+    }
     management.delete_policy("/", NAME).await?;
     let options = site.options().clone();
     let half = options.duration / 4;
@@ -161,8 +163,12 @@ async fn expired(
     let mut run =
         Run::begin(site, Load::new(options.seed.wrapping_add(1), &shape), &options.queues());
     run.fault_begins();
-    until("the level queue is declared again", async || Ok(ask.queue(&level).await?.is_some()))
+    for level in &levels {
+        until("the level queues are declared again", async || {
+            Ok(ask.queue(level).await?.is_some())
+        })
         .await?;
+    }
     run.fault_ends(CATCHING_UP);
     outcome.verdict.add(run.end().await?);
     outcome.notes.push(format!(
