@@ -233,6 +233,31 @@ fn shows(document: &str, to_root: &str, files: &[&str], mark: &str) {
     }
 }
 
+/// Tables by RabbitMQ version quote `make bench`: each figure stands in that version's part of its results.
+#[test]
+fn quoted_figures_were_measured() {
+    let results = read("bench/results.md");
+    let parts: Vec<&str> = results.split("\n## RabbitMQ ").skip(1).collect();
+    let versions: Vec<&str> = parts.iter().filter_map(|part| part.lines().next()).collect();
+    let by_version = format!(" {} |\n", versions.join(" | "));
+    for file in ["README.md", "docs/bench.md"] {
+        let text = read(file);
+        let tables: Vec<&str> = text.split(&by_version).skip(1).collect();
+        assert!(!tables.is_empty(), "{file} has no table of {versions:?}");
+        let rows = tables
+            .iter()
+            .flat_map(|table| table.lines().skip(1).take_while(|line| line.starts_with('|')));
+        for row in rows {
+            let quoted = row.trim_matches('|').split('|').skip(1);
+            for ((quoted, part), version) in quoted.zip(&parts).zip(&versions) {
+                let figure = quoted.trim().replace(',', "");
+                let measured = part.split([' ', '(', ')', '–']).any(|word| word == figure);
+                assert!(measured, "{file}: {figure} was not measured on {version}: {row}");
+            }
+        }
+    }
+}
+
 /// The unit, the image and the compose file leave a worker the time that it may take to stop.
 #[test]
 fn shipping_agrees_with_the_defaults() {
