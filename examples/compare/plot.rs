@@ -53,7 +53,10 @@ pub fn svg(results: &Results) -> String {
     }
     for (at, name) in names.iter().enumerate() {
         let y = TOP + group * at as f64;
-        let (head, rest) = name.split_once([',', '(', ':']).unwrap_or((name, ""));
+        let at_bracket = name.strip_suffix(')').and_then(|name| name.split_once(" ("));
+        let at_mark = || name.split_once([',', ':']).unwrap_or((name, ""));
+        let (head, rest) =
+            at_bracket.filter(|(head, _)| !head.contains(',')).unwrap_or_else(at_mark);
         let middle = y + BAR * brokers as f64 / 2.0;
         let x = LABELS - 8.0;
         let _ = writeln!(
@@ -63,7 +66,7 @@ pub fn svg(results: &Results) -> String {
             middle - 2.0,
             escaped(head.trim()),
             middle + 10.0,
-            escaped(rest.trim_end_matches(')').trim())
+            escaped(rest.trim())
         );
         for broker in 0..brokers {
             let Some(rate) = rates.get(&(at, broker)) else { continue };
