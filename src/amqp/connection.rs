@@ -169,8 +169,10 @@ where
     let mut failed = AmqpError::Unreachable("broker.uri is empty".into());
     for uri in &broker.uri {
         let address = uri.to_string();
-        let node = Node { address: address.clone(), uri: parsed(uri)?, tls: tls.clone() };
-        failed = match timeout(broker.connect_timeout, open(node)).await {
+        let opening = async {
+            open(Node { address: address.clone(), uri: parsed(uri)?, tls: tls.clone() }).await
+        };
+        failed = match timeout(broker.connect_timeout, opening).await {
             Ok(Ok(opened)) => return Ok(opened),
             Ok(Err(error)) => explain(error, &address),
             Err(_) => {

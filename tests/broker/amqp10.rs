@@ -107,7 +107,11 @@ async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message
             Some(value) => assert_eq!(Some(due), as_integer(value)),
             None => {}
         }
+        assert_eq!(sent.properties.user_id, Some("guest".into()), "{row}");
         let negated = row.starts_with("property").then_some(300);
+        if let Some(delay_ms) = negated {
+            assert_eq!(header(sent, "x-delay"), Some(&Value::LongLongInt(delay_ms)), "{row}");
+        }
         check_arrived(row, sent, &arrived[row], negated, began, ended);
     }
 }
