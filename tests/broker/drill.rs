@@ -1,20 +1,18 @@
 //! Each drill once, short, on brokers of its own: the version that `DORMOUSE_TEST_BROKER` names, else
 //! the installed one. `make drill` holds them longer, and on all versions.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use dormouse::dev::Installation;
+use crate::support::installation;
 use dormouse::drill::{Drill, Options};
 
 /// On a machine that runs other tests beside, nothing is as quick as alone.
 const BOUND: Duration = Duration::from_secs(3);
 
 async fn hold(drill: Drill) {
-    let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(PathBuf::from);
     let directory = std::env::temp_dir().join(format!("dormouse-drill-{}", uuid::Uuid::now_v7()));
     let options = Options {
-        installation: Installation::find(root.as_deref()).unwrap(),
+        installation: installation(),
         executable: env!("CARGO_BIN_EXE_dormouse").into(),
         directory: directory.clone(),
         seed: 20_261_121,

@@ -8,7 +8,7 @@ use crate::rejecting::{Client, retried};
 use crate::support::*;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::{Config, Uri};
-use dormouse::dev::{Installation, Node, NodeOptions};
+use dormouse::dev::{Node, NodeOptions};
 use dormouse::schedule::stamp;
 use dormouse::topology::{Argument, Topology};
 
@@ -22,13 +22,11 @@ pub struct Own {
 
 impl Own {
     pub async fn start(test: &str) -> Self {
-        let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(PathBuf::from);
-        let installation = Installation::find(root.as_deref()).unwrap();
         let directory =
             std::env::temp_dir().join(format!("dormouse-{test}-{}", uuid::Uuid::now_v7().simple()));
         // else what expires while the broker starts may wait for three minutes (trap 29)
         let options = NodeOptions::new(&directory).passing_on_soon();
-        let node = Node::start(&installation, options).await.unwrap();
+        let node = Node::start(&installation(), options).await.unwrap();
         let broker = Broker::at(&node.amqp_uri(), &node.management_uri(), test).await;
         let mut config = broker.config();
         config.broker.reconnect_max = Duration::from_millis(500);

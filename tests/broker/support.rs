@@ -7,6 +7,7 @@ use dormouse::amqp::declare::declare;
 use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Connection, Consumer, Delivered, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
+use dormouse::dev::Installation;
 use dormouse::management::Management;
 use dormouse::message::{Headers, Message, Properties, Value};
 use dormouse::topology::{
@@ -19,6 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 /// Longer than anything takes that a test waits for; a test that reaches it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Of the version that `DORMOUSE_TEST_BROKER` names, else the installed one: for tests with brokers of
+/// their own.
+pub fn installation() -> Installation {
+    let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(std::path::PathBuf::from);
+    Installation::find(root.as_deref()).unwrap()
+}
 
 /// A virtual host of a test's own on the broker that `make test` starts.
 pub struct Broker {

@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Worker, until};
+use crate::support::{Worker, installation, until};
 use dormouse::amqp::{Amqp10, Connection, RawConnection, Watched};
 use dormouse::config::{Config, Uri};
-use dormouse::dev::{Installation, Node, NodeOptions};
+use dormouse::dev::{Node, NodeOptions};
 use dormouse::management::Management;
 use dormouse::topology::Names;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -65,8 +65,7 @@ async fn node(
     server: (PathBuf, PathBuf),
     old: (PathBuf, PathBuf),
 ) -> Ports {
-    let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(PathBuf::from);
-    let installation = Installation::find(root.as_deref()).unwrap();
+    let installation = installation();
     let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (good, expired) = (port(), port());
     let mut options = NodeOptions::new(directory);
