@@ -59,7 +59,9 @@ impl Cli {
             .await
             .expect("it runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        Ran { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+        // where it was folded depends on the names in it
+        let err = text(output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        Ran { code: output.status.code(), out: text(output.stdout), err }
     }
 
     async fn done(&self, arguments: &[&str]) -> String {

@@ -35,11 +35,12 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_str(&printed(&all)).expect("JSON")
 }
 
-/// Exit code and what it said.
+/// Exit code and what it said, in one line: where it was folded depends on what it quotes.
 fn refused(arguments: &[&str]) -> (Option<i32>, String) {
     let output = run(arguments);
     assert_eq!(text(&output.stdout), "", "{arguments:?} prints nothing but an error");
-    (output.status.code(), text(&output.stderr))
+    let said: Vec<_> = text(&output.stderr).split_whitespace().map(str::to_owned).collect();
+    (output.status.code(), said.join(" "))
 }
 
 /// Every command with its parents, such as `["dlq", "list"]`.
