@@ -3,7 +3,7 @@
 #
 #   ONLY=max,steady,burst,backlog,profile   parts; all by default
 #   BROKERS=3.10,4.0,4.3                    versions; all that this machine can hold by default
-#   ARGS='--rounds 3'                       whatever `compare --help` tells
+#   ARGS='--rounds 3 --into bench/mine'     whatever `compare --help` tells
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

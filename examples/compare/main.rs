@@ -54,6 +54,9 @@ struct Options {
     /// Where the table, the plot and the figures go.
     #[arg(long, default_value = "bench")]
     into: PathBuf,
+    /// Where the brokers' files go: on which disk, or in memory.
+    #[arg(long, default_value = ".dormouse/bench")]
+    directory: PathBuf,
     #[command(subcommand)]
     relay: Option<Relay>,
 }
@@ -132,7 +135,7 @@ async fn broker(
     own: &Path,
 ) -> anyhow::Result<BrokerResults> {
     let installation = Installation::find(Some(root))?;
-    let directory = Path::new(".dormouse/bench").join(installation.version());
+    let directory = options.directory.join(installation.version());
     // a fresh broker: what an earlier run left would be measured too
     if directory.exists() {
         std::fs::remove_dir_all(&directory)?;

@@ -131,8 +131,9 @@ fn profile(broker: &BrokerResults) -> String {
     }
     let heads: Vec<_> = Work::ALL.iter().map(|work| work.words()).collect();
     let mut table = format!(
-        "\n### Where the broker's time goes\n\nIts CPU time for each message, in µs, by shares of the Erlang VM's reductions.\n\n\
-         | | all | {} |\n|---|---|{}\n",
+        "\n### Where the broker's time goes\n\nIts CPU time for each message, in µs, by shares of the Erlang VM's reductions; \
+         and these themselves.\n\n\
+         | | reductions | all | {} |\n|---|---|---|{}\n",
         heads.join(" | "),
         "---|".repeat(heads.len()),
     );
@@ -141,15 +142,21 @@ fn profile(broker: &BrokerResults) -> String {
         let share = |work| row.shares.iter().find(|(one, _)| *one == work).map_or(0.0, |one| one.1);
         let parts: Vec<_> =
             Work::ALL.iter().map(|work| format!("{:.0}", share(*work) * us)).collect();
-        table.push_str(&format!("| {} | {us:.0} | {} |\n", row.name, parts.join(" | ")));
+        let (name, reductions) = (&row.name, row.reductions);
+        table
+            .push_str(&format!("| {name} | {reductions:.0} | {us:.0} | {} |\n", parts.join(" | ")));
     }
     table
 }
 
 fn judged(broker: &BrokerResults) -> String {
+    let bars = bars(broker);
+    if bars.is_empty() {
+        return String::new();
+    }
     let mut table =
         String::from("\n### Bars\n\n| | | measured | wanted | |\n|---|---|---|---|---|\n");
-    for bar in bars(broker) {
+    for bar in bars {
         let wanted = match bar.wanted {
             Wanted::AtLeast(least) => format!("≥ {least}"),
             Wanted::AtMost(most) => format!("≤ {most}"),

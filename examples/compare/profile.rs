@@ -13,11 +13,11 @@ use dormouse::worker::Clock;
 use serde::Serialize;
 
 use crate::Bench;
-use crate::entrants::{BINARY, CEILING, CLIENT, Entrant, FLOOR, HEADER, UNSCALED};
+use crate::entrants::{BINARY, CEILING, CLIENT, Entrant, FLOOR, HEADER, TWO, UNSCALED};
 use crate::flood::{flood, fly, trial};
 
 /// Those whose ratios are judged.
-const PROFILED: [&str; 6] = [CEILING, FLOOR, BINARY, HEADER, CLIENT, UNSCALED];
+const PROFILED: [&str; 7] = [CEILING, FLOOR, BINARY, HEADER, CLIENT, TWO, UNSCALED];
 
 /// `rabbitmqctl` takes so long to begin, at most; the flood goes on for as much longer.
 const CTL: Duration = Duration::from_secs(6);
@@ -28,6 +28,8 @@ pub struct ProfileRow {
     pub per_second: f64,
     /// Broker's CPU time for each message, µs.
     pub broker_us: Option<f64>,
+    /// Reductions for each message: the work, where CPU time is also what a busy machine adds to it.
+    pub reductions: f64,
     /// Shares of all reductions, the largest first.
     pub shares: Vec<(Work, f64)>,
 }
@@ -121,11 +123,16 @@ async fn profile(bench: &Bench, node: &Node, entrant: &Entrant) -> anyhow::Resul
     });
     let report = Report::of(&flown?);
     let broker = report.windows.first().and_then(|window| window.broker);
+    let counts = counts(&said?);
+    let all: f64 = counts.values().sum();
+    let mut shares: Vec<_> = counts.into_iter().map(|(work, count)| (work, count / all)).collect();
+    shares.sort_by(|one, other| other.1.total_cmp(&one.1));
     Ok(ProfileRow {
         name: entrant.name.clone(),
         per_second: report.per_second(),
         broker_us: broker.map(|cost| cost.cpu_us_per_message),
-        shares: shares(&said?),
+        reductions: all / (report.per_second() * window.as_secs_f64()),
+        shares,
     })
 }
 
@@ -157,8 +164,8 @@ end, After)."#
 }
 
 /// From lines "module reductions name".
-fn shares(said: &str) -> Vec<(Work, f64)> {
-    let mut counts: BTreeMap<Work, f64> = BTreeMap::new();
+fn counts(said: &str) -> BTreeMap<Work, f64> {
+    let mut counts = BTreeMap::new();
     for line in said.lines() {
         let mut words = line.splitn(3, ' ');
         let (Some(module), Some(reductions), name) = (words.next(), words.next(), words.next())
@@ -169,8 +176,5 @@ fn shares(said: &str) -> Vec<(Work, f64)> {
             *counts.entry(Work::of(module, name.unwrap_or_default())).or_default() += reductions;
         }
     }
-    let all: f64 = counts.values().sum();
-    let mut shares: Vec<_> = counts.into_iter().map(|(work, count)| (work, count / all)).collect();
-    shares.sort_by(|one, other| other.1.total_cmp(&one.1));
-    shares
+    counts
 }

@@ -98,7 +98,9 @@ impl Results {
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("results.md"), paper::markdown(self))?;
-        std::fs::write(folder.join("results.svg"), plot::svg(self))?;
+        if self.brokers.iter().any(|broker| !broker.max.is_empty()) {
+            std::fs::write(folder.join("results.svg"), plot::svg(self))?;
+        }
         let bars: Vec<_> = self.brokers.iter().map(bars::bars).collect();
         let document = serde_json::json!({ "results": self, "bars": bars });
         std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&document)?)?;

@@ -233,26 +233,50 @@ fn shows(document: &str, to_root: &str, files: &[&str], mark: &str) {
     }
 }
 
-/// Tables by RabbitMQ version quote `make bench`: each figure stands in that version's part of its results.
+/// Tables quote `make bench`: each figure stands in its column's results.
 #[test]
 fn quoted_figures_were_measured() {
-    let results = read("bench/results.md");
-    let parts: Vec<&str> = results.split("\n## RabbitMQ ").skip(1).collect();
-    let versions: Vec<&str> = parts.iter().filter_map(|part| part.lines().next()).collect();
-    let by_version = format!(" {} |\n", versions.join(" | "));
+    const ALL: &str = "bench/results.md";
+    let results = read(ALL);
+    let versions: Vec<&str> =
+        results.split(PART).skip(1).filter_map(|p| p.lines().next()).collect();
+    let by_version: Vec<_> = versions.iter().map(|version| (ALL, *version)).collect();
     for file in ["README.md", "docs/bench.md"] {
-        let text = read(file);
-        let tables: Vec<&str> = text.split(&by_version).skip(1).collect();
-        assert!(!tables.is_empty(), "{file} has no table of {versions:?}");
-        let rows = tables
-            .iter()
-            .flat_map(|table| table.lines().skip(1).take_while(|line| line.starts_with('|')));
-        for row in rows {
-            let quoted = row.trim_matches('|').split('|').skip(1);
-            for ((quoted, part), version) in quoted.zip(&parts).zip(&versions) {
-                let figure = quoted.trim().replace(',', "");
+        figures_stand(file, &format!(" {} |\n", versions.join(" | ")), &by_version);
+    }
+    let by_disk = ["4.0.5", "4.3.6"].map(|version| {
+        [("bench/in-memory/results.md", version), ("bench/on-disk/results.md", version)]
+    });
+    figures_stand(
+        "docs/bench.md",
+        " 4.0.5, memory | disk | 4.3.6, memory | disk |\n",
+        by_disk.as_flattened(),
+    );
+}
+
+/// Before the version that a part of the results is about.
+const PART: &str = "\n## RabbitMQ ";
+
+/// In the tables of `file` with these `heads`; a column is a file of results and a version.
+fn figures_stand(file: &str, heads: &str, columns: &[(&str, &str)]) {
+    let text = read(file);
+    let tables: Vec<&str> = text.split(heads).skip(1).collect();
+    assert!(!tables.is_empty(), "{file} has no table of {heads}");
+    let parts = columns.iter().map(|(results, version)| {
+        let results = read(results);
+        let part = results.split(PART).find(|part| part.starts_with(version));
+        part.unwrap_or_else(|| panic!("no results of {version}")).to_owned()
+    });
+    let parts: Vec<String> = parts.collect();
+    let rows = tables
+        .iter()
+        .flat_map(|table| table.lines().skip(1).take_while(|line| line.starts_with('|')));
+    for row in rows {
+        let cells = row.trim_matches('|').split('|').skip(1);
+        for ((cell, part), (results, version)) in cells.zip(&parts).zip(columns) {
+            for figure in cell.split(", ").map(|figure| figure.trim().replace(',', "")) {
                 let measured = part.split([' ', '(', ')', '–']).any(|word| word == figure);
-                assert!(measured, "{file}: {figure} was not measured on {version}: {row}");
+                assert!(measured, "{file}: {figure} is not in {results} on {version}: {row}");
             }
         }
     }
