@@ -125,7 +125,7 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
         let hops = layout.plan(Duration::from_millis(*delay_ms)).hops;
         clear_waiting();
         println!(
-            "{:>8.1} s {how:<8} {hops:>4} {:>10.3} s {late_ms:>10} ms",
+            "{:>8.3} s {how:<8} {hops:>4} {:>10.3} s {late_ms:>10} ms",
             *delay_ms as f64 / 1e3,
             actual_ms as f64 / 1e3
         );
