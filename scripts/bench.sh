@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The comparison with other ways to delay a message, on private brokers, into bench/: `make bench`.
 #
-#   ONLY=max,steady,burst,backlog,profile   parts; all by default
-#   BROKERS=3.10,4.0,4.3                    versions; all that this machine can hold by default
-#   ARGS='--rounds 3 --into bench/mine'     whatever `compare --help` tells
+#   ONLY=max,steady,burst,backlog,memory,profile   parts; all by default
+#   BROKERS=3.10,4.0,4.3                           versions; all that this machine can hold by default
+#   ARGS='--rounds 3 --into bench/mine'            whatever `compare --help` tells
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -125,6 +125,20 @@ async fn told(site: &Site, blanket: &Blanket, outcome: &mut Outcome) -> Result<(
     Ok(())
 }
 
+/// Waits until all of them are declared, or none is.
+async fn until_all_stand(
+    ask: &mut Ask<'_>,
+    queues: &[String],
+    stand: bool,
+) -> Result<(), DrillError> {
+    let what =
+        if stand { "the level queues are declared again" } else { "the policy deletes them" };
+    for queue in queues {
+        until(what, async || Ok(ask.queue(queue).await?.is_some() == stand)).await?;
+    }
+    Ok(())
+}
+
 /// Queues that a policy deletes are declared again, and what comes after arrives.
 async fn expired(
     site: &mut Site,
@@ -144,12 +158,7 @@ async fn expired(
     blanket.put(management).await?;
     told(site, &blanket, outcome).await?;
     // all of them: RabbitMQ decides on its ticks, and what enters one that it is about to delete goes too
-    for level in &levels {
-        until("the policy deletes the level queues", async || {
-            Ok(ask.queue(level).await?.is_none())
-        })
-        .await?;
-    }
+    until_all_stand(&mut ask, &levels, false).await?;
     management.delete_policy("/", NAME).await?;
     let options = site.options().clone();
     let half = options.duration / 4;
@@ -163,12 +172,7 @@ async fn expired(
     let mut run =
         Run::begin(site, Load::new(options.seed.wrapping_add(1), &shape), &options.queues());
     run.fault_begins();
-    for level in &levels {
-        until("the level queues are declared again", async || {
-            Ok(ask.queue(level).await?.is_some())
-        })
-        .await?;
-    }
+    until_all_stand(&mut ask, &levels, true).await?;
     run.fault_ends(CATCHING_UP);
     outcome.verdict.add(run.end().await?);
     outcome.notes.push(format!(

@@ -71,7 +71,7 @@ async fn in_place_needs_a_worker_and_uses_it() {
         .await
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+    let said = said(&output.stderr);
     assert!(said.contains("no worker consumes \"dormouse.v1.due\""), "{said}");
     let mut config = broker.config();
     config.topology.unit = std::time::Duration::from_millis(20);

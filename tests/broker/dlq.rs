@@ -59,9 +59,7 @@ impl Cli {
             .await
             .expect("it runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-        // where it was folded depends on the names in it
-        let err = text(output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
-        Ran { code: output.status.code(), out: text(output.stdout), err }
+        Ran { code: output.status.code(), out: text(output.stdout), err: said(&output.stderr) }
     }
 
     async fn done(&self, arguments: &[&str]) -> String {

@@ -28,6 +28,11 @@ pub fn installation() -> Installation {
     Installation::find(root.as_deref()).unwrap()
 }
 
+/// What a command said, in one line: where it was folded depends on the names in it.
+pub fn said(stderr: &[u8]) -> String {
+    String::from_utf8_lossy(stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A virtual host of a test's own on the broker that `make test` starts.
 pub struct Broker {
     pub vhost: String,

@@ -308,7 +308,7 @@ async fn in_the_dlq_it_is_named_by_who_looks() {
     for verb in [&["list"][..], &["show", "0"], &["redrive", "--all"]] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dormouse"));
         let looked = command.args(["dlq", "--uri", &broker.uri()]).args(verb).output().unwrap();
-        let said = String::from_utf8_lossy(&looked.stderr).replace('\n', " ");
+        let said = said(&looked.stderr);
         assert_eq!(looked.status.code(), Some(1), "{verb:?}: {said}");
         assert!(said.contains("a message in the DLQ cannot be read"), "{verb:?}: {said}");
     }

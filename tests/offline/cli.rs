@@ -39,8 +39,8 @@ fn json(arguments: &[&str]) -> Value {
 fn refused(arguments: &[&str]) -> (Option<i32>, String) {
     let output = run(arguments);
     assert_eq!(text(&output.stdout), "", "{arguments:?} prints nothing but an error");
-    let said: Vec<_> = text(&output.stderr).split_whitespace().map(str::to_owned).collect();
-    (output.status.code(), said.join(" "))
+    let said = text(&output.stderr);
+    (output.status.code(), said.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Every command with its parents, such as `["dlq", "list"]`.
