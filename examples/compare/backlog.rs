@@ -72,7 +72,7 @@ async fn entrant(bench: &Bench, name: &str) -> anyhow::Result<Entrant> {
 async fn load(ground: &Ground, messages: u64) -> anyhow::Result<()> {
     let started = Instant::now();
     let profile = Profile::Pending { messages, delays: ASLEEP };
-    let timing = profile.timing(Clock::default().now(), SETTLE, 0, u64::MAX);
+    let timing = profile.timing(Clock::default().now().0, SETTLE, 0, u64::MAX);
     let flow = Flow::new(ground, Contestant::client(&ground.config), timing);
     let confirmed = flow.run(<_>::default(), <_>::default()).await?.published.confirmed;
     let seconds = started.elapsed().as_secs_f64();

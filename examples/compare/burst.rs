@@ -51,7 +51,7 @@ async fn relay(bench: &Bench, round: usize) -> anyhow::Result<f64> {
 
 fn flow(ground: &dormouse::bench::Ground, contestant: Contestant) -> (Flow, Duration) {
     let profile = Profile::Burst { messages: MESSAGES };
-    let timing = profile.timing(Clock::default().now(), LONGEST, 1, MESSAGES);
+    let timing = profile.timing(Clock::default().now().0, LONGEST, 1, MESSAGES);
     (Flow::new(ground, contestant, timing), timing.warm_up)
 }
 

@@ -125,7 +125,7 @@ pub async fn fly(
     measured: Duration,
     windows: usize,
 ) -> anyhow::Result<Flown> {
-    let timing = profile.timing(Clock::default().now(), measured, windows, u64::MAX);
+    let timing = profile.timing(Clock::default().now().0, measured, windows, u64::MAX);
     let flow = Flow::new(&entrant.ground, entrant.contestant.clone(), timing);
     Ok(flow.run(Arc::new(Progress::default()), CancellationToken::new()).await?)
 }

@@ -72,7 +72,7 @@ async fn each(
 
     let before = in_use(&node).await?;
     let profile = Profile::Pending { messages: MESSAGES, delays: ASLEEP };
-    let timing = profile.timing(Clock::default().now(), Duration::ZERO, 0, u64::MAX);
+    let timing = profile.timing(Clock::default().now().0, Duration::ZERO, 0, u64::MAX);
     let flown = Flow::new(&ground, contestant, timing).run(<_>::default(), <_>::default()).await?;
     ensure!(flown.published.confirmed == MESSAGES, "all were confirmed");
     let after = in_use(&node).await?;

@@ -116,7 +116,7 @@ pub async fn measure(bench: &Bench, node: &Node) -> anyhow::Result<Vec<ProfileRo
 async fn profile(bench: &Bench, node: &Node, entrant: &Entrant) -> anyhow::Result<ProfileRow> {
     let profile = flood(entrant, trial(entrant).await?);
     let window = Duration::from_secs(bench.seconds);
-    let warm_up = profile.timing(Clock::default().now(), window, 1, u64::MAX).warm_up;
+    let warm_up = profile.timing(Clock::default().now().0, window, 1, u64::MAX).warm_up;
     let code = erlang(warm_up, window);
     let (flown, said) = tokio::join!(fly(entrant, profile, window + CTL, 1), async {
         node.ctl(&["eval", &code]).await

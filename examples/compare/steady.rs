@@ -56,7 +56,7 @@ async fn fly(
 ) -> anyhow::Result<Vec<WindowReport>> {
     let profile = Profile::Steady { per_second, delays };
     let measured = Duration::from_secs(bench.seconds) * bench.rounds as u32;
-    let mut timing = profile.timing(Clock::default().now(), measured, bench.rounds, u64::MAX);
+    let mut timing = profile.timing(Clock::default().now().0, measured, bench.rounds, u64::MAX);
     // the next run's warm-up is as long as what is still asleep
     timing.drain = Duration::from_secs(1);
     let flow = Flow::new(ground, contestant, timing);

@@ -16,7 +16,7 @@ use super::load::Load;
 use super::payload::Payload;
 use super::profile::Timing;
 use super::record::{Record, Windows, histogram};
-use super::usage::{Usage, usage, usage_alone};
+use super::watched::{Look, Watched};
 use crate::alarm::Alarm;
 use crate::amqp::{AmqpError, Connection, Consumer, Outcome};
 use crate::config::Broker;
@@ -42,14 +42,6 @@ pub struct Flow {
     pub watched: Watched,
 }
 
-/// Processes whose CPU time and memory are told, by id.
-#[derive(Debug, Clone, Default)]
-pub struct Watched {
-    /// The Erlang VMs of all nodes.
-    pub brokers: Vec<u32>,
-    pub workers: Vec<u32>,
-}
-
 /// How far a run is, for a progress bar.
 #[derive(Debug, Default)]
 pub struct Progress {
@@ -58,36 +50,6 @@ pub struct Progress {
     /// The last publish is made.
     pub draining: AtomicBool,
     arrival: Notify,
-}
-
-/// What one look at the watched processes saw.
-#[derive(Debug, Clone, Default)]
-pub struct Look {
-    pub brokers: Vec<Option<Usage>>,
-    pub workers: Vec<Option<Usage>>,
-    /// The load generator: this process.
-    pub generator: Option<Usage>,
-}
-
-impl Look {
-    /// All nodes together, if all were seen.
-    pub fn all_brokers(&self) -> Option<Usage> {
-        sum(&self.brokers)
-    }
-
-    /// All workers together, if all were seen.
-    pub fn all_workers(&self) -> Option<Usage> {
-        sum(&self.workers)
-    }
-}
-
-fn sum(usages: &[Option<Usage>]) -> Option<Usage> {
-    let all: Option<Vec<Usage>> = usages.iter().copied().collect();
-    let all = all.filter(|all| !all.is_empty())?;
-    Some(Usage {
-        cpu: all.iter().map(|usage| usage.cpu).sum(),
-        memory_bytes: all.iter().map(|usage| usage.memory_bytes).sum(),
-    })
 }
 
 /// A run that has ended.
@@ -175,14 +137,15 @@ impl Flow {
         let mut consumer = Consumer::open(&consuming).await?;
         consumer.consume(&self.target, PREFETCH).await?;
         let start = Instant::now();
-        let started_us = now_us();
+        // in whole ms, as due times are: what is due when the first window begins does not come before it
+        let started = UnixMs(now_us() / 1_000);
+        let started_us = started.0 * 1_000;
         let windows = Windows {
             start_us: started_us + self.warm_up.as_micros() as u64,
             length: self.window,
             count: self.windows,
         };
         let flow = Arc::new(self);
-        let run = started_us;
         let end = start + flow.warm_up + flow.window * flow.windows as u32;
         // publishing ends first; arriving ends the rest
         let (published, over) = (CancellationToken::new(), CancellationToken::new());
@@ -192,7 +155,7 @@ impl Flow {
             let published = published.clone();
             parts.spawn(async move {
                 let publisher = publishing.publisher().await?;
-                let done = flow.publish(publisher, run, start, end, &progress, &stop).await;
+                let done = flow.publish(publisher, started, start, end, &progress, &stop).await;
                 published.cancel();
                 progress.draining.store(true, Relaxed);
                 publishing.close().await;
@@ -203,7 +166,7 @@ impl Flow {
             let (flow, stop) = (flow.clone(), stop.clone());
             let over = over.clone();
             parts.spawn(async move {
-                let record = Record::new(run, windows);
+                let record = Record::new(started.0, windows);
                 let recorded = flow.consume(consumer, record, &progress, &published, &stop).await;
                 over.cancel();
                 consuming.close().await;
@@ -218,7 +181,7 @@ impl Flow {
     async fn publish(
         &self,
         mut publisher: crate::amqp::Publisher<Instant>,
-        run: u64,
+        started: UnixMs,
         start: Instant,
         end: Instant,
         progress: &Progress,
@@ -249,7 +212,7 @@ impl Flow {
                     break;
                 }
                 let late = meant_at.map_or(Duration::ZERO, |meant_at| now - meant_at);
-                let message = self.message(run, done.count, late, &mut done.hops);
+                let message = self.message(started, done.count, late, &mut done.hops);
                 publisher.publish(message, now);
                 done.count += 1;
                 progress.published.store(done.count, Relaxed);
@@ -271,12 +234,12 @@ impl Flow {
     /// Message `sequence`, published `late` after it was meant to be.
     fn message(
         &self,
-        run: u64,
+        started: UnixMs,
         sequence: u64,
         late: Duration,
         hops: &mut u64,
     ) -> crate::message::Message {
-        let asked = self.load.asked(sequence);
+        let asked = self.load.asked(sequence, started);
         let now_us = now_us();
         let now = UnixMs(now_us / 1_000);
         let delay = self.contestant.delay(asked, now);
@@ -287,7 +250,7 @@ impl Flow {
             super::load::Asked::At(at) if !delay.is_zero() => at.0 * 1_000,
             _ => from_us.saturating_sub(late.as_micros() as u64) + delay.as_micros() as u64,
         };
-        let body = Payload { run, sequence, due_us }.write(self.body_bytes);
+        let body = Payload { run: started.0, sequence, due_us }.write(self.body_bytes);
         self.contestant.message(&self.target, body, asked, now)
     }
 
@@ -384,16 +347,6 @@ impl Published {
         self.failed += 1;
         self.failure.get_or_insert(problem);
         gone
-    }
-}
-
-impl Watched {
-    pub fn look(&self) -> Look {
-        Look {
-            brokers: self.brokers.iter().map(|pid| usage(*pid)).collect(),
-            workers: self.workers.iter().map(|pid| usage(*pid)).collect(),
-            generator: usage_alone(std::process::id()),
-        }
     }
 }
 

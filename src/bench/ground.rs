@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::contestant::{Contestant, target_queue};
-use super::flow::Watched;
 use super::usage;
+use super::watched::Watched;
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection};

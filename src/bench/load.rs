@@ -38,8 +38,8 @@ pub enum Asked {
 pub struct Load {
     pub pace: Pace,
     pub delays: Delays,
-    /// All are due then, whatever the delays say.
-    pub at: Option<UnixMs>,
+    /// All are due so long after the start of the run, whatever the delays say.
+    pub at: Option<Duration>,
     /// Publishes at most.
     pub count: u64,
     /// The same seed asks for the same delays.
@@ -63,10 +63,10 @@ impl Delays {
 }
 
 impl Load {
-    /// What message `sequence` (from 0) asks for.
-    pub fn asked(&self, sequence: u64) -> Asked {
+    /// What message `sequence` (from 0) asks for, in a run that began at `started`.
+    pub fn asked(&self, sequence: u64, started: UnixMs) -> Asked {
         match self.at {
-            Some(at) => Asked::At(at),
+            Some(at) => Asked::At(started.plus(at)),
             None => Asked::Delay(Duration::from_millis(
                 self.delays.draw(scrambled(self.seed.wrapping_add(sequence))),
             )),

@@ -15,9 +15,10 @@ mod profile;
 mod record;
 mod report;
 mod usage;
+mod watched;
 
 pub use contestant::{BITS, Binary, Contestant, Entry, target_queue};
-pub use flow::{Flow, FlowError, Flown, Look, Progress, Published, Watched, now_us};
+pub use flow::{Flow, FlowError, Flown, Progress, Published, now_us};
 pub use ground::{Ground, GroundError, worker};
 pub use load::{Asked, Delays, Load, Pace};
 pub use payload::Payload;
@@ -27,3 +28,4 @@ pub use profile::{Profile, Timing, in_flight, trial_rate};
 pub use record::{Record, Window, Windows, histogram};
 pub use report::{Cost, Percentiles, Report, WindowReport, lateness, median};
 pub use usage::{Usage, load_average, machine_cpu, name, usage, usage_alone};
+pub use watched::{Look, Watched};

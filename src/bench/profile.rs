@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::load::{Delays, Load, Pace};
-use crate::schedule::UnixMs;
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "profile")]
@@ -48,14 +47,14 @@ const BACKLOG_SECONDS: f64 = 1.0;
 
 impl Profile {
     /// Splits `measured` into `windows`; publishes at most `count`.
-    pub fn timing(&self, now: UnixMs, measured: Duration, windows: usize, count: u64) -> Timing {
+    pub fn timing(&self, seed: u64, measured: Duration, windows: usize, count: u64) -> Timing {
         let window = measured / windows.max(1) as u32;
         let load = Load {
             pace: Pace::Flood { in_flight: u64::MAX },
             delays: Delays { min_ms: 0, max_ms: 0 },
             at: None,
             count: count.min(MOST_MESSAGES),
-            seed: now.0,
+            seed,
         };
         let settled = |pace, delays: Delays| Timing {
             load: Load { pace, delays, ..load },
@@ -77,7 +76,7 @@ impl Profile {
             Profile::Burst { messages } => {
                 let lead = SETTLE * 3 + Duration::from_secs(messages / BURST_PER_SECOND);
                 Timing {
-                    load: Load { at: Some(now.plus(lead)), count: messages, ..load },
+                    load: Load { at: Some(lead), count: messages, ..load },
                     warm_up: lead,
                     window: measured,
                     windows: 1,

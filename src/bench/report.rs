@@ -5,9 +5,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use super::flow::{Flown, Look};
+use super::flow::Flown;
 use super::record::Window;
 use super::usage::Usage;
+use super::watched::Look;
 
 /// The figures of one run.
 #[derive(Debug, Clone, Serialize)]

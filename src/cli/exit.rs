@@ -84,7 +84,9 @@ impl From<DeclareError> for Failure {
         match error {
             DeclareError::Failed { source, .. } => source.into(),
             error @ DeclareError::Different { .. } => Self::new(Exit::Differs, error.to_string()),
-            error @ (DeclareError::Refused { .. } | DeclareError::UnknownArgument { .. }) => Self::new(Exit::Refused, error.to_string()),
+            error @ (DeclareError::Refused { .. } | DeclareError::UnknownArgument { .. }) => {
+                Self::new(Exit::Refused, error.to_string())
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ fn load(pace: Pace, delays: Delays, seed: u64) -> Load {
 }
 
 fn asked_ms(load: &Load, sequence: u64) -> u64 {
-    match load.asked(sequence) {
+    match load.asked(sequence, NOW) {
         Asked::Delay(delay) => delay.as_millis() as u64,
         Asked::At(_) => panic!("a delay was asked for"),
     }
@@ -208,7 +208,7 @@ fn every_profile_is_bounded_and_warms_up() {
         Profile::Burst { messages: 10_000 },
         Profile::Pending { messages: 10_000, delays },
     ] {
-        let timing = profile.timing(NOW, measured, 2, u64::MAX);
+        let timing = profile.timing(1, measured, 2, u64::MAX);
         let all = timing.warm_up + timing.window * timing.windows as u32 + timing.drain;
         assert!(all < Duration::from_secs(2 * 3_600), "{profile:?} {all:?}");
         assert!(timing.load.count <= 100_000_000, "{profile:?}");
@@ -218,7 +218,7 @@ fn every_profile_is_bounded_and_warms_up() {
                 assert_eq!(timing.window * 2, measured);
             }
             Profile::Burst { messages } => {
-                assert_eq!(timing.load.asked(3), Asked::At(NOW.plus(timing.warm_up)));
+                assert_eq!(timing.load.asked(3, NOW), Asked::At(NOW.plus(timing.warm_up)));
                 assert_eq!(timing.load.count, messages);
             }
             Profile::Trial { .. } => assert_eq!(timing.windows, 0),

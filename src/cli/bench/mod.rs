@@ -258,8 +258,8 @@ impl Running<'_> {
     }
 
     fn flow(&self, profile: Profile, contestant: &Contestant) -> Flow {
-        let now = Clock::default().now();
-        let timing = profile.timing(now, self.how.duration, 1, u64::MAX);
+        let seed = Clock::default().now().0;
+        let timing = profile.timing(seed, self.how.duration, 1, u64::MAX);
         Flow::new(self.ground, contestant.clone(), timing)
             .unconfirmed(self.how.unconfirmed as usize)
             .body_bytes(self.how.body_bytes as usize)
