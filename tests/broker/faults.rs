@@ -10,7 +10,7 @@ use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::{Config, Uri};
 use dormouse::dev::{Node, NodeOptions};
 use dormouse::schedule::stamp;
-use dormouse::topology::{Argument, Topology};
+use dormouse::topology::{Argument, Names, Topology};
 
 /// A broker that this test may break, of the version that `DORMOUSE_TEST_BROKER` names, else the
 /// installed one.
@@ -207,17 +207,26 @@ async fn an_ordered_stop_under_load_neither_loses_nor_duplicates() {
 /// An alarm blocks publishes: readiness tells, nothing is lost, and it goes on when it clears.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_alarm_blocks_and_loses_nothing() {
-    let own = Own::start("alarm").await;
+    const HELD_MS: i64 = 600_000;
+    let mut own = Own::start("alarm").await;
+    own.config.topology.unit = Duration::from_secs(3_600);
+    own.config.topology.max_delay = Duration::from_secs(86_400);
     let worker = Worker::start(&own.config).await;
     let connection = own.connect().await;
     inbox(&connection).await;
-    publish(&connection, messages(0, 300, 2_500)).await;
+    // RabbitMQ tells a connection of an alarm only when that publishes: half of the messages wake before
+    // it or while it is set, and half when the clock says so
+    let held = (150..300).map(|number| delayed("inbox", HELD_MS, &number.to_string()));
+    publish(&connection, messages(0, 150, 2_500).chain(held)).await;
+    let intake = Names::of(&own.config).intake(&own.config.delay_exchanges[0]);
+    until("it is planned", async || depth(&connection, &intake).await == Some(0)).await;
     own.node.ctl(&["set_vm_memory_high_watermark", "0.000001"]).await.unwrap();
+    worker.clock.shift(HELD_MS);
     until("readiness tells", async || worker.health.ready().is_err()).await;
     own.node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
     until("it is ready again", async || worker.health.ready().is_ok()).await;
     for (at, due) in own.take_all("inbox", 300).await {
-        assert!(at as i64 >= due);
+        assert!(at as i64 + HELD_MS >= due);
     }
     worker.stop().await;
     own.end().await;
@@ -234,7 +243,7 @@ async fn a_step_of_the_wall_clock_is_followed() {
     let connection = own.connect().await;
     inbox(&connection).await;
     publish(&connection, [delayed("inbox", 5_000, "0")]).await;
-    let due = dormouse::topology::Names::of(&config).due();
+    let due = Names::of(&config).due();
     until("it is held", async || depth(&connection, &due).await == Some(0)).await;
     // two seconds back: it has to wait two seconds more by the old clock
     worker.clock.shift(-2_000);
@@ -245,7 +254,7 @@ async fn a_step_of_the_wall_clock_is_followed() {
     );
     // within one unit, so that it is held and not asleep in a level queue
     publish(&connection, [delayed("inbox", 9_500, "1")]).await;
-    let intake = dormouse::topology::Names::of(&config).intake(&config.delay_exchanges[0]);
+    let intake = Names::of(&config).intake(&config.delay_exchanges[0]);
     until("it is held", async || {
         depth(&connection, &intake).await == Some(0) && depth(&connection, &due).await == Some(0)
     })
