@@ -238,6 +238,8 @@ fn shows(document: &str, to_root: &str, files: &[&str], mark: &str) {
 fn quoted_figures_were_measured() {
     const ALL: &str = "bench/results.md";
     let results = read(ALL);
+    let machine = results.lines().nth(2).and_then(|line| line.split(',').next()).unwrap();
+    assert!(read("README.md").contains(machine), "README.md: measured on {machine}");
     let versions: Vec<&str> =
         results.split(PART).skip(1).filter_map(|p| p.lines().next()).collect();
     let by_version: Vec<_> = versions.iter().map(|version| (ALL, *version)).collect();
