@@ -141,7 +141,7 @@ impl Outcome {
     pub fn words(&self) -> Vec<String> {
         let (verdict, twice) = (&self.verdict, self.verdict.duplicates);
         let mut words = vec![format!(
-            "{} messages, {} faults; late by {} ms in the middle, by {} ms at most",
+            "{} messages, {} faults; late by {} ms (median), by {} ms at most",
             verdict.confirmed,
             self.faults,
             verdict.lateness_ms(0.5),

@@ -62,7 +62,7 @@ pub async fn troubled(options: &Options) -> Result<Outcome, DrillError> {
             hand.until_ready().await?;
         }
         run.fault_ends(CATCHING_UP);
-        outcome.notes.push(format!("{fault:?}"));
+        outcome.notes.push(fault.to_string());
         outcome.faults += 1;
     }
     outcome.verdict = run.end().await?;

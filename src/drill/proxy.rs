@@ -1,6 +1,7 @@
 //! A TCP proxy between workers and their broker that cuts, stalls and slows. It accepts whatever the
 //! weather, as a machine does whose network is in trouble.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +48,27 @@ pub enum Way {
     ToBroker,
     ToWorker,
     Both,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (link, way) = match self {
+            Fault::Cut => return f.write_str("connections cut"),
+            Fault::Slow => return f.write_str("connections slowed"),
+            Fault::Stall(link, way) => (link, way),
+        };
+        f.write_str(match (link, way) {
+            (Link::Publish, Way::ToBroker) => "publishes stalled",
+            (Link::Publish, Way::ToWorker) => "confirms stalled",
+            (Link::Publish, Way::Both) => "publishes and confirms stalled",
+            (Link::Consume, Way::ToBroker) => "acks stalled",
+            (Link::Consume, Way::ToWorker) => "deliveries stalled",
+            (Link::Consume, Way::Both) => "deliveries and acks stalled",
+            (Link::Both, Way::ToBroker) => "publishes and acks stalled",
+            (Link::Both, Way::ToWorker) => "deliveries and confirms stalled",
+            (Link::Both, Way::Both) => "everything stalled",
+        })
+    }
 }
 
 /// By the name that a connection tells in its first frames.
