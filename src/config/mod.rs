@@ -68,8 +68,8 @@ pub struct Broker {
     pub reconnect_max: Duration,
 }
 
-/// The shape of the cascade. A change of `unit`, `radix` or `queue_type` needs a new `version`,
-/// because queue arguments cannot be changed in place.
+/// The shape of the cascade. A change of `unit` or `radix` needs a new `version`, because queue
+/// arguments cannot be changed in place; a change of `queue_type` needs all of it built anew.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Topology {
     /// First word of every name of ours.

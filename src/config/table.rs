@@ -13,6 +13,10 @@ const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Nothing of ours may stay unacknowledged near RabbitMQ's `consumer_timeout`, 30 minutes.
 /// <https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout>
 const TEN_MINUTES: Duration = Duration::from_secs(600);
+/// TCP, AMQP and authentication, on the broker's own machine.
+const CONNECT_AT_LEAST: Duration = Duration::from_millis(100);
+/// A worker asks for the due queue of each older version, a millisecond each, whenever it connects.
+const VERSIONS: u64 = 1_000;
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MEBIBYTE: u64 = 1024 * 1024;
@@ -49,7 +53,7 @@ pub static KEYS: &[Key] = &[
     key(
         "broker.connect_timeout",
         "How long one attempt to connect may take",
-        Field::Duration(|c| &mut c.broker.connect_timeout, from(MILLISECOND, TEN_MINUTES)),
+        Field::Duration(|c| &mut c.broker.connect_timeout, from(CONNECT_AT_LEAST, TEN_MINUTES)),
     ),
     key(
         "broker.heartbeat",
@@ -74,12 +78,12 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "topology.version",
-        "Version in the names of the levels; raise it to change unit, radix or queue_type",
+        "Version in the names of the levels; raise it to change unit or radix",
         Field::Whole {
             get: |c| c.topology.version.into(),
             set: |c, version| c.topology.version = version as u32,
             min: 1,
-            max: u32::MAX as u64,
+            max: VERSIONS,
             unit: "",
         },
     ),
@@ -106,7 +110,7 @@ pub static KEYS: &[Key] = &[
     ),
     key(
         "topology.queue_type",
-        "Type of every queue of ours; classic queues may lose messages when a broker stops",
+        "Type of every queue of ours, for good; classic queues may lose messages when a broker stops",
         Field::Choice {
             get: |c| match c.topology.queue_type {
                 QueueType::Quorum => "quorum",

@@ -207,12 +207,13 @@ impl Builder {
                 arguments.insert("x-queue-type", text("quorum"));
                 arguments.insert("x-delivery-limit", Argument::Number(DELIVERY_LIMIT));
                 arguments.insert("x-overflow", text("reject-publish"));
+                arguments.insert("x-queue-leader-locator", text("balanced"));
             }
+            // without a leader locator, which 3.10 refuses there: `rabbit_classic_queue:capabilities/0`
             QueueType::Classic => {
                 arguments.insert("x-queue-type", text("classic"));
             }
         }
-        arguments.insert("x-queue-leader-locator", text("balanced"));
         if let Some(ttl) = ttl {
             arguments.insert("x-message-ttl", Argument::Number(ttl.as_millis() as i64));
         }

@@ -131,3 +131,24 @@ async fn a_refusal_at_the_second_look_puts_the_delay_exchange_back() {
     assert!(!ask.exchange("dormouse.delay").await.unwrap());
     broker.drop_it().await;
 }
+
+/// Another type is refused while the old queues stand, under another version too, and taken once they
+/// are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_queue_type_takes_an_empty_layout() {
+    let broker = Broker::fresh("queue-type").await;
+    let operator = Operator::of(&broker);
+    let classic = ["--set", "topology.queue_type=classic", "--set", "topology.version=2"];
+    let with_classic = |verb| [&[verb][..], &classic].concat();
+    exits_with(&operator.run(&["apply"]), 0);
+    let refused = operator.run(&with_classic("apply"));
+    exits_with(&refused, 3);
+    assert!(shown(&refused).contains("x-queue-type"), "{}", shown(&refused));
+    until("RabbitMQ has counted nothing in each queue", async || {
+        operator.run(&["destroy", "--yes"]).status.success()
+    })
+    .await;
+    exits_with(&operator.run(&with_classic("apply")), 0);
+    exits_with(&operator.run(&with_classic("verify")), 0);
+    broker.drop_it().await;
+}

@@ -32,6 +32,7 @@ mod retry;
 mod retry_enable;
 mod run;
 mod secrets;
+mod settings;
 mod stores;
 mod support;
 mod tls;

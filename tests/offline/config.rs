@@ -363,13 +363,13 @@ fn configs() -> impl Strategy<Value = Config> {
     let broker = (
         prop::option::of(Just(Uri::new("https://host:15671"))),
         any::<bool>(),
-        ms(1..=600_000),
+        ms(100..=600_000),
         1_u64..=600,
         ms(1..=600_000),
     );
     let topology = (
         "n[a-zA-Z0-9_-]{0,20}",
-        1..u32::MAX,
+        1_u32..=1_000,
         ms(1_000..=60_000),
         2_u32..=64,
         ms(100_000_000..=315_360_000_000),

@@ -67,7 +67,7 @@ broker.management_uri (values.toml): must be an http:// or https:// URI, or "" t
 broker.ca_file = true (values.toml): must be a readable file, or "" for none
 broker.connect_timeout = 5 (values.toml): has no unit; write "5s" for seconds or "5ms" for milliseconds
 broker.heartbeat = "1.5s" (values.toml): must be a multiple of 1s
-topology.version = 0 (values.toml): must be a whole number, at least 1
+topology.version = 0 (values.toml): must be a whole number, 1 to 1000
 topology.unit = "2m" (values.toml): must be a duration, 1ms to 1m
 topology.radix = 1.5 (values.toml): must be a whole number, 2 to 256
 topology.max_delay = "11y" (values.toml): must be a duration, 1ms to 3650d
@@ -138,7 +138,7 @@ fn origins() {
         r##"
 broker.uri (DORMOUSE_URI): differs from DORMOUSE_BROKER_URI; set one of them
 broker.management_uri = "amqp://u:***@host" (DORMOUSE_MANAGEMENT_URI): must start with http:// or https://
-topology.version = "zero" (command line): must be a whole number, at least 1
+topology.version = "zero" (command line): must be a whole number, 1 to 1000
 topology.unit = "1h" (origins.toml): must be a duration, 1ms to 1m
 topology.radix = "1000" (DORMOUSE_TOPOLOGY_RADIX): must be a whole number, 2 to 256
 attempts.max_backoff = "10m" (default): must be at most topology.max_delay, 1m

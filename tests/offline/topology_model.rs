@@ -299,7 +299,9 @@ fn quorum_queues_carry_the_arguments_that_keep_messages() {
     classic.topology.queue_type = QueueType::Classic;
     for queue in Topology::of(&classic).queues {
         assert_eq!(text(&queue, "x-queue-type"), Some("classic"));
+        // RabbitMQ 3.10 refuses both there
         assert_eq!(queue.arguments.get("x-dead-letter-strategy"), None);
+        assert_eq!(queue.arguments.get("x-queue-leader-locator"), None);
     }
 }
 
