@@ -5,8 +5,12 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::support::until;
 
@@ -119,6 +123,17 @@ impl RedisServer {
         client.get_multiplexed_async_connection().await.expect("a connection")
     }
 
+    /// Makes it a replica of another, or a master.
+    pub async fn replicate(&self, master: Option<&RedisServer>) {
+        let mut command = redis::cmd("REPLICAOF");
+        match master {
+            Some(master) => command.arg("127.0.0.1").arg(master.0.port),
+            None => command.arg("NO").arg("ONE"),
+        };
+        let done: String = command.query_async(&mut self.connect().await).await.expect("an answer");
+        assert_eq!(done, "OK");
+    }
+
     pub fn kill(&mut self) {
         self.0.end("KILL");
     }
@@ -130,6 +145,45 @@ impl RedisServer {
 
     pub fn go_on(&self) {
         self.0.signal("CONT");
+    }
+}
+
+/// An address that leads to one server or another, as a name or a virtual IP that a failover moves. What is
+/// connected stays connected to where it was.
+pub struct MovingAddress {
+    port: u16,
+    leads_to: Arc<AtomicU16>,
+    _forwarding: AbortOnDropHandle<()>,
+}
+
+impl MovingAddress {
+    pub async fn to(server: &RedisServer) -> Self {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        let leads_to = Arc::new(AtomicU16::new(server.0.port));
+        let target = leads_to.clone();
+        let forwarding = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let port = target.load(Ordering::Relaxed);
+                connections.spawn(async move {
+                    let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+                    let Ok(mut server) = connected else { return };
+                    // ends with either side
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        Self { port, leads_to, _forwarding: AbortOnDropHandle::new(forwarding) }
+    }
+
+    pub fn move_to(&self, server: &RedisServer) {
+        self.leads_to.store(server.0.port, Ordering::Relaxed);
+    }
+
+    pub fn uri(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
     }
 }
 

@@ -3,8 +3,9 @@
 /// None of these loses a message: it is not acked, and comes again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Whether the store has done what it was asked is not known.
-    #[error("{store} does not answer: {problem}")]
+    /// The store cannot be used now: it gives no answer, and whether it has done what it was asked is not known;
+    /// or it answered that it cannot at the moment, as a server does that was demoted by a failover.
+    #[error("{store} is not available: {problem}")]
     Unavailable { store: &'static str, problem: String },
     /// The store answered, with an error.
     #[error("{store} refused: {problem}")]

@@ -107,11 +107,29 @@ impl Pool {
                     ""
                 };
                 let problem = format!("{message} (SQLSTATE {code}){hint}");
-                StoreError::Refused { store: STORE, problem }
+                if is_of_the_moment(said.code()) {
+                    StoreError::Unavailable { store: STORE, problem }
+                } else {
+                    StoreError::Refused { store: STORE, problem }
+                }
             }
             None => StoreError::Unavailable { store: STORE, problem: with_causes(&error) },
         })
     }
+}
+
+/// Whether it says something about this server now, and nothing about what it was asked: it starts, stops,
+/// has no connection left, or is a standby since a failover.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn is_of_the_moment(code: &SqlState) -> bool {
+    [
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::TOO_MANY_CONNECTIONS,
+    ]
+    .contains(code)
 }
 
 /// The error names only the step that failed; the reason is in its source.

@@ -4,10 +4,12 @@
 //! Redis's clock and the worker's own monotonic one; no two wall clocks are compared.
 
 use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use ::redis::{Client, FromRedisValue, RedisError, Script, ScriptInvocation};
+use tracing::info;
 
 use super::{Begin, Id, Store, StoreError};
 
@@ -61,11 +63,21 @@ impl RedisSettings {
     }
 }
 
-/// Connects on its first use, and again whenever the connection is lost.
+/// Connects on its first use, and again whenever the connection is lost, leads to a server that may not
+/// write any more, or gives no answer: the address may lead elsewhere by then.
 #[derive(Clone)]
 pub struct Redis {
-    connection: ConnectionManager,
+    client: Client,
+    /// In use by all clones.
+    line: Arc<Mutex<Line>>,
     settings: RedisSettings,
+}
+
+/// A connection, and how many there were before it: who finds it broken replaces this one and no newer.
+#[derive(Clone)]
+struct Line {
+    connection: ConnectionManager,
+    number: u64,
 }
 
 /// A lease on one message. It gives the handler nothing: the effect is elsewhere.
@@ -86,14 +98,27 @@ impl Redis {
             StoreError::Refused { store: STORE, problem: error.to_string() }
         };
         let client = Client::open(uri).map_err(refused)?;
-        let config = ConnectionManagerConfig::new()
-            // so that a Redis that is back is found while somebody waits for its answer
-            .set_max_delay(settings.answer_within / 8)
-            .set_response_timeout(Some(settings.answer_within))
-            .set_connection_timeout(Some(settings.answer_within));
-        let connection =
-            ConnectionManager::new_lazy_with_config(client, config).map_err(refused)?;
-        Ok(Self { connection, settings })
+        let connection = connection(&client, &settings).map_err(refused)?;
+        let line = Arc::new(Mutex::new(Line { connection, number: 0 }));
+        Ok(Self { client, line, settings })
+    }
+
+    /// Never held over an await.
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connects anew, unless somebody has since this connection was used.
+    fn replace(&self, number: u64, why: &StoreError) {
+        let mut line = self.line();
+        if line.number != number {
+            return;
+        }
+        // what can be wrong with an address was wrong at the start
+        if let Ok(connection) = connection(&self.client, &self.settings) {
+            info!(%why, "connecting to Redis anew, as its address may lead to another server now");
+            *line = Line { connection, number: number + 1 };
+        }
     }
 
     async fn call<T: FromRedisValue>(
@@ -113,16 +138,17 @@ impl Redis {
         &self,
         call: &ScriptInvocation<'_>,
     ) -> Result<T, StoreError> {
-        let mut connection = self.connection.clone();
+        let Line { mut connection, number } = self.line().clone();
         let answer = within(self.settings.answer_within, call.invoke_async(&mut connection));
-        answer.await?.map_err(|error: RedisError| {
-            let problem = error.to_string();
-            if error.is_io_error() || error.is_timeout() || error.is_connection_dropped() {
-                StoreError::Unavailable { store: STORE, problem }
-            } else {
-                StoreError::Refused { store: STORE, problem }
-            }
-        })
+        let error = match answer.await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => said(&error),
+            Err(error) => error,
+        };
+        if let StoreError::Unavailable { .. } = error {
+            self.replace(number, &error);
+        }
+        Err(error)
     }
 
     /// What `PTTL` says is left of another's lease.
@@ -136,6 +162,55 @@ impl Redis {
 
     async fn renew(&self, claim: &RedisClaim) -> Result<bool, StoreError> {
         self.call(RENEW, &claim.key, &claim.token, self.settings.lease).await
+    }
+}
+
+fn connection(client: &Client, settings: &RedisSettings) -> Result<ConnectionManager, RedisError> {
+    let config = ConnectionManagerConfig::new()
+        // so that a Redis that is back is found while somebody waits for its answer
+        .set_max_delay(settings.answer_within / 8)
+        .set_response_timeout(Some(settings.answer_within))
+        .set_connection_timeout(Some(settings.answer_within));
+    ConnectionManager::new_lazy_with_config(client.clone(), config)
+}
+
+/// Answers that are about this server at this moment, and not about what it was asked: a master that was
+/// demoted by a failover, one that loads its data, one cut off from its replicas or its cluster, one that
+/// is busy with a script. <https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>
+const NOT_NOW: [&str; 8] = [
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "NOREPLICAS",
+    "MISCONF",
+    "BUSY",
+];
+
+/// A client of a single server cannot follow these.
+const OF_A_CLUSTER: [&str; 3] = ["MOVED", "ASK", "CROSSSLOT"];
+
+/// What an error means for a store.
+fn said(error: &RedisError) -> StoreError {
+    let problem = error.to_string();
+    // before Redis 7 an error inside a script is an `ERR` whose text has the code
+    let is = |code: &&str| {
+        error.code() == Some(*code)
+            || error.detail().is_some_and(|detail| detail.contains(&format!("-{code} ")))
+    };
+    if OF_A_CLUSTER.iter().any(is) {
+        let problem = format!(
+            "{problem}. This is a node of a Redis Cluster, which Dormouse does not follow: give it a single \
+             Redis, or an address in front of the cluster that does"
+        );
+        return StoreError::Refused { store: STORE, problem };
+    }
+    let lost = error.is_io_error() || error.is_timeout() || error.is_connection_dropped();
+    if lost || NOT_NOW.iter().any(is) {
+        StoreError::Unavailable { store: STORE, problem }
+    } else {
+        StoreError::Refused { store: STORE, problem }
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dormouse::client::once::{Begin, Id, Once, Store, StoreError, once};
+use dormouse::client::once::{Begin, Id, Once, Redis, RedisSettings, Store, StoreError, once};
 
-use super::super::stores::{RedisServer, skipped};
+use super::super::stores::{MovingAddress, RedisServer, skipped};
 use super::super::support::until;
 use super::{LEASE, handle_when_new, id, nothing, redis, victim};
 
@@ -194,4 +194,37 @@ async fn without_redis_messages_wait() {
     server.start_again().await;
     handle_when_new(&store, &order).await;
     assert!(matches!(once(&store, &order, nothing).await, Once::Duplicate));
+}
+
+/// The address of a failover-kept Redis leads to the new master, and the connection to the old one stays.
+#[tokio::test]
+async fn after_a_failover_redis_is_found_where_its_address_leads() {
+    if skipped() {
+        return;
+    }
+    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let address = MovingAddress::to(&old).await;
+    let settings = RedisSettings { lease: LEASE, ..RedisSettings::new("orders") };
+    let store = Redis::new(&address.uri(), settings).unwrap();
+    let before = id("before");
+    assert!(matches!(once(&store, &before, nothing).await, Once::Handled(())));
+    new.replicate(Some(&old)).await;
+    until("the replica has the mark", async || {
+        let mut replica = new.connect().await;
+        redis::cmd("DBSIZE").query_async::<u32>(&mut replica).await.is_ok_and(|size| size == 1)
+    })
+    .await;
+
+    new.replicate(None).await;
+    old.replicate(Some(&new)).await;
+    address.move_to(&new);
+    handle_when_new(&store, &id("demoted")).await;
+    assert!(matches!(once(&store, &before, nothing).await, Once::Duplicate));
+
+    // this time the master is gone without a word
+    old.replicate(None).await;
+    new.pause();
+    address.move_to(&old);
+    handle_when_new(&store, &id("silent")).await;
+    new.go_on();
 }
