@@ -9,6 +9,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group};
 use dormouse::config::Config;
 use dormouse::message::{Headers, Value, text};
+use dormouse::schedule::delay::Bounds;
 use dormouse::schedule::{UnixMs, delay};
 use dormouse::topology::layout;
 
@@ -41,7 +42,8 @@ fn allocations(work: impl FnOnce()) -> u64 {
 /// Five hops of seven with the defaults.
 const DELAY: Duration = Duration::from_millis(91 * 24 * 3_600_000 + 3_723_456);
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
-const MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3_600);
+const BOUNDS: Bounds = Bounds { max_delay: YEAR, max_past: YEAR };
 
 fn dialects() -> [(&'static str, Headers); 4] {
     let one = |name: &str, value| Headers::from([(name.into(), value)]);
@@ -66,7 +68,7 @@ fn plan(criterion: &mut Criterion) {
 
 fn decode(criterion: &mut Criterion) {
     for (name, headers) in dialects() {
-        let read = || delay::read(black_box(&headers), NOW, NOW, MAX);
+        let read = || delay::read(black_box(&headers), NOW, NOW, BOUNDS);
         assert_eq!(allocations(|| _ = black_box(read())), 0, "{name}");
         criterion.bench_function(&format!("read the delay: {name}"), |bencher| bencher.iter(read));
     }

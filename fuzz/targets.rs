@@ -8,11 +8,12 @@ use dormouse::management::{
     BindingInfo, ExchangeInfo, FeatureFlag, Overview, Permissions, Policy, QueueInfo, Whoami,
 };
 use dormouse::message::{Message, encoded_bytes};
-use dormouse::schedule::delay::{self, MAX_DELAY};
+use dormouse::schedule::delay::{self, Bounds, MAX_DELAY};
 use dormouse::schedule::{Sleeper, Stamp, UnixMs, death};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 const FRAME_BYTES: usize = 131_072;
+const BOUNDS: Bounds = Bounds { max_delay: MAX_DELAY, max_past: MAX_DELAY };
 
 /// A header table as in a content header frame: taken in, put to sleep, woken, delivered and buried.
 pub fn headers(bytes: &[u8]) {
@@ -23,7 +24,7 @@ pub fn headers(bytes: &[u8]) {
     let _ = death::newest(&message, "dormouse.retry");
     let _ = Sleeper::read(message.clone());
     let mut sleeper = Sleeper::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
-    if let Ok(due) = delay::read(sleeper.headers(), NOW, NOW, MAX_DELAY) {
+    if let Ok(due) = delay::read(sleeper.headers(), NOW, NOW, BOUNDS) {
         sleeper.schedule(due);
     }
     assert!(sleeper.stamp.due <= NOW.plus(MAX_DELAY), "{:?}", sleeper.stamp.due);

@@ -120,7 +120,7 @@ impl Publish {
                 eprintln!("dormouse: {at} has passed, so it is due at once");
             }
         }
-        self.check_length(config.topology.max_delay)?;
+        self.check_bounds(config)?;
         let routing_key = ShortString::try_new(self.to.as_str())
             .map_err(|error| Failure::usage(format!("--to: {error}")))?;
         let exchange =
@@ -133,20 +133,28 @@ impl Publish {
         })
     }
 
-    /// A worker would send what is too long to the DLQ, long after this command was done.
-    fn check_length(&self, max: Duration) -> Result<(), Failure> {
-        let until = |at: jiff::Timestamp| {
-            UnixMs(u64::try_from(at.as_millisecond()).unwrap_or(0)).since(Clock::default().now())
-        };
-        match self.delay.or(self.at.map(until)) {
-            Some(delay) if delay > max => {
-                let (delay, max) = (words::duration(delay), words::duration(max));
-                Err(Failure::usage(format!(
-                    "{delay} is longer than the longest delay, topology.max_delay = {max}"
-                )))
-            }
-            Some(_) | None => Ok(()),
+    /// A worker would send what is out of bounds to the DLQ, long after this command was done.
+    fn check_bounds(&self, config: &Config) -> Result<(), Failure> {
+        let now = Clock::default().now();
+        let due = self.at.map(|at| UnixMs(u64::try_from(at.as_millisecond()).unwrap_or(0)));
+        let (max, max_past) = (config.topology.max_delay, config.schedule.max_past);
+        if let Some(delay) = self.delay.or(due.map(|due| due.since(now)))
+            && delay > max
+        {
+            let (delay, max) = (words::duration(delay), words::duration(max));
+            return Err(Failure::usage(format!(
+                "{delay} is longer than the longest delay, topology.max_delay = {max}"
+            )));
         }
+        if let Some(due) = due
+            && now.since(due) > max_past
+        {
+            let max_past = words::duration(max_past);
+            return Err(Failure::usage(format!(
+                "{due} is longer ago than schedule.max_past = {max_past}"
+            )));
+        }
+        Ok(())
     }
 
     fn body(&self) -> Result<Vec<u8>, Failure> {

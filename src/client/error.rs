@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::mismatch::Mismatch;
 use crate::amqp::AmqpError;
 use crate::config::words;
+use crate::schedule::UnixMs;
 
 /// Why a client, a scheduler or a consumer cannot work. What a reconnect heals is not here.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,9 @@ pub enum Problem {
     HeadersTooLarge,
     #[error("its delay is longer than the longest, {}", words::duration(*max))]
     DelayTooLong { max: Duration },
+    /// A time of another unit, most likely: the worker would not take it for "at once" either.
+    #[error("its due time, {due}, is longer ago than schedule.max_past, {}", words::duration(*max))]
+    DueLongAgo { due: UnixMs, max: Duration },
     #[error("{0}")]
     Mismatch(Mismatch),
     /// No confirm came in time, through any number of connections. It may have been published.
@@ -79,6 +83,7 @@ impl Problem {
             | Problem::TooLongForAmqp { .. }
             | Problem::HeadersTooLarge
             | Problem::DelayTooLong { .. }
+            | Problem::DueLongAgo { .. }
             | Problem::Mismatch(_) => false,
         }
     }

@@ -42,7 +42,8 @@ impl Scheduled {
         Self { target, message, when: When::In(delay, Instant::now()) }
     }
 
-    /// Due at `moment`, or at once if that has passed.
+    /// Due at `moment`, or at once if that has passed. One longer ago than `schedule.max_past` (365 days) is
+    /// refused, as it was made of another unit.
     pub fn at(target: Target, message: Message, moment: jiff::Timestamp) -> Self {
         let due = UnixMs(u64::try_from(moment.as_millisecond()).unwrap_or(0));
         Self { target, message, when: When::At(due) }
@@ -83,7 +84,8 @@ impl Scheduler {
         self.publish(Scheduled::after(target, message, delay)).await
     }
 
-    /// Schedules a message for `target`, due at `moment`; at once if that has passed.
+    /// Schedules a message for `target`, due at `moment`; at once if that has passed, refused if it is longer
+    /// ago than `schedule.max_past` (365 days).
     pub async fn publish_at(
         &self,
         target: Target,
@@ -129,6 +131,12 @@ impl Scheduler {
         let max = if self.direct { self.publishing.config().topology.max_delay } else { MAX_DELAY };
         if when.left(now) > max {
             return Err(Problem::DelayTooLong { max });
+        }
+        let max = self.publishing.config().schedule.max_past;
+        if let When::At(due) = when
+            && now.wall.since(due) > max
+        {
+            return Err(Problem::DueLongAgo { due, max });
         }
         let traced = message.is_traced();
         let mut message = message.with_id(id).on_the_wire(&target)?;

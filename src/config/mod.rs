@@ -118,6 +118,9 @@ pub struct Schedule {
     /// Count a relative delay from RabbitMQ's own `timestamp_in_ms` header. Only where the broker's
     /// message interceptor overwrites it: a stale copy would look overdue.
     pub trust_broker_timestamp: bool,
+    /// A moment longer ago than this is no late message but a number of another unit, as seconds since the
+    /// epoch are: the message goes to the DLQ. Default: 365 days.
+    pub max_past: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -222,7 +225,10 @@ impl Default for Config {
                 target_exchange: String::new(),
             }],
             targets: Targets { header_exchanges: Vec::new(), queues: vec![".*".into()] },
-            schedule: Schedule { trust_broker_timestamp: false },
+            schedule: Schedule {
+                trust_broker_timestamp: false,
+                max_past: Duration::from_secs(365 * 86_400),
+            },
             intake: Intake { prefetch: 400 },
             hold: Hold {
                 max_messages: 50_000,

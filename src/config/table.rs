@@ -150,6 +150,11 @@ pub static KEYS: &[Key] = &[
         Field::Switch(|c| &mut c.schedule.trust_broker_timestamp),
     ),
     key(
+        "schedule.max_past",
+        "A moment longer ago than this, as seconds read as milliseconds are, is a fault and goes to the DLQ",
+        Field::Duration(|c| &mut c.schedule.max_past, from(Duration::from_secs(60), TEN_YEARS)),
+    ),
+    key(
         "intake.prefetch",
         "Deliveries not yet acknowledged a consumer, and publishes not yet confirmed",
         Field::Whole {

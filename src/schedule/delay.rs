@@ -37,14 +37,29 @@ pub enum DelayFault {
     Malformed { header: &'static str, value: String },
     #[error("header {header} asks for {asked}, longer than the maximum of {max_ms} ms")]
     TooLong { header: &'static str, asked: String, max_ms: u64 },
+    /// Nobody asks for a moment so long ago: the number is of another unit.
+    #[error(
+        "header {header} asks for {asked}, longer ago than schedule.max_past allows; it counts milliseconds since \
+         the epoch{hint}"
+    )]
+    LongPast { header: &'static str, asked: String, hint: String },
 }
 
-/// Reads the delay a message asks for. A relative one counts from `from`; none is longer than `max`.
+/// What a message may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The longest delay.
+    pub max_delay: Duration,
+    /// How long ago a moment may be: it is due at once then.
+    pub max_past: Duration,
+}
+
+/// Reads the delay a message asks for. A relative one counts from `from`; none is out of `bounds`.
 pub fn read(
     headers: &Headers,
     from: UnixMs,
     now: UnixMs,
-    max: Duration,
+    bounds: Bounds,
 ) -> Result<Due, DelayFault> {
     let field = |name: &'static str| match headers.get(name) {
         None | Some(Value::Void) => None,
@@ -57,7 +72,7 @@ pub fn read(
             Value::Timestamp(seconds) => i128::from(*seconds) * 1_000 + 999,
             value => number(header, value)?,
         };
-        return at(header, due_ms, now, max, None);
+        return at(header, due_ms, now, bounds);
     }
     let Some((header, value)) = field(DELIVERY_DELAY).or_else(|| field(X_DELAY)) else {
         return Ok(Due::AtOnce);
@@ -66,32 +81,42 @@ pub fn read(
     if delay_ms < MIN_DELAY.as_millis() as i128 {
         return Ok(Due::AtOnce);
     }
-    if delay_ms > max.as_millis() as i128 {
-        return Err(too_long(header, format!("{delay_ms} ms"), max));
+    if delay_ms > bounds.max_delay.as_millis() as i128 {
+        return Err(too_long(header, format!("{delay_ms} ms"), bounds.max_delay));
     }
     let x_delay_ms = (header == X_DELAY).then_some(delay_ms as i64);
     Ok(Due::At { due: UnixMs(from.0.saturating_add(delay_ms as u64)), x_delay_ms })
 }
 
-fn at(
-    header: &'static str,
-    due_ms: i128,
-    now: UnixMs,
-    max: Duration,
-    x_delay_ms: Option<i64>,
-) -> Result<Due, DelayFault> {
+fn at(header: &'static str, due_ms: i128, now: UnixMs, bounds: Bounds) -> Result<Due, DelayFault> {
     let ahead_ms = due_ms - i128::from(now.0);
+    let max_past_ms = bounds.max_past.as_millis() as i128;
+    // zero and less is what the plugin's dialect has for "at once", too
+    if due_ms > 0 && ahead_ms < -max_past_ms {
+        return Err(long_past(header, due_ms, now));
+    }
     if ahead_ms <= 0 {
         return Ok(Due::AtOnce);
     }
-    if ahead_ms > max.as_millis() as i128 {
-        return Err(too_long(
-            header,
-            format!("{due_ms} ms since the epoch, {ahead_ms} ms ahead"),
-            max,
-        ));
+    if ahead_ms > bounds.max_delay.as_millis() as i128 {
+        let asked = format!("{due_ms} ms since the epoch, {ahead_ms} ms ahead");
+        return Err(too_long(header, asked, bounds.max_delay));
     }
-    Ok(Due::At { due: UnixMs(due_ms as u64), x_delay_ms })
+    Ok(Due::At { due: UnixMs(due_ms as u64), x_delay_ms: None })
+}
+
+fn long_past(header: &'static str, due_ms: i128, now: UnixMs) -> DelayFault {
+    /// Around now, so many ms make a number of seconds plausible.
+    const PLAUSIBLE_MS: i128 = MAX_DELAY.as_millis() as i128;
+    let moment = |ms: i128| UnixMs(ms as u64);
+    let asked = format!("{due_ms}, which is {}", moment(due_ms));
+    let as_seconds_ms = due_ms * 1_000;
+    let hint = if (as_seconds_ms - i128::from(now.0)).abs() < PLAUSIBLE_MS {
+        format!(", and as seconds this would be {}", moment(as_seconds_ms))
+    } else {
+        String::new()
+    };
+    DelayFault::LongPast { header, asked, hint }
 }
 
 fn too_long(header: &'static str, asked: String, max: Duration) -> DelayFault {

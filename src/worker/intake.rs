@@ -14,7 +14,7 @@ use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::config::DelayExchange;
 use crate::message::{Headers, Message, Value, as_integer};
-use crate::schedule::delay::{self, DelayFault};
+use crate::schedule::delay::{self, Bounds, DelayFault};
 use crate::schedule::sleeper::unstamped;
 use crate::schedule::{Reason, Sleeper, UnixMs, stamp};
 
@@ -125,18 +125,21 @@ impl Shared {
         let now = self.clock.now();
         let id = Uuid::now_v7().to_string();
         let mut sleeper = Sleeper::accept(message, &delay.target_exchange, id, now, expired_in);
-        let max = self.config.topology.max_delay;
+        let bounds = Bounds {
+            max_delay: self.config.topology.max_delay,
+            max_past: self.config.schedule.max_past,
+        };
         let refused = match delay::read(
             sleeper.headers(),
             self.counted_from(sleeper.headers(), now),
             now,
-            max,
+            bounds,
         ) {
             Ok(due) => {
                 sleeper.schedule(due);
                 self.refuse(&sleeper)
             }
-            Err(fault @ DelayFault::Malformed { .. }) => {
+            Err(fault @ (DelayFault::Malformed { .. } | DelayFault::LongPast { .. })) => {
                 Some((Reason::MalformedDelay, fault.to_string()))
             }
             Err(fault @ DelayFault::TooLong { .. }) => {

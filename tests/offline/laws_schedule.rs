@@ -6,7 +6,7 @@ use dormouse::config::{self, Config};
 use dormouse::message::{
     FieldTable as Table, Headers, Message, Properties, Value, encoded_bytes, text,
 };
-use dormouse::schedule::delay::{self, MAX_DELAY};
+use dormouse::schedule::delay::{self, Bounds, MAX_DELAY};
 use dormouse::schedule::sleeper::TARGET_EXCHANGE;
 use dormouse::schedule::{
     Authority, Backoff, DelayFault, Due, Failure, Layout, Reason, Sleeper, Stamp, Target, UnixMs,
@@ -17,8 +17,11 @@ use proptest::prelude::*;
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const BOUNDS: Bounds = Bounds { max_delay: MAX_DELAY, max_past: YEAR };
+
 fn read(name: &str, value: Value) -> Result<Due, DelayFault> {
-    delay::read(&Headers::from([(name.into(), value)]), NOW, NOW, MAX_DELAY)
+    delay::read(&Headers::from([(name.into(), value)]), NOW, NOW, BOUNDS)
 }
 
 fn after(ms: u64) -> Result<Due, DelayFault> {
@@ -28,7 +31,7 @@ fn after(ms: u64) -> Result<Due, DelayFault> {
 #[test]
 fn the_x_delay_table_of_the_archived_plugin() {
     use Value::*;
-    assert_eq!(delay::read(&Headers::new(), NOW, NOW, MAX_DELAY), Ok(Due::AtOnce), "absent");
+    assert_eq!(delay::read(&Headers::new(), NOW, NOW, BOUNDS), Ok(Due::AtOnce), "absent");
     let at_once = [
         LongInt(0),
         LongInt(-1),
@@ -120,8 +123,39 @@ fn rabbitmqs_own_names_are_understood_and_the_most_exact_counts() {
         ("x-opt-delivery-time".into(), soon),
     ]);
     assert_eq!(
-        delay::read(&both, NOW, NOW, MAX_DELAY),
+        delay::read(&both, NOW, NOW, BOUNDS),
         Ok(Due::At { due: UnixMs(NOW.0 + 250), x_delay_ms: None })
+    );
+}
+
+/// Seconds, as most languages have them at hand, are decades ago when read as milliseconds.
+#[test]
+fn a_moment_of_another_unit_is_a_fault_and_not_at_once() {
+    let now_ms = NOW.0 as i64;
+    let at = |value| read("x-opt-delivery-time", value);
+    let year_ms = YEAR.as_millis() as i64;
+    for late in [now_ms - 1, now_ms - 86_400_000, now_ms - year_ms, 0, -1, i64::MIN] {
+        assert_eq!(at(Value::LongLongInt(late)), Ok(Due::AtOnce), "{late}");
+    }
+    let in_an_hour = now_ms / 1_000 + 3_600;
+    let of_another_unit = [
+        Value::LongLongInt(now_ms - year_ms - 1),
+        Value::LongLongInt(in_an_hour),
+        Value::LongUInt(in_an_hour as u32),
+        Value::Double(in_an_hour as f64 + 0.5),
+        text(&in_an_hour.to_string()),
+        Value::Timestamp(in_an_hour as u64 / 1_000),
+        Value::LongInt(1),
+    ];
+    for value in of_another_unit {
+        let fault = at(value.clone()).expect_err("longer ago than a year");
+        assert!(matches!(fault, DelayFault::LongPast { .. }), "{value:?}: {fault}");
+    }
+    assert_eq!(
+        at(Value::LongLongInt(in_an_hour)).expect_err("seconds").to_string(),
+        "header x-opt-delivery-time asks for 1800003600, which is 1970-01-21T20:00:03.600Z, longer ago than \
+         schedule.max_past allows; it counts milliseconds since the epoch, and as seconds this would be \
+         2027-01-15T09:00:00.000Z"
     );
 }
 

@@ -10,7 +10,7 @@ use dormouse::management::{
 use dormouse::message::{
     ByteArray, FieldArray, FieldTable, Headers, Message, ShortString, Value, encoded_bytes, text,
 };
-use dormouse::schedule::delay::{self, MAX_DELAY};
+use dormouse::schedule::delay::{self, Bounds, MAX_DELAY};
 use dormouse::schedule::{Sleeper, Stamp, UnixMs, death, stamp};
 use lapin::types::DecimalValue;
 use proptest::prelude::*;
@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 const FRAME_BYTES: usize = 131_072;
+const BOUNDS: Bounds = Bounds { max_delay: MAX_DELAY, max_past: MAX_DELAY };
 
 fn name() -> impl Strategy<Value = ShortString> {
     let ours = [
@@ -117,7 +118,7 @@ proptest! {
         prop_assert_eq!(&message.properties.headers, &headers);
         let mut sleeper = Sleeper::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
         let mut expected = kept(&headers);
-        if let Ok(due) = delay::read(sleeper.headers(), NOW, NOW, MAX_DELAY) {
+        if let Ok(due) = delay::read(sleeper.headers(), NOW, NOW, BOUNDS) {
             sleeper.schedule(due);
             if let Some(delay) = sleeper.headers().get("x-delay") {
                 expected.insert("x-delay".into(), delay.clone());
