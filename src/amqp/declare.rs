@@ -1,8 +1,6 @@
 //! Declares a topology, and says in words what stands in the way.
 
-use std::sync::Arc;
-
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use lapin::ExchangeKind;
 use lapin::options::{
     ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
@@ -10,6 +8,7 @@ use lapin::options::{
 use lapin::types::{FieldTable, LongString};
 
 use super::{AmqpError, Connection};
+use crate::topology::order::Item;
 use crate::topology::{Argument, Arguments, Binding, Destination, Exchange, Kind, Queue, Topology};
 
 #[derive(Debug, thiserror::Error)]
@@ -35,41 +34,42 @@ pub enum DeclareError {
 /// Channels that declare side by side: a quorum queue takes the broker some 10 ms of mostly waiting.
 const CHANNELS: usize = 8;
 
-/// Declares what is missing. Idempotent; nothing that stands is changed or deleted.
+/// Declares what is missing, back to front: [`Topology::stages`]. Idempotent; nothing that stands is
+/// changed or deleted.
 pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {
-    // exchanges first, as queues and bindings name them; each step needs the one before
-    side_by_side(connection, &topology.exchanges, exchange).await?;
-    side_by_side(connection, &topology.queues, queue).await?;
-    side_by_side(connection, &topology.bindings, bind).await
-}
-
-async fn side_by_side<'a, Item, Step, Work>(
-    connection: &Connection,
-    items: &'a [Item],
-    step: Step,
-) -> Result<(), DeclareError>
-where
-    Step: Fn(Arc<lapin::Channel>, &'a Item) -> Work + Copy,
-    Work: Future<Output = Result<(), DeclareError>>,
-{
-    let share = items.len().div_ceil(CHANNELS).max(1);
-    let declared = join_all(items.chunks(share).map(|chunk| async move {
-        let opened = connection.channel().await;
-        let channel = Arc::new(
-            opened.map_err(|source| DeclareError::Failed { what: "a channel".into(), source })?,
-        );
-        for item in chunk {
-            step(channel.clone(), item).await?;
-        }
+    let stages = topology.stages();
+    let widest = stages.iter().map(Vec::len).max().unwrap_or(0);
+    let opened = try_join_all((0..widest.min(CHANNELS)).map(|_| connection.channel())).await;
+    let channels =
+        opened.map_err(|source| DeclareError::Failed { what: "a channel".into(), source })?;
+    for stage in &stages {
+        side_by_side(&channels, stage).await?;
+    }
+    for channel in channels {
         // a channel that fails to close is gone with its connection
         let _ = channel.close(200, "declared".into()).await;
-        Ok(())
-    }));
+    }
+    Ok(())
+}
+
+async fn side_by_side(channels: &[lapin::Channel], stage: &[Item<'_>]) -> Result<(), DeclareError> {
+    let share = stage.len().div_ceil(channels.len());
+    let declared =
+        join_all(channels.iter().zip(stage.chunks(share)).map(async |(channel, items)| {
+            for item in items {
+                match item {
+                    Item::Queue(wanted) => queue(channel, wanted).await?,
+                    Item::Exchange(wanted) => exchange(channel, wanted).await?,
+                    Item::Binding(wanted) => bind(channel, wanted).await?,
+                }
+            }
+            Ok(())
+        }));
     // a refusal on one channel does not leave the others in the middle of a declare
     declared.await.into_iter().collect()
 }
 
-async fn exchange(channel: Arc<lapin::Channel>, exchange: &Exchange) -> Result<(), DeclareError> {
+async fn exchange(channel: &lapin::Channel, exchange: &Exchange) -> Result<(), DeclareError> {
     let kind = match exchange.kind {
         Kind::Direct => ExchangeKind::Direct,
         Kind::Fanout => ExchangeKind::Fanout,
@@ -83,14 +83,14 @@ async fn exchange(channel: Arc<lapin::Channel>, exchange: &Exchange) -> Result<(
     declared.map_err(|error| explain(format!("exchange {:?}", exchange.name), error))
 }
 
-async fn queue(channel: Arc<lapin::Channel>, queue: &Queue) -> Result<(), DeclareError> {
+async fn queue(channel: &lapin::Channel, queue: &Queue) -> Result<(), DeclareError> {
     let options = QueueDeclareOptions { durable: true, ..Default::default() };
     let declared =
         channel.queue_declare(queue.name.as_str().into(), options, table(&queue.arguments)).await;
     declared.map(drop).map_err(|error| explain(format!("queue {:?}", queue.name), error))
 }
 
-async fn bind(channel: Arc<lapin::Channel>, binding: &Binding) -> Result<(), DeclareError> {
+async fn bind(channel: &lapin::Channel, binding: &Binding) -> Result<(), DeclareError> {
     let Binding { source, destination, routing_key } = binding;
     let key = routing_key.as_str().into();
     let (what, bound) = match destination {

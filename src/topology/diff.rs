@@ -139,6 +139,44 @@ impl Standing {
     }
 }
 
+impl Standing {
+    /// These exchanges in the order to delete them in, by what is bound to what.
+    pub fn doors_first(&self, exchanges: &[String]) -> Vec<String> {
+        let standing = Topology {
+            exchanges: self.exchanges.iter().map(Exchange::from).collect(),
+            queues: self.queues.iter().map(Queue::from).collect(),
+            bindings: self.bindings.iter().map(Binding::from).collect(),
+        };
+        let all = standing.exchanges_doors_first().into_iter().map(|exchange| &exchange.name);
+        all.filter(|name| exchanges.contains(name)).cloned().collect()
+    }
+}
+
+/// Where messages go on to. A declare that is to restore what stood takes no more than that.
+fn onward(found: &BTreeMap<String, Value>) -> Arguments {
+    let known = ["alternate-exchange", "x-dead-letter-exchange"].into_iter();
+    let said = known.filter_map(|name| Some((name, found.get(name)?.as_str()?)));
+    said.map(|(name, exchange)| (name, Argument::Text(exchange.to_owned()))).collect()
+}
+
+impl From<&ExchangeInfo> for Exchange {
+    fn from(found: &ExchangeInfo) -> Self {
+        let kind = match found.kind.as_str() {
+            "fanout" => Kind::Fanout,
+            "direct" => Kind::Direct,
+            _ => Kind::Topic,
+        };
+        let arguments = onward(&found.arguments);
+        Exchange { name: found.name.clone(), kind, internal: found.internal, arguments }
+    }
+}
+
+impl From<&QueueInfo> for Queue {
+    fn from(found: &QueueInfo) -> Self {
+        Queue { name: found.name.clone(), arguments: onward(&found.arguments) }
+    }
+}
+
 impl Destination {
     pub fn name(&self) -> &str {
         let (Destination::Queue(name) | Destination::Exchange(name)) = self;

@@ -12,6 +12,7 @@ pub mod diff;
 pub mod enable;
 pub mod export;
 pub mod names;
+pub mod order;
 pub mod policy;
 pub mod verify;
 

@@ -97,6 +97,12 @@ impl Intake {
             let (sleeper, to) = self.shared.judge(message);
             return self.inlet.send_later(Errand { sleeper, tag, to });
         }
+        let delays = &self.shared.config.delay_exchanges;
+        if let Some(delay) = delays.iter().find(|delay| delay.name == message.exchange) {
+            // published while neither the delay exchange nor its alternate exchange was bound
+            let (sleeper, to) = self.shared.accept(message, delay, None);
+            return self.inlet.send_later(Errand { sleeper, tag, to });
+        }
         let now = self.shared.clock.now();
         let (sleeper, to) = match Sleeper::read(message) {
             Ok(sleeper) if was_dead => (sleeper, To::Dlq),

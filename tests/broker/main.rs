@@ -16,6 +16,7 @@ mod delivery;
 mod destroy;
 mod dev_node;
 mod dlq;
+mod doors;
 mod drain;
 mod drill;
 mod extremes;

@@ -20,4 +20,5 @@ mod laws_worker;
 mod management;
 mod topology_export;
 mod topology_model;
+mod topology_order;
 mod topology_verify;

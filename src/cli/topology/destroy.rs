@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::management::QueueInfo;
 use crate::topology::diff::{Standing, is_ours};
 use crate::topology::enable::DEAD_LETTER_EXCHANGE;
-use crate::topology::{Argument, Binding, Destination, Exchange, Kind, Names, Topology};
+use crate::topology::{Binding, Destination, Exchange, Names, Topology};
 
 #[derive(Debug, Args)]
 pub struct Destroy {
@@ -76,11 +76,12 @@ impl Destroy {
                 return Err(refusal);
             }
         }
+        // the same for every other: none is left that leads to what is gone
+        for exchange in &standing.doors_first(&ours.exchanges) {
+            remove.exchange(exchange).await?;
+        }
         for queue in &ours.queues {
             remove.queue(queue).await?;
-        }
-        for exchange in &ours.exchanges {
-            remove.exchange(exchange).await?;
         }
         connection.close().await;
         report(&ours, backlog::total(&counted), output)
@@ -216,22 +217,8 @@ fn ask(config: &Config, ours: &Ours, counted: &[Backlog]) -> Result<(), Failure>
 /// included.
 async fn restore(connection: &Connection, standing: &Standing, ours: &Ours) -> Result<(), Failure> {
     let was = |name: &str| ours.delay_exchanges.iter().any(|exchange| exchange == name);
-    let exchanges = standing.exchanges.iter().filter(|found| was(&found.name)).map(|found| {
-        let alternate = found.arguments.get(ALTERNATE).and_then(|name| name.as_str());
-        let alternate = alternate.map(|name| (ALTERNATE, Argument::Text(name.to_owned())));
-        let kind = match found.kind.as_str() {
-            "fanout" => Kind::Fanout,
-            "direct" => Kind::Direct,
-            _ => Kind::Topic,
-        };
-        Exchange {
-            name: found.name.clone(),
-            kind,
-            internal: found.internal,
-            arguments: alternate.into_iter().collect(),
-        }
-    });
-    let exchanges = exchanges.collect();
+    let stood = standing.exchanges.iter().filter(|found| was(&found.name));
+    let exchanges = stood.map(Exchange::from).collect();
     declare(connection, &Topology { exchanges, ..Topology::default() }).await?;
     let remove = Remove::open(connection).await?;
     for found in &standing.bindings {

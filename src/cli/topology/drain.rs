@@ -91,6 +91,7 @@ impl Drain {
                 old.versions.push(format!("v{version}"));
             }
         }
+        old.exchanges = standing.doors_first(&old.exchanges);
         old
     }
 }
@@ -257,11 +258,11 @@ fn to_go(backlogs: &[Backlog]) -> String {
 
 async fn delete(connection: &Connection, old: &Old) -> Result<Vec<String>, Failure> {
     let remove = Remove::open(connection).await?;
-    for queue in &old.queues {
-        remove.queue(queue).await?;
-    }
     for exchange in &old.exchanges {
         remove.exchange(exchange).await?;
+    }
+    for queue in &old.queues {
+        remove.queue(queue).await?;
     }
     Ok(old.queues.iter().chain(&old.exchanges).cloned().collect())
 }

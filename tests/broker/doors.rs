@@ -1,0 +1,144 @@
+//! On a real broker: clients that do not wait. They publish as soon as the delay exchange is there, and
+//! reject as soon as the retry exchange is, while workers declare for the first time or are killed at it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use dormouse::amqp::exists::Ask;
+use dormouse::amqp::{Connection, Publisher};
+use dormouse::config::Config;
+use dormouse::topology::{Names, Topology};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::process::worker_process;
+use crate::rejecting::{Client, retried_classic};
+use crate::support::*;
+
+async fn exchange_stands(config: &Config, name: &str) {
+    let connection = Connection::open(&config.broker, "test").await.unwrap();
+    let mut ask = Ask::open(&connection).await.unwrap();
+    let stands = async {
+        while !ask.exchange(name).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, stands).await.unwrap_or_else(|_| panic!("{name} is not there"));
+}
+
+/// Publishes one message after the other from the first instant, until it is stopped; says how many.
+fn publisher(config: Config, stop: CancellationToken) -> JoinHandle<usize> {
+    tokio::spawn(async move {
+        exchange_stands(&config, &config.delay_exchanges[0].name).await;
+        let connection = Connection::open(&config.broker, "test").await.unwrap();
+        let mut publisher: Publisher<()> = connection.publisher().await.unwrap();
+        let mut published = 0;
+        while !stop.is_cancelled() {
+            publisher.publish(delayed("inbox", 200, &published.to_string()), ());
+            publisher.settled().await;
+            published += 1;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        published
+    })
+}
+
+/// Rejects what waits in a queue, one message after the other from the first instant; each comes back,
+/// once. Says the attempts of each.
+fn rejecting(config: Config, count: usize) -> JoinHandle<BTreeMap<String, usize>> {
+    tokio::spawn(async move {
+        let mut client = Client::consume(config.broker.uri[0].expose(), "jobs").await;
+        exchange_stands(&config, &Names::of(&config).retry()).await;
+        let mut seen = BTreeMap::new();
+        while seen.values().filter(|attempts| **attempts >= 2).count() < count {
+            let got = client.next().await;
+            let attempts: &mut usize = seen.entry(body(&got.message)).or_default();
+            *attempts += 1;
+            match *attempts {
+                1 => got.reject().await,
+                _ => got.ack().await,
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        seen
+    })
+}
+
+const JOBS: usize = 300;
+
+async fn jobs(broker: &Broker) {
+    let connection = broker.connect().await;
+    let mut topology =
+        Topology { queues: vec![retried_classic("jobs", &broker.config())], ..<_>::default() };
+    topology.queues.push(queue("inbox", <_>::default()));
+    declare_all(&connection, topology).await;
+    let jobs = (0..JOBS).map(|number| {
+        let mut message = delayed("jobs", 0, &number.to_string());
+        message.exchange.clear();
+        message.properties.headers.clear();
+        message
+    });
+    publish(&connection, jobs).await;
+}
+
+/// Whatever was confirmed arrives, and whatever was rejected comes back.
+async fn all_arrives(broker: &Broker, published: usize) {
+    let connection = broker.connect().await;
+    let mut arrived = BTreeSet::new();
+    while arrived.len() < published {
+        let taken = take(&connection, "inbox", published - arrived.len()).await;
+        arrived.extend(taken.iter().map(|(_, message)| body(message)));
+    }
+}
+
+/// Two workers declare at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_wait_lose_nothing() {
+    let broker = Broker::fresh("doors").await;
+    jobs(&broker).await;
+    let stop = CancellationToken::new();
+    let published = publisher(broker.config(), stop.clone());
+    let rejected = rejecting(broker.config(), JOBS);
+    let quick = ["--set", "retry.initial_backoff=100ms"];
+    let mut workers = [worker_process(&broker, &quick), worker_process(&broker, &quick)];
+    for worker in &mut workers {
+        worker.until_ready().await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stop.cancel();
+    let published = published.await.unwrap();
+    assert!(published > 0);
+    all_arrives(&broker, published).await;
+    assert_eq!(rejected.await.unwrap().len(), JOBS);
+    for worker in workers {
+        worker.stop().await.unwrap();
+    }
+    broker.drop_it().await;
+}
+
+/// Workers are killed in the middle of their declare, at one moment after the other; what clients were
+/// told is taken arrives with the worker that stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_at_its_declare_leaves_no_hole() {
+    for after_ms in [0, 20, 60] {
+        let broker = Broker::fresh("doors-killed").await;
+        jobs(&broker).await;
+        let stop = CancellationToken::new();
+        let published = publisher(broker.config(), stop.clone());
+        let rejected = rejecting(broker.config(), JOBS);
+        let quick = ["--set", "retry.initial_backoff=100ms"];
+        for _ in 0..3 {
+            let killed = worker_process(&broker, &quick);
+            exchange_stands(&broker.config(), &Names::of(&broker.config()).parking()).await;
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            killed.kill();
+        }
+        let mut stays = worker_process(&broker, &quick);
+        stays.until_ready().await.unwrap();
+        stop.cancel();
+        all_arrives(&broker, published.await.unwrap()).await;
+        assert_eq!(rejected.await.unwrap().len(), JOBS);
+        stays.stop().await.unwrap();
+        broker.drop_it().await;
+    }
+}
