@@ -8,9 +8,10 @@ use tracing::{info, warn};
 
 use super::error::ClientError;
 use super::session::{Plan, Session};
+use super::unreadable::{may_be_to_blame, set_aside};
 use super::{Gate, RetryPolicy, retry_exchange};
 use crate::amqp::exists::Ask;
-use crate::amqp::{self, AmqpError, Connection, pauses};
+use crate::amqp::{self, AmqpError, Connection, Watched, pauses};
 use crate::config::Config;
 use crate::topology::Names;
 
@@ -35,6 +36,9 @@ pub(super) async fn live<T: Send + 'static>(
             Err(ClientError::Broker(error)) if checked || error.code().is_none() => error,
             Err(error) => return Err(error),
         };
+        if may_be_to_blame(&error) && moved(config, &plan, &error, &stop).await {
+            continue;
+        }
         // one that lasted has earned a fresh backoff
         if began.elapsed() > longest {
             pause = pauses(&config.broker);
@@ -48,6 +52,35 @@ pub(super) async fn live<T: Send + 'static>(
     }
     info!(queue, "stopped consuming");
     Ok(())
+}
+
+/// Moves what ended a session out of the way, and says whether anything was moved, so that it is worth to
+/// connect at once.
+async fn moved<T>(
+    config: &Config,
+    plan: &Plan<T>,
+    error: &AmqpError,
+    stop: &CancellationToken,
+) -> bool {
+    let queue = &*plan.queue;
+    warn!(queue, %error, "not consuming; looking for a message that cannot be read");
+    let watched = Watched { queue: queue.to_owned(), prefetch: plan.prefetch };
+    let moved = tokio::select! {
+        moved = set_aside(config, watched, error) => moved,
+        () = stop.cancelled() => return false,
+    };
+    match moved {
+        Ok(count) => count > 0,
+        Err(error) => {
+            let dlq = Names::of(config).dlq();
+            warn!(
+                queue, %error,
+                "a message that cannot be read stops this queue and could not be moved: grant write on {dlq:?}, or \
+                 take it out by hand"
+            );
+            false
+        }
+    }
 }
 
 async fn session<T: Send + 'static>(
@@ -75,6 +108,14 @@ async fn session<T: Send + 'static>(
     }
     info!(queue = &*plan.queue, address = connection.address(), "consuming");
     let ended = Session::new(plan, gate, stop.clone()).run(&connection, &mut consumer).await;
+    let ended = match ended {
+        // the channel notices the loss first, but only the connection knows why
+        Err(error) if !connection.is_open() && !may_be_to_blame(&error) => {
+            let lost = connection.lost().await;
+            Err(if may_be_to_blame(&lost) { lost } else { error })
+        }
+        ended => ended,
+    };
     connection.close().await;
     Ok(ended?)
 }

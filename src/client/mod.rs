@@ -77,6 +77,7 @@ mod session;
 pub mod signal;
 mod span;
 mod trace;
+mod unreadable;
 mod verdict;
 mod work;
 

@@ -18,23 +18,45 @@ const ROOM_BYTES: usize = 4 * 1024;
 
 /// Looks through everything that a worker consumes, and says how many messages were moved.
 ///
-/// Errors: the broker did not take one. It is still where it was, and so is what comes behind it.
+/// Errors: as [`move_from`].
 pub async fn move_unreadable(config: &Config, clock: &Clock) -> Result<usize, AmqpError> {
-    let names = Names::of(config);
-    let (queues, targets) = consumed(config, &names);
-    let mut quarantine = Quarantine::open(&config.broker, &queues).await?;
-    let room_bytes = quarantine.frame_max_bytes().saturating_sub(ROOM_BYTES);
+    let (queues, targets) = consumed(config, &Names::of(config));
     let metrics = Metrics::new();
+    move_from(config, clock, &queues, |sleeper, index| {
+        sleeper.stamp.target.exchange.clone_from(&targets[index]);
+        metrics.dead_lettered(Reason::Unreadable);
+    })
+    .await
+}
+
+/// Looks through `queues`, and says how many messages were moved. `complete` adds to a message what its
+/// queue, by index, tells about it.
+///
+/// Errors: the broker did not take one. It is still where it was, and so is what comes behind it.
+pub(crate) async fn move_from(
+    config: &Config,
+    clock: &Clock,
+    queues: &[Watched],
+    complete: impl Fn(&mut Sleeper, usize),
+) -> Result<usize, AmqpError> {
+    let mut quarantine = Quarantine::open(&config.broker, queues).await?;
+    let room_bytes = quarantine.frame_max_bytes().saturating_sub(ROOM_BYTES);
+    let dlq = Names::of(config).dlq();
     let mut moved = 0;
     while let Some(found) = quarantine.next().await? {
         let queue = &queues[found.queue].queue;
         let id = Uuid::now_v7().to_string();
-        let dead = dead(&found, queue, &targets[found.queue], id.clone(), clock.now());
+        let mut dead = dead(&found, queue, id.clone(), clock.now());
+        complete(&mut dead, found.queue);
         let detail = dead.stamp.failure.as_ref().map(|failure| failure.detail.clone());
-        let message = with_raw(dead.dead(&names.dlq(), usize::MAX), &found, room_bytes);
+        let message = with_raw(dead.dead(&dlq, usize::MAX), &found, room_bytes);
         quarantine.replace(&found, message).await?;
-        warn!(id, queue, detail, "a message that cannot be read was moved to the DLQ");
-        metrics.dead_lettered(Reason::Unreadable);
+        warn!(
+            id,
+            queue,
+            detail,
+            "a message that cannot be read was moved to the DLQ; `dormouse dlq show` prints it"
+        );
         moved += 1;
     }
     quarantine.close().await;
@@ -61,13 +83,13 @@ fn consumed(config: &Config, names: &Names) -> (Vec<Watched>, Vec<String>) {
 
 /// Stamped, so that it can be listed and sent again from the DLQ: then without its properties, and to
 /// the routing key as far as that is UTF-8.
-fn dead(found: &Unreadable, queue: &str, target: &str, id: String, now: UnixMs) -> Sleeper {
+fn dead(found: &Unreadable, queue: &str, id: String, now: UnixMs) -> Sleeper {
     let published = Message {
         routing_key: lossy_key(&found.routing_key),
         body: found.body.clone(),
         ..Message::default()
     };
-    let mut sleeper = Sleeper::accept(published, target, id, now, None);
+    let mut sleeper = Sleeper::accept(published, "", id, now, None);
     let problem = match found.problem {
         Problem::RoutingKey => "the routing key is not UTF-8",
         Problem::Properties => "a property or the name of a header is not UTF-8",

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::client::{Log, Running, client};
 use crate::clients::folder;
 use crate::conformance::{Client, by_row, check_arrived, publish_with};
 use crate::rejecting::retried;
 use crate::support::*;
 use dormouse::amqp::{Amqp10, Watched};
+use dormouse::client::Delivery;
 use dormouse::message::{Message, Value, as_integer, text};
 use dormouse::schedule::stamp;
 use dormouse::topology::{Names, Topology};
@@ -160,6 +162,36 @@ async fn what_amqp_0_9_1_cannot_carry_comes_back_when_it_is_rejected() {
         assert_eq!(number(message, stamp::RETRIES), 1);
     }
     assert_eq!(depth(&connection, "forged").await, Some(0), "a forged past leads nowhere else");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// In the queue of a library's consumer: to the DLQ, and what is beside it is handled.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_amqp_0_9_1_cannot_carry_stops_no_consumer() {
+    let Some((folder, broker)) = ground("consumer-amqp10").await else { return };
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["conform", "conform.sent", "conform.own"]).await;
+    publish("conform", &folder, &broker).await;
+    let handled = Log::default();
+    let (log, client) = (handled.clone(), client(&config).await);
+    let consumer = client.consumer_of_bytes("conform.sent");
+    let running = Running::start(move |stop| {
+        let handler = move |delivery: Delivery<bytes::Bytes>| {
+            log.note(delivery.message().properties.message_id.clone());
+            async {}
+        };
+        consumer.run(handler, stop)
+    });
+    handled.until(CARRIED.len() * BODIES.len()).await;
+    for dead in take_dead(&connection, &config, UNCARRIED.len() * BODIES.len()).await {
+        assert_eq!(words(&dead, stamp::REASON), "unreadable");
+        assert!(words(&dead, stamp::DETAIL).contains("conform.sent"), "it names the queue");
+        assert_eq!(words(&dead, stamp::QUEUE), "conform.sent");
+    }
+    running.stop().await;
     worker.stop().await;
     broker.drop_it().await;
 }

@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::client::{Log, Running, client};
 use crate::process::worker_process;
 use crate::rejecting::{Client, retried};
 use crate::support::*;
 use dormouse::amqp::RawConnection;
 use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
+use dormouse::client::Delivery;
 use dormouse::message::{Message, Value};
 use dormouse::schedule::{Sleeper, stamp};
 use dormouse::topology::{Argument, Names, Topology};
@@ -293,6 +295,54 @@ async fn tables_nested_thousands_deep_go_through() {
     // not taken out: this process has no such stack
     until("it arrived", async || depth(&connection, "deep").await == Some(1)).await;
     assert_eq!(process.stop().await.unwrap().code(), Some(0), "the same process to the end");
+    broker.drop_it().await;
+}
+
+/// In the queue of a library's consumer, between others: to the DLQ, and the others are handled, and
+/// returned twice for each at most.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_consumers_queue_it_stops_nobody_either() {
+    let broker = Broker::fresh("bad-consumer").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let client = client(&config).await;
+    client.declare_queue("letters").await.unwrap();
+    let letter = |number: usize| Message {
+        routing_key: "letters".into(),
+        body: number.to_string().into(),
+        ..Message::default()
+    };
+    let mut hostile = Hostile::connect(&broker).await;
+    publish(&connection, (0..5).map(letter)).await;
+    hostile.publish_to(b"", b"letters", &bad_id(), b"bad").await;
+    publish(&connection, (5..10).map(letter)).await;
+    hostile.publish_to(b"", b"letters", &bad_header_name(), b"bad").await;
+    publish(&connection, (10..15).map(letter)).await;
+    let handled = Log::default();
+    let log = handled.clone();
+    let consumer = client.consumer::<usize>("letters").ordered_by(|_| "one");
+    let running = Running::start(move |stop| {
+        let handler = move |delivery: Delivery<usize>| {
+            log.note((delivery.body, delivery.integer("x-delivery-count").unwrap_or(0)));
+            async {}
+        };
+        consumer.run(handler, stop)
+    });
+    for dead in take_dead(&connection, &config, 2).await {
+        assert_eq!(words(&dead, stamp::REASON), "unreadable");
+        assert!(words(&dead, stamp::DETAIL).contains("letters"), "it names the queue");
+        assert_eq!((words(&dead, stamp::QUEUE).as_str(), &*body(&dead)), ("letters", "bad"));
+    }
+    until("all are handled", async || {
+        let numbers: HashSet<usize> = handled.all().iter().map(|(number, _)| *number).collect();
+        numbers == (0..15).collect()
+    })
+    .await;
+    let handled = handled.all();
+    assert!(handled.iter().all(|(_, returns)| *returns <= 4), "{handled:?}");
+    running.stop().await;
+    worker.stop().await;
     broker.drop_it().await;
 }
 

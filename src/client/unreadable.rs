@@ -1,0 +1,73 @@
+//! A message that ends every session of its consumer goes to the DLQ: one that the client library cannot
+//! read, or that RabbitMQ cannot hand to AMQP 0-9-1. What is behind it is handled again.
+//!
+//! A look takes what the consumer would take, and gives back what is not to blame in one step and in its
+//! order. For a quorum queue that is one return more, as the lost session was.
+
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::amqp::{Amqp10, AmqpError, Connection, Watched};
+use crate::config::Config;
+use crate::message::Headers;
+use crate::schedule::{Comeback, Reason, Sleeper};
+use crate::topology::Names;
+use crate::worker::{Clock, move_unreadable_from};
+
+/// Whether a message may have ended a session with this error.
+pub fn may_be_to_blame(error: &AmqpError) -> bool {
+    error.may_be_a_delivery() || error.may_be_amqp10()
+}
+
+/// Looks for what ended a session, and says how many messages were moved.
+///
+/// Errors: the broker did not take one, or does not let us look. It is still in the queue.
+pub async fn set_aside(
+    config: &Config,
+    watched: Watched,
+    error: &AmqpError,
+) -> Result<usize, AmqpError> {
+    // one kind may stand in the way of a look for the other
+    if error.may_be_amqp10() {
+        return move_uncarried(config, &watched).await;
+    }
+    let queues = [watched];
+    let [Watched { queue, .. }] = &queues;
+    let back = |sleeper: &mut Sleeper, _| sleeper.stamp.comeback = Some(comeback(queue));
+    match move_unreadable_from(config, &Clock::default(), &queues, back).await {
+        Err(error) if error.may_be_amqp10() => move_uncarried(config, &queues[0]).await,
+        moved => moved,
+    }
+}
+
+/// A redrive sends it to the queue that it was in.
+fn comeback(queue: &str) -> Comeback {
+    Comeback::read(queue.to_owned(), &Headers::new())
+}
+
+async fn move_uncarried(config: &Config, watched: &Watched) -> Result<usize, AmqpError> {
+    let publishing = Connection::open(&config.broker, "dormouse quarantine publish").await?;
+    let mut publisher = publishing.publisher().await?;
+    let mut look = Amqp10::open(&config.broker, watched).await?;
+    let (dlq, queue) = (Names::of(config).dlq(), &watched.queue);
+    let mut moved = 0;
+    while let Some(mut found) = look.next().await? {
+        let (id, now) = (Uuid::now_v7().to_string(), Clock::default().now());
+        let message = std::mem::take(&mut found.message);
+        let mut sleeper = Sleeper::accept(message, "", id.clone(), now, None);
+        sleeper.stamp.comeback = Some(comeback(queue));
+        let problem = found.problems.join("; ");
+        let detail = format!(
+            "RabbitMQ cannot hand it to AMQP 0-9-1 ({problem}); it was in {queue}. A redrive sends what AMQP \
+             0-9-1 can carry of it"
+        );
+        sleeper.fail(Reason::Unreadable, detail, now);
+        let dead = sleeper.dead(&dlq, publishing.frame_max_bytes());
+        look.replace(found, dead, &mut publisher).await?;
+        warn!(id, queue, problem, "a message that AMQP 0-9-1 cannot carry was moved to the DLQ");
+        moved += 1;
+    }
+    look.close().await;
+    publishing.close().await;
+    Ok(moved)
+}
