@@ -42,11 +42,6 @@ impl Acks {
         self.settled.len()
     }
 
-    /// Whether nothing was settled so far, in any way.
-    pub fn none_yet(&self) -> bool {
-        self.acked_to == 0 && self.acked.is_empty() && self.settled.is_empty()
-    }
-
     /// The acks to send now; each settled tag is covered exactly once.
     pub fn take(&mut self) -> Vec<Ack> {
         let mut acks = Vec::new();

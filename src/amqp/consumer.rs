@@ -42,12 +42,16 @@ pub struct Consumer {
     keep: fn(&str) -> bool,
     /// When the oldest delivery was settled that is not acked yet.
     settled_since: Option<Instant>,
+    /// No consumer is to be started any more.
+    stopping: bool,
 }
 
 /// What delivery tags belong to.
 struct Channel {
     channel: ConsumingChannel,
     acks: Acks,
+    /// Commands to queues since the last one that RabbitMQ answers.
+    unanswered: usize,
 }
 
 /// One queue's consumer on one channel.
@@ -63,6 +67,8 @@ struct Source {
     prefetch: u16,
     /// The consumer under way; an older one may still have deliveries to be settled.
     tag: Option<String>,
+    /// The last consumer that was cancelled.
+    cancelled: Option<String>,
     standing: Standing,
 }
 
@@ -108,6 +114,14 @@ const ACK_DELAY: Duration = Duration::from_millis(5);
 /// So many settled deliveries are company enough.
 const ACK_COUNT: usize = 128;
 
+/// A channel keeps acks back while 32 commands to a quorum queue are under way, and forgets these when it
+/// closes (`rabbit_fifo_client`): up to all of 500 acks were lost on 3.10.8, and 483 on 4.0.5 and 4.3.6. So
+/// at a stop there are never that many; what was kept back when a consumer is cancelled may add some.
+const UNDER_WAY: usize = 16;
+
+/// Acks that were sent before this are applied, or the queue is in trouble.
+const QUIET: Duration = Duration::from_millis(500);
+
 impl Consumer {
     pub async fn open(connection: &Connection) -> Result<Self, AmqpError> {
         Self::open_bounded(connection, MAX_BYTES).await
@@ -135,6 +149,7 @@ impl Consumer {
             unacked: HashMap::new(),
             prefetch,
             settled_since: None,
+            stopping: false,
             keep: |_| true,
         })
     }
@@ -316,23 +331,25 @@ impl Consumer {
     /// it can. `nack`, which does not count against a delivery limit on 4.3 as `reject` does.
     pub async fn requeue(&mut self, tag: u64) -> Result<(), AmqpError> {
         let options = BasicNackOptions { requeue: true, multiple: false };
-        Ok(self.gone(tag).basic_nack(of_tag(tag).1, options).await?)
+        Ok(self.gone(tag).await?.basic_nack(of_tag(tag).1, options).await?)
     }
 
     /// Rejects a delivery for good: it goes to the queue's dead-letter exchange, and is lost if the
     /// queue has none.
     pub async fn reject(&mut self, tag: u64) -> Result<(), AmqpError> {
         let options = BasicRejectOptions { requeue: false };
-        Ok(self.gone(tag).basic_reject(of_tag(tag).1, options).await?)
+        Ok(self.gone(tag).await?.basic_reject(of_tag(tag).1, options).await?)
     }
 
     /// Notes a delivery that is settled in another way than by an ack, on the channel that it gives.
-    fn gone(&mut self, tag: u64) -> &lapin::Channel {
+    async fn gone(&mut self, tag: u64) -> Result<&lapin::Channel, AmqpError> {
         self.forget(tag);
         let (channel, tag) = of_tag(tag);
-        let Channel { channel, acks } = &mut self.channels[channel];
+        self.pace(channel).await?;
+        let Channel { channel, acks, unanswered } = &mut self.channels[channel];
         acks.gone(tag);
-        channel
+        *unanswered += 1;
+        Ok(channel)
     }
 
     fn forget(&mut self, tag: u64) {
@@ -360,14 +377,58 @@ impl Consumer {
     /// [`Consumer::tend`] without waiting for more to ack.
     pub async fn flush(&mut self) -> Result<(), AmqpError> {
         self.settled_since = None;
+        if self.stopping {
+            return self.flush_paced().await;
+        }
         let mut sent = Vec::new();
-        for Channel { channel, acks } in &mut self.channels {
+        for Channel { channel, acks, unanswered } in &mut self.channels {
             for Ack { tag, multiple } in acks.take() {
+                *unanswered += 1;
                 sent.push(channel.basic_ack(tag, BasicAckOptions { multiple }));
             }
         }
         futures_util::future::try_join_all(sent).await?;
         self.adapt().await
+    }
+
+    async fn flush_paced(&mut self) -> Result<(), AmqpError> {
+        for index in 0..self.channels.len() {
+            for Ack { tag, multiple } in self.channels[index].acks.take() {
+                self.pace(index).await?;
+                let Channel { channel, unanswered, .. } = &mut self.channels[index];
+                *unanswered += 1;
+                channel.basic_ack(tag, BasicAckOptions { multiple }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// After [`Consumer::cancel`]: waits until a queue has applied what was sent to it, if that is much.
+    ///
+    /// A consume is answered then. It takes no delivery, which would have to go back: with the tag of the
+    /// consumer that was cancelled it has that one's deliveries, too, so a prefetch of 1 leaves no room as
+    /// long as one is unsettled, and the next one is. (A classic queue gives it one all the same, and takes
+    /// it back to its place.)
+    async fn pace(&mut self, index: usize) -> Result<(), AmqpError> {
+        let Channel { channel, unanswered, .. } = &mut self.channels[index];
+        if !self.stopping || *unanswered < UNDER_WAY {
+            return Ok(());
+        }
+        *unanswered = 0;
+        for source in &self.sources {
+            let Some(tag) = source.cancelled.as_deref().filter(|_| source.channel == index) else {
+                continue;
+            };
+            if source.standing == Standing::Gone {
+                continue;
+            }
+            channel.basic_qos(1, BasicQosOptions::default()).await?;
+            let (queue, options) = (source.queue.as_str(), BasicConsumeOptions::default());
+            let consumer =
+                channel.basic_consume(queue.into(), tag.into(), options, <_>::default()).await?;
+            channel.basic_cancel(consumer.tag(), <_>::default()).await?;
+        }
+        Ok(())
     }
 
     /// Starts a consumer anew where its part of the prefetch has changed.
@@ -390,39 +451,30 @@ impl Consumer {
         for index in 0..self.sources.len() {
             self.cancel_source(index).await?;
         }
+        self.stopping = true;
+        // answered once the queue has applied what came before
+        self.channels.iter_mut().for_each(|channel| channel.unanswered = 0);
         Ok(())
     }
 
-    /// Sends the last acks after [`Consumer::cancel`], and returns when RabbitMQ has taken them in.
-    ///
-    /// A channel keeps acks back while 32 commands to a quorum queue are under way, and forgets these
-    /// when it closes (`rabbit_fifo_client`): without this, up to all of 500 acks were lost on 3.10.8,
-    /// and 483 on 4.0.5 and 4.3.6. A consume and a cancel are answered when the queue has applied them,
-    /// so the first answer comes after what was under way, and the second after what was kept back.
+    /// Sends the last acks: none is forgotten any more. What is not settled goes back when the channel
+    /// closes, in its order; if the consumers were not cancelled, before they let go of the queue.
     pub async fn finish(&mut self) -> Result<(), AmqpError> {
         self.flush().await?;
-        let barriers = self.sources.iter().map(async |source| {
-            let Some(Channel { channel, acks }) = self.channels.get(source.channel) else {
-                return Ok(()); // never needed
-            };
-            if source.standing == Standing::Gone || acks.none_yet() {
-                return Ok(());
-            }
-            // what comes now goes back when the channel closes
-            channel.basic_qos(1, BasicQosOptions::default()).await?;
-            let options = BasicConsumeOptions::default();
-            let queue = source.queue.as_str().into();
-            let consumer = channel.basic_consume(queue, "".into(), options, <_>::default()).await?;
-            Ok(channel.basic_cancel(consumer.tag(), <_>::default()).await?)
-        });
-        futures_util::future::try_join_all(barriers).await.map(|_| ())
+        // a consumer that waits for an answer here would break the order of what goes back
+        let busy = self.channels.iter().any(|channel| channel.unanswered >= UNDER_WAY);
+        if busy && !self.stopping {
+            tokio::time::sleep(QUIET).await;
+        }
+        Ok(())
     }
 
     async fn cancel_source(&mut self, index: usize) -> Result<(), AmqpError> {
         let source = &mut self.sources[index];
         if let Some(tag) = source.tag.take() {
             let Channel { channel, .. } = &self.channels[source.channel];
-            channel.basic_cancel(tag.into(), <_>::default()).await?;
+            channel.basic_cancel(tag.as_str().into(), <_>::default()).await?;
+            source.cancelled = Some(tag);
         }
         Ok(())
     }
@@ -430,7 +482,8 @@ impl Consumer {
 
 impl Channel {
     async fn open(connection: &Connection) -> Result<Self, AmqpError> {
-        Ok(Self { channel: ConsumingChannel::open(connection).await?, acks: Acks::default() })
+        let channel = ConsumingChannel::open(connection).await?;
+        Ok(Self { channel, acks: Acks::default(), unanswered: 0 })
     }
 }
 
@@ -444,7 +497,8 @@ impl Source {
     ) -> Self {
         let queue = queue.to_owned();
         let (from, to) = (part.start, part.end);
-        Self { queue, number, channel, from, to, prefetch: 0, tag: None, standing }
+        let (tag, cancelled) = (None, None);
+        Self { queue, number, channel, from, to, prefetch: 0, tag, cancelled, standing }
     }
 
     /// The first channel is filled first, the others when it is full: acks that come almost in order are

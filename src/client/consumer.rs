@@ -215,6 +215,7 @@ impl<T: Send + 'static> Consumer<T> {
                 publishing: self.publishing,
                 direct: self.direct,
             },
+            in_order: self.key.is_some() || at_once <= 1,
             key: self.key,
             prefetch,
             pace: self.pace,

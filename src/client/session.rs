@@ -27,6 +27,9 @@ pub struct Plan<T> {
     pub queue: Arc<str>,
     pub work: Work<T>,
     pub key: Option<Key<T>>,
+    /// A stop keeps the order of what goes back, and keeps the queue until the last handler is done: a
+    /// next single active consumer begins after it.
+    pub in_order: bool,
     pub prefetch: u16,
     pub pace: Pace,
     /// Deliveries a handler gets at a time.
@@ -107,23 +110,33 @@ impl<T: Send + 'static> Session<T> {
         let stop = self.around.stop.clone();
         loop {
             self.start(stopping.is_some());
-            if stopping.is_some() && self.tasks.is_empty() && self.line.is_empty() {
+            let now = Instant::now();
+            if stopping.is_some() && self.tasks.is_empty() && !self.line.is_ready(now, true) {
                 return consumer.finish().await;
             }
-            let now = Instant::now();
+            consumer.flush().await?;
             let batch_due = self.line.due().filter(|due| *due > now);
             tokio::select! {
                 biased;
-                Some(handled) = self.tasks.join_next() => self.settle(handled, consumer).await?,
+                // first: what is given back by a handler that a stop has woken would come again
                 () = stop.cancelled(), if stopping.is_none() => {
                     stopping = Some(Instant::now() + self.plan.grace);
-                    consumer.cancel().await?;
-                    consumer.here(usize::MAX)?.into_iter().for_each(|late| self.arrive(late));
-                    self.give_back(consumer).await?;
+                    if !self.plan.in_order {
+                        consumer.cancel().await?;
+                        consumer.here(usize::MAX)?.into_iter().for_each(|late| self.arrive(late));
+                    }
+                    // a batch is flushed instead
+                    if self.plan.batch == 1 {
+                        self.give_back(consumer).await?;
+                    }
+                }
+                Some(handled) = self.tasks.join_next() => {
+                    self.settle(handled, stopping.is_some(), consumer).await?;
                 }
                 () = sleep_until(stopping.unwrap_or(now).into()), if stopping.is_some() => {
                     let unfinished = self.tasks.len() + self.line.len();
                     warn!(queue = &*self.plan.queue, unfinished, "not everything was handled in time; the broker requeues the rest");
+                    self.give_back(consumer).await?;
                     return consumer.finish().await;
                 }
                 () = sleep_until(batch_due.unwrap_or(now).into()), if batch_due.is_some() => {}
@@ -131,7 +144,6 @@ impl<T: Send + 'static> Session<T> {
                 error = connection.lost() => return Err(error),
                 delivered = consumer.next(), if stopping.is_none() => self.arrive(delivered?),
             }
-            consumer.flush().await?;
         }
     }
 
@@ -189,6 +201,7 @@ impl<T: Send + 'static> Session<T> {
     async fn settle(
         &mut self,
         handled: Result<Handled, JoinError>,
+        stopping: bool,
         consumer: &mut Consumer,
     ) -> Result<(), AmqpError> {
         let Handled { keys, settled } = match handled {
@@ -200,23 +213,30 @@ impl<T: Send + 'static> Session<T> {
             }
         };
         self.plan.handled.fetch_add(settled.len() as u64, Ordering::Relaxed);
+        let mut left = false;
         for Settled { tag, how } in settled {
             match how {
                 How::Ack => consumer.settle(tag),
                 How::Reject => consumer.reject(tag).await?,
+                // goes back with all others at the end
+                How::Requeue if stopping && self.plan.in_order => left = true,
                 How::Requeue => consumer.requeue(tag).await?,
             }
         }
-        keys.iter().for_each(|key| self.line.done(key));
+        // what comes behind one that goes back must not pass it
+        if !left {
+            keys.iter().for_each(|key| self.line.done(key));
+        }
         Ok(())
     }
 
-    /// Requeues what no handler has seen. A batch is flushed instead.
+    /// Requeues what no handler has seen. In order, that is left to the end of the channel: then all goes
+    /// back in one step, also what a handler had, before anybody else gets any of it.
     async fn give_back(&mut self, consumer: &mut Consumer) -> Result<(), AmqpError> {
-        if self.plan.batch > 1 {
+        let mut tags: Vec<u64> = self.line.drain().iter().map(|parcel| parcel.tag).collect();
+        if self.plan.in_order {
             return Ok(());
         }
-        let mut tags: Vec<u64> = self.line.drain().iter().map(|parcel| parcel.tag).collect();
         // RabbitMQ puts what comes back behind what came back before
         tags.sort_unstable();
         debug!(queue = &*self.plan.queue, count = tags.len(), "requeued, as no handler saw it");

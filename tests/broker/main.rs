@@ -10,6 +10,7 @@ mod client_examples;
 mod client_faults;
 mod client_flow;
 mod client_retry;
+mod client_stops;
 mod clients;
 mod conformance;
 mod delivery;
