@@ -2,8 +2,9 @@
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use dormouse::client::{Client, Delivery, Message, Retry, Target, Verdict};
-//! use tokio_util::sync::CancellationToken;
+//! use dormouse::client::{
+//!     CancellationToken, Client, Delivery, Message, Retry, Target, Verdict,
+//! };
 //!
 //! #[derive(serde::Serialize, serde::Deserialize)]
 //! struct Order { number: u32 }
@@ -83,8 +84,14 @@ mod work;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
+
+/// What a handler of bodies as they are gets: cheap to clone.
+pub use bytes::Bytes;
+/// A moment, with or without a zone it is parsed from: `"2027-01-01T09:00:00+01:00".parse()`.
+pub use jiff::Timestamp;
+/// What stops a consumer: `cancel` it, from a signal handler, say.
+pub use tokio_util::sync::CancellationToken;
 
 pub use adaptive::{AdaptiveLimit, AdaptiveSettings};
 pub use breaker::{Breaker, BreakerSettings};

@@ -38,6 +38,8 @@ pub enum Header {
     Text(String),
     Integer(i64),
     Boolean(bool),
+    /// An AMQP array, such as the further routing keys in the header `CC`.
+    List(Vec<Header>),
 }
 
 /// Where a message is delivered when it is due.
@@ -176,6 +178,9 @@ impl From<&Header> for Value {
             Header::Text(value) => text(value),
             Header::Integer(number) => Value::LongLongInt(*number),
             Header::Boolean(value) => Value::Boolean(*value),
+            Header::List(items) => {
+                Value::FieldArray(items.iter().map(Value::from).collect::<Vec<_>>().into())
+            }
         }
     }
 }
@@ -201,5 +206,17 @@ impl From<i64> for Header {
 impl From<bool> for Header {
     fn from(value: bool) -> Self {
         Header::Boolean(value)
+    }
+}
+
+impl<T: Into<Header>> From<Vec<T>> for Header {
+    fn from(items: Vec<T>) -> Self {
+        Header::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<T: Into<Header>, const N: usize> From<[T; N]> for Header {
+    fn from(items: [T; N]) -> Self {
+        Header::List(items.into_iter().map(Into::into).collect())
     }
 }

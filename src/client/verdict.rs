@@ -83,6 +83,13 @@ impl<E: fmt::Display> From<Result<(), E>> for Verdict {
     }
 }
 
+/// For handlers that say themselves what a failure means: `Err(Verdict::dead_letter(...))`.
+impl From<Result<(), Verdict>> for Verdict {
+    fn from(result: Result<(), Verdict>) -> Self {
+        result.err().unwrap_or(Verdict::Done)
+    }
+}
+
 /// How long until a store is asked again that does not answer.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -90,15 +97,27 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// down comes again without an attempt, and a handler's error is a retry by policy.
 impl<T, E: fmt::Display> From<Once<T, E>> for Verdict {
     fn from(once: Once<T, E>) -> Self {
-        match once {
-            Once::Handled(_) | Once::Duplicate => Verdict::Done,
-            Once::InProgress { retry_after } => {
-                Verdict::retry(Retry::NotYet(retry_after), "another worker has it")
-            }
-            Once::Failed(error) => Verdict::retry(Retry::ByPolicy, error),
-            Once::NotStarted(error) | Once::Interrupted(error) | Once::Unmarked { error, .. } => {
-                Verdict::retry(Retry::Unavailable(ASK_AGAIN), error)
-            }
+        of_once(once, |error| Verdict::retry(Retry::ByPolicy, error))
+    }
+}
+
+/// The same for a handler that says itself what becomes of a message that it did not handle, such as
+/// `Err(Verdict::dead_letter(...))`. Nothing is marked then.
+impl<T> From<Once<T, Verdict>> for Verdict {
+    fn from(once: Once<T, Verdict>) -> Self {
+        of_once(once, |verdict| verdict)
+    }
+}
+
+fn of_once<T, E>(once: Once<T, E>, failed: impl FnOnce(E) -> Verdict) -> Verdict {
+    match once {
+        Once::Handled(_) | Once::Duplicate => Verdict::Done,
+        Once::InProgress { retry_after } => {
+            Verdict::retry(Retry::NotYet(retry_after), "another worker has it")
+        }
+        Once::Failed(error) => failed(error),
+        Once::NotStarted(error) | Once::Interrupted(error) | Once::Unmarked { error, .. } => {
+            Verdict::retry(Retry::Unavailable(ASK_AGAIN), error)
         }
     }
 }

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use dormouse::client::once::Once;
 use dormouse::client::{
-    Errand, Line, Now, Pauses, Retry, RetryPolicy, Routes, Settlement, TraceContext, TraceFault,
-    Verdict, When, settlement,
+    Errand, Header, Line, Now, Pauses, Retry, RetryPolicy, Routes, Settlement, TraceContext,
+    TraceFault, Verdict, When, settlement,
 };
 use dormouse::config::{Config, DelayExchange};
-use dormouse::message::{Message, Properties, as_integer, as_text};
+use dormouse::message::{FieldArray, Message, Properties, Value, as_integer, as_text, text};
 use dormouse::schedule::{Sleeper, UnixMs, delay};
 use dormouse::topology;
 use proptest::collection::vec;
@@ -308,4 +309,31 @@ fn a_target_decides_the_delay_exchange() {
     assert_eq!(render(""), told("dormouse.delay", None));
     assert_eq!(render("orders"), told("orders.delay", None));
     assert_eq!(render("other"), told("dormouse.delay", Some("other")));
+}
+
+/// What a handler that is run once says of its message is what becomes of it.
+#[test]
+fn a_failure_inside_once_is_what_its_error_says() {
+    let by_policy: Once<(), &str> = Once::Failed("no money");
+    let dead: Once<(), Verdict> = Once::Failed(Verdict::dead_letter("no such order"));
+    let later: Once<(), Verdict> =
+        Once::Failed(Verdict::retry(Retry::After(Duration::from_secs(9)), "closed"));
+    let duplicate: Once<(), Verdict> = Once::Duplicate;
+    assert_eq!(Verdict::from(by_policy), Verdict::retry(Retry::ByPolicy, "no money"));
+    assert_eq!(Verdict::from(dead), Verdict::dead_letter("no such order"));
+    assert_eq!(
+        Verdict::from(later),
+        Verdict::retry(Retry::After(Duration::from_secs(9)), "closed")
+    );
+    assert_eq!(Verdict::from(duplicate), Verdict::Done);
+    let gone: Result<(), Verdict> = Err(Verdict::dead_letter("gone"));
+    assert_eq!(Verdict::from(gone), Verdict::dead_letter("gone"));
+}
+
+/// `CC` is an array of routing keys: RabbitMQ closes the channel over any other type.
+#[test]
+fn a_list_is_an_amqp_array() {
+    let value = Value::from(&Header::from(["a", "b"]));
+    let array = FieldArray::from(vec![text("a"), text("b")]);
+    assert_eq!(value, Value::FieldArray(array));
 }
