@@ -23,6 +23,17 @@ pub enum DeclareError {
          `dormouse topology verify` tells which version this is"
     )]
     UnknownArgument { what: String, answer: String },
+    /// It can be raised, so another try can help.
+    #[error(
+        "a limit of RabbitMQ's is reached at {what} ({answer}); {queues} queues and {exchanges} exchanges are \
+         wanted. Raise the limit (for a virtual host: `rabbitmqctl set_vhost_limits`; on a hosted plan, a \
+         larger one), delete what nobody uses, or take a layout of fewer queues: a smaller topology.radix \
+         (2 takes the fewest), a longer topology.unit, a shorter topology.max_delay, with another \
+         topology.version where one stands already"
+    )]
+    Limit { what: String, answer: String, queues: usize, exchanges: usize },
+    #[error("RabbitMQ refuses to declare {what}: {answer}")]
+    Precondition { what: String, answer: String },
     #[error(
         "the broker's user may not declare {what} ({answer}). Grant configure, write and read on it, or declare with another user"
     )]
@@ -37,6 +48,18 @@ const CHANNELS: usize = 8;
 /// Declares what is missing, back to front: [`Topology::stages`]. Idempotent; nothing that stands is
 /// changed or deleted.
 pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {
+    declare_stages(connection, topology).await.map_err(|error| match error {
+        DeclareError::Limit { what, answer, .. } => DeclareError::Limit {
+            what,
+            answer,
+            queues: topology.queues.len(),
+            exchanges: topology.exchanges.len(),
+        },
+        other => other,
+    })
+}
+
+async fn declare_stages(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {
     let stages = topology.stages();
     let widest = stages.iter().map(Vec::len).max().unwrap_or(0);
     let opened = try_join_all((0..widest.min(CHANNELS)).map(|_| connection.channel())).await;
@@ -132,14 +155,54 @@ pub(super) fn table(arguments: &Arguments) -> FieldTable {
     table
 }
 
+/// One code of AMQP's means several things; RabbitMQ's words tell which.
 fn explain(what: String, error: lapin::Error) -> DeclareError {
     match AmqpError::from(error) {
-        // the words of `rabbit_queue_type_util:check_invalid_arguments` in every version since 3.8
-        AmqpError::Closed { code: 406, text } if text.contains("invalid arg ") => {
-            DeclareError::UnknownArgument { what, answer: text }
-        }
-        AmqpError::Closed { code: 406, text } => DeclareError::Different { what, answer: text },
+        AmqpError::Closed { code: 406, text } => precondition(what, text),
         AmqpError::Closed { code: 403, text } => DeclareError::Refused { what, answer: text },
         source => DeclareError::Failed { what, source },
+    }
+}
+
+fn precondition(what: String, answer: String) -> DeclareError {
+    // `rabbit_misc:assert_args_equivalence` and `rabbit_exchange:assert_equivalence`
+    if answer.contains("inequivalent arg") {
+        DeclareError::Different { what, answer }
+    // `rabbit_queue_type_util:check_invalid_arguments` in every version since 3.8
+    } else if answer.contains("invalid arg ") {
+        DeclareError::UnknownArgument { what, answer }
+    // "queue limit in vhost 'v' (50) is reached" of `rabbit_amqqueue`, and those of a cluster since 4.1
+    } else if answer.contains("limit") && answer.contains("reached") {
+        DeclareError::Limit { what, answer, queues: 0, exchanges: 0 }
+    } else {
+        DeclareError::Precondition { what, answer }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As RabbitMQ 3.10 to 4.3 say it.
+    #[test]
+    fn a_406_is_told_by_its_words() {
+        let of = |text: &str| {
+            precondition("queue \"q\"".into(), format!("PRECONDITION_FAILED - {text}"))
+        };
+        let different = "inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received '2' but current is '1'";
+        assert!(matches!(of(different), DeclareError::Different { .. }));
+        let unknown = "invalid arg 'x-max-priority' for queue 'q' in vhost '/' of queue type rabbit_quorum_queue";
+        assert!(matches!(of(unknown), DeclareError::UnknownArgument { .. }));
+        for limit in [
+            "cannot declare queue 'q': queue limit in vhost 'v' (50) is reached",
+            "cannot declare queue 'q': queue limit in cluster (50) is reached",
+            "cannot declare exchange 'e': exchange limit (50) is reached",
+        ] {
+            let error = of(limit);
+            assert!(matches!(error, DeclareError::Limit { .. }), "{error}");
+            assert!(!error.to_string().contains("other arguments"), "{error}");
+        }
+        let other = "queue 'q' in vhost '/' cannot be declared here";
+        assert!(matches!(of(other), DeclareError::Precondition { .. }));
     }
 }

@@ -7,7 +7,7 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueDeclareOptions};
 
 use super::{AmqpError, Connection};
-use crate::topology::Topology;
+use crate::topology::{Exchange, Topology};
 
 /// A queue as a passive declare shows it: exact and at once, unlike the management API's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,14 +66,23 @@ impl<'a> Ask<'a> {
         Ok(self.found(found).await?.is_some())
     }
 
+    /// The names of the exchanges of `wanted` that do not exist.
+    pub async fn missing_exchanges(&mut self, wanted: &Topology) -> Result<Vec<String>, AmqpError> {
+        let mut missing = Vec::new();
+        for Exchange { name, .. } in &wanted.exchanges {
+            if !self.exchange(name).await? {
+                missing.push(name.clone());
+            }
+        }
+        Ok(missing)
+    }
+
     /// What of `wanted` does not exist. Bindings cannot be seen: none of them counts as missing.
     pub async fn missing(&mut self, wanted: &Topology) -> Result<Topology, AmqpError> {
         let mut missing = Topology::default();
-        for exchange in &wanted.exchanges {
-            if !self.exchange(&exchange.name).await? {
-                missing.exchanges.push(exchange.clone());
-            }
-        }
+        let exchanges = self.missing_exchanges(wanted).await?;
+        let is_missing = |exchange: &&Exchange| exchanges.contains(&exchange.name);
+        missing.exchanges = wanted.exchanges.iter().filter(is_missing).cloned().collect();
         for queue in &wanted.queues {
             if self.queue(&queue.name).await?.is_none() {
                 missing.queues.push(queue.clone());

@@ -84,9 +84,10 @@ impl From<DeclareError> for Failure {
         match error {
             DeclareError::Failed { source, .. } => source.into(),
             error @ DeclareError::Different { .. } => Self::new(Exit::Differs, error.to_string()),
-            error @ (DeclareError::Refused { .. } | DeclareError::UnknownArgument { .. }) => {
-                Self::new(Exit::Refused, error.to_string())
-            }
+            error @ (DeclareError::Refused { .. }
+            | DeclareError::UnknownArgument { .. }
+            | DeclareError::Limit { .. }
+            | DeclareError::Precondition { .. }) => Self::new(Exit::Refused, error.to_string()),
         }
     }
 }

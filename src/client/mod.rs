@@ -166,7 +166,9 @@ impl Client {
                     format!("it stands there with other arguments ({answer})")
                 }
                 DeclareError::Refused { answer, .. }
-                | DeclareError::UnknownArgument { answer, .. } => answer,
+                | DeclareError::UnknownArgument { answer, .. }
+                | DeclareError::Limit { answer, .. }
+                | DeclareError::Precondition { answer, .. } => answer,
                 DeclareError::Failed { source, .. } => source.to_string(),
             };
             ClientError::Queue { queue: name.to_owned(), problem }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use super::diff::version_of;
 use super::{Argument, Arguments, Binding, Destination, Exchange, Queue, Topology};
 
 /// What one method of AMQP declares.
@@ -54,6 +55,16 @@ impl Topology {
             Item::Queue(_) | Item::Binding(_) => None,
         };
         stages.filter_map(exchange).collect()
+    }
+
+    /// All without a topology version in its name: what clients reach, and what is behind it.
+    pub fn unversioned(&self, namespace: &str) -> Topology {
+        let of = |name: &str| version_of(namespace, name).is_none();
+        Topology {
+            exchanges: self.exchanges.iter().filter(|found| of(&found.name)).cloned().collect(),
+            queues: self.queues.iter().filter(|found| of(&found.name)).cloned().collect(),
+            bindings: self.bindings.iter().filter(|found| of(&found.source)).cloned().collect(),
+        }
     }
 
     /// How many exchanges stand in front of each at most, one behind the other. Those of a circle, which

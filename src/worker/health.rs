@@ -1,7 +1,8 @@
 //! What `/readyz` answers.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// The state of a worker as others see it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -12,20 +13,39 @@ struct Flags {
     connected: AtomicBool,
     blocked: AtomicBool,
     stopping: AtomicBool,
+    /// Exchanges that somebody deleted, and that are not declared again.
+    missing: Mutex<Vec<String>>,
 }
 
 impl Health {
     /// Ready, or why not.
-    pub fn ready(&self) -> Result<(), &'static str> {
+    pub fn ready(&self) -> Result<(), Cow<'static, str>> {
         if self.0.stopping.load(Ordering::Relaxed) {
-            Err("stopping")
-        } else if !self.0.connected.load(Ordering::Relaxed) {
-            Err("not connected to RabbitMQ")
+            Err("stopping".into())
+        } else if !self.is_connected() {
+            Err("not connected to RabbitMQ".into())
         } else if self.0.blocked.load(Ordering::Relaxed) {
-            Err("RabbitMQ blocks publishes: a memory or disk alarm")
+            Err("RabbitMQ blocks publishes: a memory or disk alarm".into())
         } else {
-            Ok(())
+            self.nothing_missing()
         }
+    }
+
+    fn nothing_missing(&self) -> Result<(), Cow<'static, str>> {
+        let missing = self.0.missing.lock().expect("no panic while noting names");
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names = missing.join(", ");
+        Err(format!("exchanges are missing: {names}; `dormouse topology apply` makes them").into())
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.0.connected.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_missing(&self, exchanges: Vec<String>) {
+        *self.0.missing.lock().expect("no panic while noting names") = exchanges;
     }
 
     pub(super) fn set_connected(&self, connected: bool) {

@@ -136,6 +136,10 @@ pub fn describe() {
         "At most so old is the oldest message in the intake queues"
     );
     describe_gauge!("dormouse_connected", "1 while connected to RabbitMQ");
+    describe_gauge!(
+        "dormouse_missing_objects",
+        "Exchanges of ours that were deleted and are not declared again; must be 0"
+    );
     describe_gauge!("dormouse_blocked", "1 while an alarm of RabbitMQ blocks publishes");
     describe_counter!("dormouse_reconnects_total", "Connections lost and built anew");
     describe_counter!("dormouse_clock_steps_total", "Steps of the wall clock noticed");

@@ -20,6 +20,7 @@ use crate::topology::{self, Names};
 mod backs;
 mod clock;
 mod delivery;
+mod doors;
 mod health;
 mod hold;
 mod inlet;

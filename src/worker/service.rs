@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::delivery::Delivery;
+use super::doors::Doors;
 use super::intake::Intake;
 use super::retry::Retry;
 use super::uncarried::move_uncarried;
@@ -39,11 +40,18 @@ impl WorkerError {
     fn is_worth_another_try(&self) -> bool {
         match self {
             WorkerError::Declare(
-                DeclareError::Different { .. } | DeclareError::UnknownArgument { .. },
+                DeclareError::Different { .. }
+                | DeclareError::UnknownArgument { .. }
+                | DeclareError::Precondition { .. },
             )
             | WorkerError::Pattern(_)
             | WorkerError::Http { .. } => false,
-            WorkerError::Declare(DeclareError::Refused { .. } | DeclareError::Failed { .. })
+            WorkerError::Declare(
+                // a limit can be raised, and permissions granted, while it waits
+                DeclareError::Limit { .. }
+                | DeclareError::Refused { .. }
+                | DeclareError::Failed { .. },
+            )
             | WorkerError::Amqp(_)
             | WorkerError::Part(_) => true,
         }
@@ -81,8 +89,8 @@ pub async fn run(
                 Ok(())
             }
         };
-        // ready while connected, so a session that was has earned a fresh backoff
-        if health.ready().is_ok() {
+        // a session that was connected has earned a fresh backoff
+        if health.is_connected() {
             pause = pauses(&config.broker);
         }
         health.set_connected(false);
@@ -280,16 +288,17 @@ async fn watch(
         Ok(ask) => ask,
         Err(error) => return error.into(),
     };
+    let mut doors = Doors::of(shared);
     let mut drained = tokio::time::Instant::now();
     loop {
         let heal = tokio::select! {
             () = shared.heal.notified() => true,
             () = tokio::time::sleep(MONITOR) => false,
         };
-        if heal && shared.config.topology.declare {
-            if let Err(error) = declare(consuming, &Topology::of(&shared.config)).await {
-                warn!(%error, "a part of the topology is missing and cannot be declared");
-            }
+        if let Err(error) = doors.tend(heal, consuming, &mut ask, health).await {
+            return error.into();
+        }
+        if heal {
             // once a second at most, however many messages ask for it
             tokio::time::sleep(MONITOR).await;
         }

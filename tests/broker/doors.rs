@@ -1,18 +1,21 @@
 //! On a real broker: clients that do not wait. They publish as soon as the delay exchange is there, and
-//! reject as soon as the retry exchange is, while workers declare for the first time or are killed at it.
+//! reject as soon as the retry exchange is, while workers declare for the first time or are killed at it. And
+//! what becomes of doors that somebody deletes, or that RabbitMQ has no room for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dormouse::amqp::exists::Ask;
+use dormouse::amqp::remove::Remove;
 use dormouse::amqp::{Connection, Publisher};
 use dormouse::config::Config;
 use dormouse::topology::{Names, Topology};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::operator::{exits_with, shown};
 use crate::process::worker_process;
-use crate::rejecting::{Client, retried_classic};
+use crate::rejecting::{Client, dormouse, retried_classic, run};
 use crate::support::*;
 
 async fn exchange_stands(config: &Config, name: &str) {
@@ -141,4 +144,103 @@ async fn a_worker_killed_at_its_declare_leaves_no_hole() {
         stays.stop().await.unwrap();
         broker.drop_it().await;
     }
+}
+
+async fn delete(connection: &Connection, exchange: &str) {
+    Remove::open(connection).await.unwrap().exchange(exchange).await.unwrap();
+}
+
+/// Somebody deletes an exchange of ours while a worker runs: it is back in seconds, with its binding.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_exchange_is_declared_again() {
+    let broker = Broker::fresh("doors-deleted").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let queues = vec![queue("inbox", <_>::default()), retried_classic("jobs", &config)];
+    declare_all(&connection, Topology { queues, ..<_>::default() }).await;
+    let names = Names::of(&config);
+    let delay = &config.delay_exchanges[0];
+    for exchange in [&names.parking(), &names.expired(delay), &names.retry(), &delay.name] {
+        delete(&connection, exchange).await;
+    }
+    exchange_stands(&config, &names.retry()).await;
+    exchange_stands(&config, &delay.name).await;
+    publish(&connection, [delayed("inbox", 50, "through it")]).await;
+    take(&connection, "inbox", 1).await;
+    let mut client = Client::consume(&broker.uri(), "jobs").await;
+    publish(&connection, [delayed("jobs", 50, "to be rejected")]).await;
+    client.reject_next().await;
+    assert_eq!(body(&client.ack_next().await), "to be rejected");
+    assert_eq!(worker.health.ready(), Ok(()));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A worker that may not declare says what is missing, and so does `status`.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_declares_a_deleted_exchange_is_told() {
+    let broker = Broker::fresh("doors-told").await;
+    let mut config = broker.config();
+    dormouse(&broker, &["topology", "apply"]);
+    config.topology.declare = false;
+    let worker = Worker::start(&config).await;
+    dormouse(&broker, &["status"]);
+    let connection = broker.connect().await;
+    let retry = Names::of(&config).retry();
+    delete(&connection, &retry).await;
+    until("readiness names it", async || {
+        worker.health.ready().is_err_and(|why| why.contains(&retry))
+    })
+    .await;
+    let status = run(&broker, &["status"]);
+    exits_with(&status, 3);
+    assert!(
+        shown(&status).contains(&format!("Exchanges are missing: {retry}")),
+        "{}",
+        shown(&status)
+    );
+    dormouse(&broker, &["topology", "apply"]);
+    until("it is ready again", async || worker.health.ready().is_ok()).await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A virtual host with fewer queues than the layout wants: that is said, and a worker waits until there is
+/// room. A limit of what stands is no trouble.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_of_queues_is_called_by_its_name() {
+    let broker = Broker::fresh("doors-limit").await;
+    limit_queues(&broker, 5).await;
+    let refused = run(&broker, &["topology", "apply"]);
+    exits_with(&refused, 5);
+    let wanted = Topology::of(&broker.config()).queues.len();
+    for words in [format!("{wanted} queues"), "limit".into(), "topology.radix".into()] {
+        assert!(shown(&refused).contains(&words), "{words}: {}", shown(&refused));
+    }
+    assert!(!shown(&refused).contains("other arguments"), "{}", shown(&refused));
+    let connection = broker.connect().await;
+    let mut ask = Ask::open(&connection).await.unwrap();
+    let delay = &broker.config().delay_exchanges[0].name;
+    assert!(!ask.exchange(delay).await.unwrap(), "no door to half a layout");
+    let mut worker = worker_process(&broker, &[]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!worker.is_ready().await);
+    limit_queues(&broker, wanted).await;
+    worker.until_ready().await.unwrap();
+    worker.stop().await.unwrap();
+    let mut again = worker_process(&broker, &[]);
+    again.until_ready().await.unwrap();
+    again.stop().await.unwrap();
+    broker.drop_it().await;
+}
+
+async fn limit_queues(broker: &Broker, queues: usize) {
+    let management = std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap();
+    let uri = format!("{management}/api/vhost-limits/{}/max-queues", broker.vhost);
+    let body = format!("{{\"value\": {queues}}}");
+    let put = tokio::task::spawn_blocking(move || {
+        ureq::put(&uri).header("content-type", "application/json").send(body)
+    });
+    put.await.unwrap().expect("RabbitMQ takes it");
 }

@@ -28,6 +28,8 @@ pub struct Seen {
     pub rabbitmq_version: Result<String, ManagementError>,
     /// The queues that exist, by name.
     pub queues: BTreeMap<String, Counts>,
+    /// Exchanges of ours that do not exist.
+    pub missing_exchanges: Vec<String>,
     /// TTL in ms of those that have one, as declared.
     pub ttls_ms: BTreeMap<String, u64>,
 }
@@ -35,12 +37,20 @@ pub struct Seen {
 pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure> {
     let connection = Connection::open(&config.broker, "dormouse status").await?;
     let names: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
-    let counts = depths(&connection, &names).await;
+    let asked = async {
+        let counts = depths(&connection, &names).await?;
+        Ok::<_, AmqpError>((
+            counts,
+            Ask::open(&connection).await?.missing_exchanges(topology).await?,
+        ))
+    };
+    let asked = asked.await;
     connection.close().await;
-    let counts = counts?;
+    let (counts, missing_exchanges) = asked?;
     let mut seen = Seen {
         rabbitmq_version: Ok(String::new()),
         queues: BTreeMap::new(),
+        missing_exchanges,
         ttls_ms: BTreeMap::new(),
     };
     match ask_management(config).await {

@@ -33,7 +33,7 @@ Backlog counts what has expired but is not yet confirmed by where it goes; such
 messages are neither ready nor unacked. Unacked and backlog come from the
 management API and are up to five seconds old; without it they read ?.
 
-Exit code 3: queues are missing, no worker runs, or messages are parked.";
+Exit code 3: exchanges or queues are missing, no worker runs, or messages are parked.";
 
 /// For a counter that cannot be seen.
 const UNKNOWN: &str = "?";
@@ -196,6 +196,7 @@ fn document(config: &Config, seen: &Seen, overview: &Overview, now: UnixMs) -> J
         "stages": stages.collect::<Vec<_>>(),
         "other_versions": others.collect::<Vec<_>>(),
         "missing_queues": overview.missing,
+        "missing_exchanges": seen.missing_exchanges,
         "findings": overview.findings,
     })
 }

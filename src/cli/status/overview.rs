@@ -95,7 +95,7 @@ impl Overview {
             stages,
             findings: Vec::new(),
         };
-        overview.findings = overview.find(&names);
+        overview.findings = overview.find(&names, &seen.missing_exchanges);
         overview
     }
 
@@ -104,16 +104,21 @@ impl Overview {
         self.levels.iter().fold(Counts::default(), |sum, level| sum.plus(level.counts))
     }
 
-    fn find(&self, names: &Names) -> Vec<String> {
-        const NAMED: usize = 3;
+    fn find(&self, names: &Names, missing_exchanges: &[String]) -> Vec<String> {
         let mut findings = Vec::new();
-        if !self.missing.is_empty() {
-            let named = self.missing.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-            let more = self.missing.len().saturating_sub(NAMED);
-            let and_more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        if !missing_exchanges.is_empty() {
             findings.push(format!(
-                "Queues are missing: {named}{and_more}. A worker declares them when it starts, \
-                 `dormouse topology apply` does it without one."
+                "Exchanges are missing: {}. What is published to them is refused (404), what is rejected \
+                 into them is lost. A worker declares them within seconds if it may, `dormouse topology \
+                 apply` does it without one.",
+                first_of(missing_exchanges)
+            ));
+        }
+        if !self.missing.is_empty() {
+            findings.push(format!(
+                "Queues are missing: {}. A worker declares them when it starts, `dormouse topology apply` \
+                 does it without one.",
+                first_of(&self.missing)
             ));
         }
         let is_missing = |queue: &String| self.missing.contains(queue);
@@ -132,6 +137,15 @@ impl Overview {
             }
         }
         findings
+    }
+}
+
+fn first_of(names: &[String]) -> String {
+    const NAMED: usize = 3;
+    let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
 }
 
