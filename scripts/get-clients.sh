@@ -7,6 +7,7 @@
 #   scripts/get-clients.sh go        amqp091-go: Debian's package, or what Go gets
 #   scripts/get-clients.sh java      amqp-client: Debian's package
 #   scripts/get-clients.sh c         amqp-publish: Debian's package amqp-tools
+#   scripts/get-clients.sh celery    Celery, in a virtual environment
 #   scripts/get-clients.sh amqp10    Qpid Proton for Python, which speaks AMQP 1.0: Debian's package
 #
 # They go to $DORMOUSE_CLIENTS, default .dormouse/clients; an interpreter that is missing is installed
@@ -20,7 +21,7 @@ main() {
     local language=${1:-} clients
     clients=${DORMOUSE_CLIENTS:-$(dirname "$(dirname "$(realpath "$0")")")/.dormouse/clients}
     folder=$clients/$language
-    case "$language" in python | node | php | go | java | c | amqp10) ;; *) fail "say python, node, php, go, java, c or amqp10" ;; esac
+    case "$language" in python | celery | node | php | go | java | c | amqp10) ;; *) fail "say python, celery, node, php, go, java, c or amqp10" ;; esac
     mkdir -p "$folder"
     # several tests may ask at once
     exec 9>"$clients/.$language.lock"
@@ -29,13 +30,18 @@ main() {
     echo "$folder"
 }
 
-get_python() {
+get_python() { get_from_pip pika 'pika>=1.3,<2'; }
+
+get_celery() { get_from_pip Celery 'celery>=5.4,<6'; }
+
+# get_from_pip NAME REQUIREMENT: in a virtual environment of its own.
+get_from_pip() {
     [[ -e $folder/venv/.done ]] && return
     has "Python" python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || install "Python's venv" python3-venv
     rm -rf "$folder/venv"
     python3 -m venv "$folder/venv" >&2 || fail "python3 -m venv failed; its words are above."
-    "$folder/venv/bin/pip" install --quiet 'pika>=1.3,<2' >&2 || fail "pip could not install pika; its words are above."
+    "$folder/venv/bin/pip" install --quiet "$2" >&2 || fail "pip could not install $1; its words are above."
     touch "$folder/venv/.done"
 }
 

@@ -38,7 +38,7 @@ esac
 
 if [ $# -eq 0 ]; then
   # clients in other languages; what this machine cannot have is skipped, and said to be
-  for language in python node php go java c amqp10; do
+  for language in python celery node php go java c amqp10; do
     code=0
     said=$(scripts/get-clients.sh "$language") || code=$?
     case "$code" in

@@ -139,3 +139,46 @@ async fn a_node_consumer_rejects_and_gets_its_message_back() {
 async fn a_php_consumer_rejects_and_gets_its_message_back() {
     consumes("php", "php", "consume.php").await;
 }
+
+/// A task of Celery's, published to the delay exchange and rejected twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_celery_task_is_delayed_and_retried() {
+    let Some(folder) = folder("celery") else { return };
+    let broker = Broker::fresh("celery").await;
+    let mut config = broker.config();
+    config.retry.initial_backoff = Duration::from_millis(100);
+    config.retry.multiplier = 1.0;
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let queues = vec![retried("mail", &config)];
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/celery_retry.py");
+    let celery = |role: &str| {
+        let mut command = Command::new(folder.join("venv/bin/python"));
+        command.arg(&program).args([role, "mail"]).current_dir(&folder);
+        command.env("DORMOUSE_URI", broker.uri()).stdout(Stdio::piped());
+        command
+    };
+    let sent = celery("send").output().unwrap();
+    assert!(sent.status.success(), "{sent:?}");
+    let mut running = Program(celery("worker").spawn().unwrap());
+    let stdout = BufReader::new(running.0.stdout.take().unwrap());
+    let reading = tokio::task::spawn_blocking(move || {
+        let said = stdout.lines().map_while(Result::ok);
+        said.filter(|line| line.ends_with("ms")).take(3).collect::<Vec<_>>()
+    });
+    let runs = tokio::time::timeout(DEADLINE, reading).await.expect("within the deadline").unwrap();
+    for (retries, run) in runs.iter().enumerate() {
+        let ms = run.strip_prefix(&format!("run {retries} for ada after "));
+        let ms = ms.and_then(|ms| ms.strip_suffix(" ms")?.parse::<u64>().ok());
+        assert!(
+            ms.is_some_and(|ms| ms >= 1_000),
+            "not before x-delay, each with its number: {runs:?}"
+        );
+    }
+    assert_eq!(runs.len(), 3, "{runs:?}");
+    drop(running);
+    assert_eq!(depth(&connection, &Names::of(&config).dlq()).await, Some(0));
+    worker.stop().await;
+    broker.drop_it().await;
+}
