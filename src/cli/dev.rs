@@ -1,5 +1,7 @@
 //! `dormouse dev`: a private broker and a worker, for a developer, the demo and the tests.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -40,6 +42,14 @@ impl Dev {
             installation.version(),
             self.directory.display()
         );
+        let health = worker::Health::default();
+        // before the broker, which takes its time: the port may be another worker's
+        let server = if self.command.is_empty() && !self.no_worker {
+            config.http.listen = config.http.listen.map(free_or_another).transpose()?;
+            Some(http::serve(config.http.listen, health.clone()).await?)
+        } else {
+            None
+        };
         let mut node = tokio::select! {
             started = Node::start(&installation, NodeOptions::new(&self.directory)) => started.map_err(failed)?,
             () = stop.cancelled() => return Ok(Exit::Done),
@@ -47,10 +57,13 @@ impl Dev {
         config.broker.uri = vec![crate::config::Uri::new(node.amqp_uri())];
         config.broker.management_uri = Some(crate::config::Uri::new(node.management_uri()));
         let ended = if self.command.is_empty() {
-            self.play(config, &node, stop).await
+            self.play(config, &node, health, stop).await
         } else {
             self.run_command(&node, stop).await
         };
+        if let Some(server) = server {
+            server.abort();
+        }
         node.stop().await.map_err(failed)?;
         ended
     }
@@ -59,6 +72,7 @@ impl Dev {
         &self,
         config: crate::config::Config,
         node: &Node,
+        health: worker::Health,
         stop: CancellationToken,
     ) -> Result<Exit, Failure> {
         let config_uri = node.amqp_uri();
@@ -70,17 +84,13 @@ impl Dev {
         }
         print(format!(
             "\n  Try, in another terminal:\n  dormouse publish --uri {config_uri} --delay 3s --to hello \
-             'good morning'\n\n  Ctrl-C ends both.\n"
+             'good morning'\n  dormouse status --uri {config_uri}\n\n  Ctrl-C ends both.\n"
         ))?;
         if self.no_worker {
             stop.cancelled().await;
             return Ok(Exit::Done);
         }
-        let health = worker::Health::default();
-        let server = http::serve(config.http.listen, health.clone()).await?;
-        let ended = worker::run(config, worker::Clock::default(), health, stop).await;
-        server.abort();
-        ended?;
+        worker::run(config, worker::Clock::default(), health, stop).await?;
         Ok(Exit::Done)
     }
 
@@ -109,4 +119,17 @@ impl Dev {
             Err(Failure::failed(format!("{program} ended with {status}")))
         }
     }
+}
+
+/// The address, or one with a free port where that one is taken: by another worker on this machine.
+fn free_or_another(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
+    let bound = match TcpListener::bind(wanted) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => TcpListener::bind((wanted.ip(), 0))
+            .inspect(|_| {
+                eprintln!("port {} is taken: this worker's metrics get another one", wanted.port());
+            }),
+        bound => bound,
+    };
+    let free = bound.and_then(|listener| listener.local_addr());
+    free.map_err(|error| Failure::usage(format!("http.listen: cannot listen on {wanted}: {error}")))
 }

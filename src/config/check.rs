@@ -133,6 +133,10 @@ impl Rules<'_> {
             } else if uri.virtual_host().as_deref() == Some("") {
                 let problem = "names the empty virtual host; drop the last / or write /%2F";
                 self.fail_item(&["broker.uri"], &uri.to_string(), problem);
+            } else {
+                for problem in uri.option_problems() {
+                    self.fail_item(&["broker.uri"], &uri.to_string(), problem);
+                }
             }
         }
         let hosts: BTreeSet<String> = broker.uri.iter().filter_map(Uri::virtual_host).collect();

@@ -241,12 +241,15 @@ fn from_environment(variables: &[(String, String)], faults: &mut Vec<Fault>) -> 
     layer
 }
 
-/// `DORMOUSE_CONFIG` names the file; those for tests and brokers belong to scripts.
+/// Those of the scripts, by how they begin.
+const OF_SCRIPTS: [&str; 4] =
+    ["DORMOUSE_TEST_", "DORMOUSE_BROKERS", "DORMOUSE_CLIENTS", "DORMOUSE_STORES"];
+
+/// `DORMOUSE_CONFIG` names the file.
 fn is_unknown_variable(name: &str) -> bool {
     name.starts_with("DORMOUSE_")
         && name != "DORMOUSE_CONFIG"
-        && !name.starts_with("DORMOUSE_TEST_")
-        && !name.starts_with("DORMOUSE_BROKERS")
+        && !OF_SCRIPTS.iter().any(|begin| name.starts_with(begin))
         && !KEYS.iter().any(|key| key.variable() == *name || key.long_variable() == *name)
 }
 

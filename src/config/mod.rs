@@ -12,6 +12,7 @@ mod exchanges;
 mod fault;
 mod keys;
 mod load;
+mod options;
 mod read;
 mod retry;
 mod secret;

@@ -88,6 +88,9 @@ impl Uri {
             Ok(pieces) => pieces,
             Err(problem) => return Some(problem.into()),
         };
+        if schemes.contains(&"http") && self.0.contains('?') {
+            return Some("has a ?, which has no meaning here; write %3F in a password".into());
+        }
         let undecodable =
             [pieces.userinfo, pieces.path].into_iter().flatten().any(|p| decode(p).is_none());
         undecodable.then(|| "has a % that starts no UTF-8 character; write %25 for %".into())

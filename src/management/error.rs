@@ -16,8 +16,9 @@ pub enum ManagementError {
     )]
     CaFile { path: PathBuf, reason: String },
     #[error(
-        "the management API at {address} cannot be reached: {reason}. Check host and port, that the \
-         rabbitmq_management plugin is enabled there, http or https, and for https the CA file"
+        "the management API at {address} cannot be reached: {reason}. Check host and port (without \
+         --management-uri they are guessed from the AMQP address), that the rabbitmq_management plugin \
+         is enabled there, http or https, and for https the CA file"
     )]
     Unreachable { address: String, reason: String },
     #[error("{address} refused user {user:?} for {request} ({reason}): {remedy}")]

@@ -4,14 +4,18 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dormouse::config::Config;
 use dormouse::dev::{Installation, Node, NodeError, NodeOptions};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
+
+use crate::clients::Program;
 
 /// What Erlang starts beside itself ends when a pipe closes, a moment after the VM.
 const GONE_DEADLINE: Duration = Duration::from_secs(10);
@@ -126,6 +130,49 @@ async fn owner_of_a_node() {
     let node = start("owner").await.unwrap();
     println!("runs as {}", node.pid().unwrap());
     std::future::pending::<()>().await;
+}
+
+/// `dormouse dev` where the port of its metrics is another's already: it takes a free one and says which,
+/// and what it says is enough for `dormouse status`.
+#[test]
+fn a_second_dev_takes_another_port_and_is_found_by_its_uri_alone() {
+    let port = Config::default().http.listen.unwrap();
+    // if it cannot be had, another dev or a worker has it
+    let _first = TcpListener::bind(port);
+    let directory = directory("dev");
+    let dormouse = || Command::new(env!("CARGO_BIN_EXE_dormouse"));
+    let mut dev = dormouse();
+    dev.args(["dev", "--directory"]).arg(&directory).args(["--set", "topology.max_delay=1h"]);
+    if let Some(root) = std::env::var_os("DORMOUSE_BROKER") {
+        dev.arg("--broker").arg(root);
+    }
+    let mut dev = Program(dev.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(dev.0.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut after = |name: &str| {
+        let line = lines.find_map(|line| line.trim_start().strip_prefix(name).map(str::to_owned));
+        line.unwrap_or_else(|| panic!("it ended without {name}")).trim().to_owned()
+    };
+    let uri = after("AMQP ");
+    let management = after("management UI ");
+    let metrics = after("worker ");
+    assert!(!metrics.contains(&format!(":{}/", port.port())), "{metrics}");
+    let address = metrics.trim_start_matches("http://").trim_end_matches("/metrics");
+    TcpStream::connect(address).unwrap();
+
+    // the management API tells the version
+    let version = format!("\"{}", installation().version());
+    let deadline = Instant::now() + crate::support::DEADLINE;
+    loop {
+        let status = dormouse().args(["status", "--uri", &uri, "-o", "json"]).output().unwrap();
+        if String::from_utf8_lossy(&status.stdout).contains(&version) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{management}: {status:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Command::new("kill").arg(dev.0.id().to_string()).status().unwrap();
+    dev.0.wait().unwrap();
+    fs::remove_dir_all(directory).unwrap();
 }
 
 async fn start(name: &str) -> Result<Node, NodeError> {

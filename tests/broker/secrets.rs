@@ -182,7 +182,7 @@ async fn no_credential_is_ever_said() {
     let encrypted = nobody.replace("amqp://", "amqps://");
     let keys = ["broker.cert_file=/not/there.pem", "broker.key_file=/not/there.key"];
     site.worker(&encrypted, "/not/there", &keys).await;
-    let queried = format!("{encrypted}?password=s3cr3t&heartbeat=10");
+    let queried = format!("{encrypted}?password=s3cr3t&frame_max=8192");
     site.run(&["config", "show", "--uri", &queried]);
 
     site.check();

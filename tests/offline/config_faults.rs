@@ -180,6 +180,41 @@ broker.uri (uris.toml): all nodes must name one virtual host, not "", "mail", "s
 }
 
 #[test]
+fn uri_options() {
+    let toml = r#"
+[broker]
+management_uri = "http://host:15672?x"
+uri = [
+  "amqp://u:secret@host?hearbeat=5",
+  "amqp://host?heartbeat=5&connection_timeout=5000&auth_mechanism=EXTERNAL",
+  "amqps://host?cacertfile=/ca.pem&verify=verify_none&password=secret",
+  "amqp://host?frame_max=8192&channel_max=16",
+  "amqp://host?frame_max=big&channel_max=65536&auth_mechanism=digest",
+  "amqp://host?colour=blue&frame_maks=1",
+  "amqp://host?secret",
+]
+"#;
+    assert_text(
+        &faults("options", toml, &[], &[]),
+        r##"
+broker.uri = "amqp://u:***@host?hearbeat=***" (options.toml): has an unknown option hearbeat; did you mean heartbeat? broker.heartbeat sets it
+broker.uri = "amqp://host?heartbeat=5&connection_timeout=5000&a… (options.toml): has the option heartbeat, which has no effect here; set broker.heartbeat
+broker.uri = "amqp://host?heartbeat=5&connection_timeout=5000&a… (options.toml): has the option connection_timeout, which has no effect here; set broker.connect_timeout
+broker.uri = "amqps://host?cacertfile=/ca.pem&verify=verify_non… (options.toml): has the option cacertfile, which has no effect here; set broker.ca_file
+broker.uri = "amqps://host?cacertfile=/ca.pem&verify=verify_non… (options.toml): has the option verify, which has no effect here: certificates and host names are always verified
+broker.uri = "amqps://host?cacertfile=/ca.pem&verify=verify_non… (options.toml): has the option password, which has no effect here: certificates and host names are always verified
+broker.uri = "amqp://host?frame_max=big&channel_max=65536&auth_… (options.toml): has a frame_max that is no whole number of bytes up to 4294967295
+broker.uri = "amqp://host?frame_max=big&channel_max=65536&auth_… (options.toml): has a channel_max that is no whole number up to 65535
+broker.uri = "amqp://host?frame_max=big&channel_max=65536&auth_… (options.toml): has an unknown auth_mechanism; known are amqplain, anonymous, external, plain, rabbit-cr-demo
+broker.uri = "amqp://host?colour=***&frame_maks=***" (options.toml): has an unknown option colour; known are auth_mechanism, channel_max, frame_max
+broker.uri = "amqp://host?colour=***&frame_maks=***" (options.toml): has an unknown option frame_maks; did you mean frame_max?
+broker.uri = "amqp://host?***" (options.toml): has a ? with something behind it that is no option=value; write %3F for ?
+broker.management_uri = "http://host:15672?***" (options.toml): has a ?, which has no meaning here; write %3F in a password
+"##,
+    );
+}
+
+#[test]
 fn certificates() {
     let toml = r#"
 [broker]

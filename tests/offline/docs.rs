@@ -123,23 +123,88 @@ fn every_command_line_is_understood() {
     }
 }
 
+/// Every `dormouse …` that the program says, its comments included, begins with a command that there is.
 #[test]
-fn every_key_and_variable_exists() {
+fn every_command_that_the_program_names_exists() {
+    let named = Regex::new(r"`dormouse ((?:[a-z-]+ ?)+)").unwrap();
+    let mut found = 0;
+    let files = ["src", "examples", "tests"].into_iter().flat_map(rust_files);
+    let scripts = fs::read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap().path());
+    let scripts =
+        scripts.map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap()));
+    for (file, text) in files.chain(scripts).filter(|(file, _)| file != "tests/offline/docs.rs") {
+        // a sentence that goes on in the next line, of a string or of a comment
+        let folded = Regex::new(r"\\?\n\s*(?:///?!? ?|#)?\s*").unwrap().replace_all(&text, " ");
+        for hit in named.captures_iter(&folded) {
+            let mut command = dormouse::cli::Cli::command();
+            for word in hit[1].split_whitespace() {
+                if !command.has_subcommands() {
+                    break;
+                }
+                let known = command.find_subcommand(word).cloned();
+                command = known.unwrap_or_else(|| panic!("{file}: `dormouse {}`", &hit[1]));
+            }
+            found += 1;
+        }
+    }
+    assert!(found > 30, "{found}");
+}
+
+/// Every `section.key` and `DORMOUSE_…` in a string of the program, and every key in its comments.
+#[test]
+fn every_key_and_variable_that_the_program_names_exists() {
+    let string = Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)"|`([^`\n]*)`"#).unwrap();
+    let key =
+        Regex::new(&format!(r"(?:^|[^.\w/])((?:{})\.[a-z_]+)(?:$|[^\w(])", sections())).unwrap();
+    let variable = Regex::new(r"\b(DORMOUSE_[A-Z_]+)").unwrap();
+    let mut found = 0;
+    for (file, text) in rust_files("src") {
+        for said in string.captures_iter(&text).filter_map(|hit| hit.get(1).or(hit.get(2))) {
+            for hit in key.captures_iter(said.as_str()) {
+                assert!(is_key(&hit[1]) || &hit[1] == "broker.log", "{file}: {}", &hit[1]);
+                found += 1;
+            }
+            for hit in variable.captures_iter(said.as_str()) {
+                assert!(is_variable(&hit[1]), "{file}: {}", &hit[1]);
+            }
+        }
+    }
+    assert!(found > 100, "{found}");
+}
+
+fn sections() -> String {
     let sections: BTreeSet<_> = KEYS
         .iter()
         .filter_map(|key| key.name.split_once('.'))
         .map(|(section, _)| section)
         .collect();
-    let sections = sections.into_iter().collect::<Vec<_>>().join("|");
-    for (document, key) in mentioned(&format!("`((?:{sections})\\.[a-z_]+)[`=]")) {
-        assert!(KEYS.iter().any(|known| known.name == key), "{document}: {key}");
+    sections.into_iter().collect::<Vec<_>>().join("|")
+}
+
+fn is_key(name: &str) -> bool {
+    KEYS.iter().any(|key| key.name == name)
+}
+
+fn is_variable(name: &str) -> bool {
+    const OF_SCRIPTS: [&str; 5] = [
+        "DORMOUSE_CONFIG",
+        "DORMOUSE_TEST_",
+        "DORMOUSE_BROKER",
+        "DORMOUSE_CLIENTS",
+        "DORMOUSE_STORES",
+    ];
+    KEYS.iter().any(|key| key.variable() == name)
+        || OF_SCRIPTS.iter().any(|prefix| name.starts_with(prefix))
+        || name == "DORMOUSE_"
+}
+
+#[test]
+fn every_key_and_variable_exists() {
+    for (document, key) in mentioned(&format!("`((?:{})\\.[a-z_]+)[`=]", sections())) {
+        assert!(is_key(&key), "{document}: {key}");
     }
     for (document, variable) in mentioned(r"\b(DORMOUSE_[A-Z_]+)") {
-        let of_scripts = ["DORMOUSE_CONFIG", "DORMOUSE_TEST_", "DORMOUSE_BROKER"];
-        let known = KEYS.iter().any(|key| key.variable() == variable)
-            || of_scripts.iter().any(|prefix| variable.starts_with(prefix))
-            || variable == "DORMOUSE_";
-        assert!(known, "{document}: {variable}");
+        assert!(is_variable(&variable), "{document}: {variable}");
     }
 }
 

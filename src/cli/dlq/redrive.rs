@@ -188,7 +188,7 @@ impl Work {
                         continue;
                     }
                     Outcome::Returned { code, text } => {
-                        format!("returned: {code} {text}; `dormouse topology diff` tells more")
+                        format!("returned: {code} {text}; `dormouse topology verify` tells more")
                     }
                     Outcome::Nacked => "a level queue rejected it".into(),
                     Outcome::Unknown(closed) => closed.text,

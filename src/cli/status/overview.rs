@@ -131,7 +131,7 @@ impl Overview {
             if stage.counts.ready.is_some_and(|ready| ready > 0) {
                 findings.push(
                     "Messages are parked: an exchange of ours lacks a queue or a binding \
-                     (`dormouse topology diff`); a worker tries them again."
+                     (`dormouse topology plan` names it); a worker tries them again."
                         .into(),
                 );
             }
