@@ -42,6 +42,58 @@ pub struct Properties {
     pub cluster_id: Option<ShortString>,
 }
 
+/// What RabbitMQ closes a channel over, whatever the exchange is, and can be seen before a publish.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unacceptable {
+    /// <https://www.rabbitmq.com/docs/sender-selected>
+    #[error(
+        "its header {header} is no list: RabbitMQ reads further routing keys there, so give it another name"
+    )]
+    NoListOfKeys { header: &'static str },
+    /// <https://www.rabbitmq.com/docs/ttl#per-message-ttl-in-publishers>
+    #[error(
+        "its expiration {expiration:?} is no number of ms up to {LONGEST_EXPIRATION_MS}, RabbitMQ's longest: leave it \
+         away for a message that need not expire"
+    )]
+    Expiration { expiration: String },
+    /// <https://www.rabbitmq.com/docs/direct-reply-to>
+    #[error(
+        "its reply-to is {DIRECT_REPLY_TO:?}, which RabbitMQ takes only from the channel that consumes the replies: \
+         name a queue"
+    )]
+    DirectReplyTo,
+}
+
+/// Ten years, the longest TTL that RabbitMQ takes.
+pub const LONGEST_EXPIRATION_MS: u64 = 315_360_000_000;
+
+/// RabbitMQ's name for the replies of a channel, without a queue.
+pub const DIRECT_REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+impl Message {
+    /// Errors: RabbitMQ would close a channel over it.
+    pub fn acceptable(&self) -> Result<(), Unacceptable> {
+        let Properties { headers, expiration, reply_to, .. } = &self.properties;
+        for header in ["CC", "BCC"] {
+            match headers.get(header) {
+                None | Some(Value::FieldArray(_)) => {}
+                Some(_) => return Err(Unacceptable::NoListOfKeys { header }),
+            }
+        }
+        if let Some(expiration) = expiration
+            && !expiration.as_str().parse().is_ok_and(|ms: u64| ms <= LONGEST_EXPIRATION_MS)
+        {
+            return Err(Unacceptable::Expiration { expiration: expiration.to_string() });
+        }
+        match reply_to {
+            Some(reply_to) if reply_to.as_str() == DIRECT_REPLY_TO => {
+                Err(Unacceptable::DirectReplyTo)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
 /// A string as header field.
 pub fn text(value: &str) -> Value {
     Value::LongString(value.as_bytes().into())

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::delivery::{
-    FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES, Raw, first_exchange,
+    FIRST_EXCHANGE, FIRST_REPLY_TO, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES, Raw, first_exchange,
     first_routing_key,
 };
 use super::errand::{Errand, When};
-use crate::message::{Message, ShortString, Value, as_integer, as_text, text};
+use crate::message::{DIRECT_REPLY_TO, Message, ShortString, Value, as_integer, as_text, text};
 use crate::schedule::delay::{DELIVERY_DELAY, DELIVERY_TIME, X_DELAY};
 use crate::schedule::sleeper::{TARGET_EXCHANGE, is_set_by_broker};
 use crate::schedule::{Comeback, Reason, Sleeper, UnixMs, stamp};
@@ -20,7 +20,12 @@ pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant)
     let moved = raw.message.properties.headers.get(stamp::USER_ID).and_then(as_text);
     let user_id = message.properties.user_id.take().map(String::from);
     let user_id = user_id.or(moved.map(str::to_owned));
+    // nor does it take this from another channel
+    let reply_to = message.properties.reply_to.take_if(|name| name.as_str() == DIRECT_REPLY_TO);
     let headers = &mut message.properties.headers;
+    if let Some(reply_to) = reply_to {
+        headers.insert(FIRST_REPLY_TO.into(), text(reply_to.as_str()));
+    }
     headers.insert(FIRST_EXCHANGE.into(), text(first_exchange(&raw.message)));
     headers.insert(FIRST_ROUTING_KEY.into(), text(first_routing_key(&raw.message)));
     if let Some(user_id) = user_id {
@@ -38,11 +43,14 @@ pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> Errand {
     let mut comeback = Comeback::read(raw.queue.to_string(), headers);
     comeback.retries = raw.attempt().saturating_sub(1);
     let mut message = cleaned(raw, id);
-    let ours = [FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES];
+    let ours = [FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, FIRST_REPLY_TO, RETRIES];
     let user_id = headers.get(FIRST_USER_ID).and_then(as_text);
     let user_id = user_id.and_then(|user_id| ShortString::try_new(user_id).ok());
     let properties = &mut message.properties;
     properties.user_id = properties.user_id.take().or(user_id);
+    if headers.contains_key(FIRST_REPLY_TO) {
+        properties.reply_to = Some(DIRECT_REPLY_TO.into());
+    }
     properties.headers.retain(|name, _| !ours.contains(&name.as_str()));
     message.routing_key = first_routing_key(&raw.message).to_owned();
     let id = message.properties.message_id.as_ref().map_or_else(String::new, ToString::to_string);

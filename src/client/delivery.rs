@@ -16,6 +16,9 @@ pub const FIRST_ROUTING_KEY: &str = "dormouse-first-routing-key";
 /// The `user_id` of a message before its first retry: RabbitMQ lets nobody publish another's.
 pub const FIRST_USER_ID: &str = "dormouse-first-user-id";
 
+/// The `reply_to` of a message before its first retry, if it was RabbitMQ's direct reply-to.
+pub const FIRST_REPLY_TO: &str = "dormouse-first-reply-to";
+
 /// A message as its handler gets it, with its decoded body.
 #[derive(Debug, Clone)]
 pub struct Delivery<T> {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::error::Problem;
 use crate::config::Config;
 use crate::message::{Message, Value, encoded_bytes, text};
 use crate::schedule::delay::{DELIVERY_TIME, X_DELAY};
@@ -135,23 +136,18 @@ impl Errand {
         matches!(self, Errand::Later { direct: true, .. })
     }
 
-    /// Bytes that weigh in a broker's limit on the size of messages.
-    pub fn body_bytes(&self) -> usize {
-        match self {
-            Errand::Later { message, .. } => message.body.len(),
-            Errand::Dead(sleeper) => sleeper.body_bytes(),
-        }
-    }
-
-    /// Whether its headers leave room for ours in a frame.
-    pub fn fits_frame(&self, frame_max_bytes: usize) -> bool {
+    /// Errors: what can be seen of it before it is published.
+    pub fn check(&self, frame_max_bytes: usize) -> Result<(), Problem> {
         match self {
             Errand::Later { message, .. } => {
-                crate::schedule::sleeper::room(frame_max_bytes)
-                    >= encoded_bytes(&message.properties.headers)
+                let room = crate::schedule::sleeper::room(frame_max_bytes);
+                if encoded_bytes(&message.properties.headers) > room {
+                    return Err(Problem::HeadersTooLarge);
+                }
+                Ok(message.acceptable()?)
             }
-            // the DLQ's copy leaves out what does not fit
-            Errand::Dead(_) => true,
+            // the DLQ's copy leaves out or sets aside what does not fit
+            Errand::Dead(_) => Ok(()),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::mismatch::Mismatch;
 use crate::amqp::AmqpError;
 use crate::config::words;
+use crate::message::Unacceptable;
 use crate::schedule::UnixMs;
 
 /// Why a client, a scheduler or a consumer cannot work. What a reconnect heals is not here.
@@ -50,12 +51,15 @@ pub enum Problem {
     Returned { exchange: String, code: u16, text: String },
     #[error("a queue behind {exchange:?} rejected it: it is full, or has no majority")]
     Nacked { exchange: String },
-    /// RabbitMQ closed the channel over it: a missing exchange (404), a missing permission (403), a body
-    /// that is too large (406).
+    /// RabbitMQ closed the channel over it, and over no other: a missing exchange (404), a missing
+    /// permission (403), a body that is too large (406). It has not arrived.
     #[error("RabbitMQ refused it: {code} {text}")]
     Refused { code: u16, text: String },
     #[error("{what} has {bytes} bytes, and AMQP allows 255")]
     TooLongForAmqp { what: &'static str, bytes: usize },
+    /// RabbitMQ would close the channel over it, so it was not sent.
+    #[error(transparent)]
+    Unacceptable(#[from] Unacceptable),
     #[error("its headers leave no room for Dormouse's in a frame")]
     HeadersTooLarge,
     #[error("its delay is longer than the longest, {}", words::duration(*max))]
@@ -81,10 +85,31 @@ impl Problem {
             | Problem::Nacked { .. }
             | Problem::Refused { .. }
             | Problem::TooLongForAmqp { .. }
+            | Problem::Unacceptable(_)
             | Problem::HeadersTooLarge
             | Problem::DelayTooLong { .. }
             | Problem::DueLongAgo { .. }
             | Problem::Mismatch(_) => false,
+        }
+    }
+
+    /// Whether no time heals it, because of what the message is.
+    pub(super) fn is_about_message(&self) -> bool {
+        match self {
+            // one routing key is not for this user, though the exchange is:
+            // <https://www.rabbitmq.com/docs/access-control#topic-authorisation>
+            Problem::Refused { code: 403, text } => text.contains("access to topic '"),
+            Problem::Refused { code, .. } => *code != 404,
+            Problem::Unacceptable(_)
+            | Problem::TooLongForAmqp { .. }
+            | Problem::HeadersTooLarge
+            | Problem::DelayTooLong { .. }
+            | Problem::DueLongAgo { .. } => true,
+            Problem::Returned { .. }
+            | Problem::Nacked { .. }
+            | Problem::Mismatch(_)
+            | Problem::Unknown { .. }
+            | Problem::Closed => false,
         }
     }
 }

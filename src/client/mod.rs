@@ -54,6 +54,7 @@
 struct Page;
 
 pub mod adaptive;
+mod again;
 pub mod breaker;
 mod consumer;
 mod copy;
@@ -94,10 +95,14 @@ pub use jiff::Timestamp;
 pub use tokio_util::sync::CancellationToken;
 
 pub use adaptive::{AdaptiveLimit, AdaptiveSettings};
+#[doc(hidden)] // for the laws in tests/
+pub use again::{Again, Fault};
 pub use breaker::{Breaker, BreakerSettings};
 pub use consumer::Consumer;
-pub use delivery::{Delivery, FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES};
-#[doc(hidden)] // for the laws in tests/
+pub use delivery::{
+    Delivery, FIRST_EXCHANGE, FIRST_REPLY_TO, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES,
+};
+#[doc(hidden)]
 pub use errand::{Errand, Now, Routes, When};
 pub use error::{ClientError, NotScheduled, Problem};
 pub use flow::{Flow, FlowSettings};

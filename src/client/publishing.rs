@@ -1,7 +1,7 @@
 //! The task that publishes for a client: one connection, many publishes outstanding. What is
-//! outstanding when the connection is lost is published again, with the same id, on the next one.
+//! outstanding when a channel or the connection is lost is published again, with the same id, on the
+//! next one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use super::again::{Again, Fault};
 use super::errand::{Errand, Now, Routes};
 use super::error::{ClientError, Problem};
 use super::mismatch::{Mismatch, mismatch};
@@ -38,14 +39,16 @@ struct Ticket {
     errand: Errand,
     /// Where it was published last.
     exchange: String,
+    /// Its place among all publishes, to put what is lost back into order.
+    number: u64,
     reply: oneshot::Sender<Result<(), Problem>>,
 }
 
 /// Publishes outstanding, and as many again in line: the brake for callers.
 const WINDOW: usize = 1_000;
 
-/// Pause before a publish is made again that was outstanding on a channel which another one closed.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a new channel after one that was closed for no publish that is known: it may be so again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl Publishing {
     /// Connects, and keeps connected until it is closed or dropped.
@@ -60,7 +63,8 @@ impl Publishing {
             // the task must not keep alive what ends it
             shared: Arc::downgrade(&shared),
             tickets,
-            again: VecDeque::new(),
+            again: Again::new(WINDOW),
+            published: 0,
             mismatch: None,
         };
         let handle = AbortOnDropHandle::new(tokio::spawn(task.run(connection)));
@@ -76,7 +80,8 @@ impl Publishing {
     /// recall: it may be published all the same.
     pub async fn publish(&self, errand: Errand) -> Result<(), Problem> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.sender.send(Ticket { errand, exchange: String::new(), reply }).await;
+        let sent =
+            self.sender.send(Ticket { errand, exchange: String::new(), number: 0, reply }).await;
         sent.map_err(|_| Problem::Closed)?;
         answer.await.unwrap_or(Err(Problem::Closed))
     }
@@ -121,7 +126,9 @@ struct Task {
     shared: std::sync::Weak<Shared>,
     tickets: mpsc::Receiver<Ticket>,
     /// To be published again.
-    again: VecDeque<Ticket>,
+    again: Again<Ticket>,
+    /// Publishes ever made, repeated ones included.
+    published: u64,
     mismatch: Option<Mismatch>,
 }
 
@@ -129,7 +136,7 @@ struct Task {
 enum End {
     /// Nobody is left, and everything is settled.
     Done,
-    /// RabbitMQ closed the channel over one publish. The connection still stands.
+    /// RabbitMQ closed the channel over a publish. The connection still stands.
     Channel,
     Connection(AmqpError),
 }
@@ -139,7 +146,7 @@ impl Task {
         loop {
             match self.channel(&connection).await {
                 End::Done => return connection.close().await,
-                End::Channel => tokio::time::sleep(PAUSE).await,
+                End::Channel => {}
                 End::Connection(error) => {
                     warn!(%error, "the client's publishing connection was lost; connecting again");
                     // closed and not awaited: a new one is more urgent
@@ -185,27 +192,37 @@ impl Task {
             Err(error) => return End::Connection(error),
         };
         let frame_max_bytes = connection.frame_max_bytes();
-        for ticket in std::mem::take(&mut self.again) {
-            self.publish(&mut publisher, ticket, frame_max_bytes);
-        }
         let mut open = true;
-        while open || !publisher.is_empty() {
-            let room = publisher.len() < WINDOW;
+        loop {
+            while self.again.has_room(publisher.len())
+                && let Some(ticket) = self.again.pop()
+            {
+                self.publish(&mut publisher, ticket, frame_max_bytes);
+            }
+            if !open && publisher.is_empty() {
+                break;
+            }
+            let room = self.again.is_empty() && self.again.has_room(publisher.len());
             tokio::select! {
                 biased;
                 settled = publisher.settled() => {
-                    let mut lost = Vec::new();
-                    let Some(mut closed) = answer_all(settled, &mut lost) else { continue };
+                    let mut lost = Lost::default();
+                    self.answer_all(settled, &mut lost);
+                    if lost.tickets.is_empty() {
+                        continue;
+                    }
                     // all that was outstanding is lost with the channel, in one go or several
                     while !publisher.is_empty() {
-                        let settled = publisher.settled().await;
-                        closed = answer_all(settled, &mut lost).unwrap_or(closed);
+                        self.answer_all(publisher.settled().await, &mut lost);
                     }
-                    self.publish_again(closed, lost);
-                    if connection.is_open() {
-                        return End::Channel;
+                    let found = self.publish_again(lost);
+                    if !connection.is_open() {
+                        return End::Connection(connection.lost().await);
                     }
-                    return End::Connection(connection.lost().await);
+                    if !found {
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    return End::Channel;
                 }
                 ticket = self.tickets.recv(), if open && room => match ticket {
                     Some(ticket) => self.publish(&mut publisher, ticket, frame_max_bytes),
@@ -223,71 +240,76 @@ impl Task {
         if ticket.reply.is_closed() {
             return;
         }
-        let refused = match &self.mismatch {
-            Some(mismatch) if ticket.errand.is_direct() => {
-                Some(Problem::Mismatch(mismatch.clone()))
-            }
-            _ if !ticket.errand.fits_frame(frame_max) => Some(Problem::HeadersTooLarge),
-            _ => None,
+        let checked = match &self.mismatch {
+            Some(mismatch) if ticket.errand.is_direct() => Err(Problem::Mismatch(mismatch.clone())),
+            Some(_) | None => ticket.errand.check(frame_max),
         };
-        if let Some(problem) = refused {
-            return answer(ticket, Err(problem));
+        if checked.is_err() {
+            return answer(ticket, checked);
         }
         let now = Now { wall: Clock::default().now(), monotonic: Instant::now() };
         let message = self.routes.render(&ticket.errand, now, frame_max);
         ticket.exchange.clone_from(&message.exchange);
+        self.published += 1;
+        ticket.number = self.published;
         publisher.publish(message, ticket);
     }
 
-    /// Answers those that a channel was closed over, and keeps the others.
-    fn publish_again(&mut self, closed: Closed, lost: Vec<Ticket>) {
-        let (refused, innocent) = told_apart(&closed, lost);
-        for ticket in refused {
-            let Closed { code, text } = closed.clone();
-            answer(ticket, Err(Problem::Refused { code, text }));
+    /// Answers what is settled. What is lost with its channel is put to `lost`.
+    fn answer_all(&mut self, settled: Vec<(Ticket, Outcome)>, lost: &mut Lost) {
+        let (all, lost_before) = (settled.len(), lost.tickets.len());
+        for (ticket, outcome) in settled {
+            match outcome {
+                Outcome::Confirmed => answer(ticket, Ok(())),
+                Outcome::Returned { code, text } => {
+                    let exchange = ticket.exchange.clone();
+                    answer(ticket, Err(Problem::Returned { exchange, code, text }));
+                }
+                Outcome::Nacked => {
+                    let exchange = ticket.exchange.clone();
+                    answer(ticket, Err(Problem::Nacked { exchange }));
+                }
+                Outcome::Unknown(closed) => lost.note(closed, ticket),
+            }
         }
-        self.again.extend(innocent);
+        self.again.settled(all - (lost.tickets.len() - lost_before));
+    }
+
+    /// Keeps what was lost with a channel, except for the one that is known to have closed it. Whether
+    /// there is such a one.
+    fn publish_again(&mut self, lost: Lost) -> bool {
+        let Lost { closed: Closed { code, text }, mut tickets } = lost;
+        tickets.sort_unstable_by_key(|ticket| ticket.number);
+        match self.again.lost(Fault::of_code(code), tickets) {
+            Some(ticket) => {
+                answer(ticket, Err(Problem::Refused { code, text }));
+                true
+            }
+            None => false,
+        }
     }
 }
 
-/// Answers what is settled. What is lost with its channel is put to `lost`, and said why.
-fn answer_all(settled: Vec<(Ticket, Outcome)>, lost: &mut Vec<Ticket>) -> Option<Closed> {
-    let mut closed = None;
-    for (ticket, outcome) in settled {
-        match outcome {
-            Outcome::Confirmed => answer(ticket, Ok(())),
-            Outcome::Returned { code, text } => {
-                let exchange = ticket.exchange.clone();
-                answer(ticket, Err(Problem::Returned { exchange, code, text }));
-            }
-            Outcome::Nacked => {
-                let exchange = ticket.exchange.clone();
-                answer(ticket, Err(Problem::Nacked { exchange }));
-            }
-            Outcome::Unknown(why) => {
-                closed = Some(why);
-                lost.push(ticket);
-            }
-        }
-    }
-    closed
+/// What is lost with a channel, and why.
+struct Lost {
+    closed: Closed,
+    tickets: Vec<Ticket>,
 }
 
-/// Which publishes a channel was closed over: RabbitMQ names the exchange, or speaks of the size.
-fn told_apart(closed: &Closed, outstanding: Vec<Ticket>) -> (Vec<Ticket>, Vec<Ticket>) {
-    let guilty: Box<dyn Fn(&Ticket) -> bool> = match closed.code {
-        403 | 404 => Box::new(|ticket| closed.text.contains(&format!("'{}'", ticket.exchange))),
-        406 | 501 => {
-            // the largest is at least as large as the one that was refused
-            let largest = outstanding.iter().map(|ticket| ticket.errand.body_bytes()).max();
-            Box::new(move |ticket| Some(ticket.errand.body_bytes()) == largest)
+impl Default for Lost {
+    fn default() -> Self {
+        Self { closed: Closed { code: 0, text: String::new() }, tickets: Vec::new() }
+    }
+}
+
+impl Lost {
+    fn note(&mut self, closed: Closed, ticket: Ticket) {
+        // who was published too late is told of a closed channel, and not why
+        if self.closed.code == 0 {
+            self.closed = closed;
         }
-        _ => return (Vec::new(), outstanding),
-    };
-    let (refused, innocent): (Vec<_>, Vec<_>) =
-        outstanding.into_iter().partition(|ticket| guilty(ticket));
-    // whoever it was is among them, and has to be told
-    if refused.is_empty() { (innocent, refused) } else { (refused, innocent) }
+        self.tickets.push(ticket);
+    }
 }
 
 fn answer(ticket: Ticket, result: Result<(), Problem>) {

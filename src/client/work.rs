@@ -12,6 +12,7 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 use uuid::Uuid;
 
 use super::delivery::{Delivery, Raw};
+use super::errand::Errand;
 use super::error::Problem;
 use super::gate::{Gate, Permit};
 use super::publishing::Publishing;
@@ -58,8 +59,11 @@ pub enum How {
 }
 
 /// Pause before a copy is published again that the broker refused: what is wrong there does not heal
-/// faster, and the delivery it replaces stays unacknowledged meanwhile.
+/// faster, and the delivery it replaces stays unacknowledged meanwhile. It doubles up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// The longest if only another limit of RabbitMQ's heals it.
+const HOPELESS_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a handler runs under.
 #[derive(Debug, Clone)]
@@ -228,7 +232,7 @@ impl<T: Send + 'static> Work<T> {
                     copy::dead(&raw, reason, &new_id(), Clock::default().now())
                 }
             };
-            return settled(self.replace(&raw, errand, &around.gone).await);
+            return settled(self.replace(&raw, errand, around).await);
         }
     }
 
@@ -238,34 +242,46 @@ impl<T: Send + 'static> Work<T> {
         Some(self.alone(raw.clone(), permit).await)
     }
 
-    /// Publishes `errand` in place of a delivery, until it is confirmed.
-    async fn replace(
-        &self,
-        raw: &Raw,
-        mut errand: super::errand::Errand,
-        gone: &CancellationToken,
-    ) -> How {
+    /// Publishes `errand` in place of a delivery, until it is confirmed. What cannot go to the delay
+    /// exchange because of what it is goes to the DLQ; what cannot go there either stays
+    /// unacknowledged: nothing is acked that lies nowhere else.
+    async fn replace(&self, raw: &Raw, mut errand: Errand, around: &Circumstances) -> How {
+        let mut pause = PAUSE;
         loop {
             let published = tokio::select! {
                 biased;
-                () = gone.cancelled() => return How::Requeue,
+                () = around.gone.cancelled() => return How::Requeue,
                 published = self.publishing.publish(errand.clone()) => published,
             };
-            match published {
+            let problem = match published {
                 Ok(()) => return How::Ack,
                 Err(Problem::Closed) => return How::Requeue,
-                Err(problem @ (Problem::HeadersTooLarge | Problem::DelayTooLong { .. })) => {
-                    errand =
-                        copy::dead(raw, problem.to_string(), &new_id(), Clock::default().now());
+                Err(problem) => problem,
+            };
+            let (id, queue, hopeless) = (raw.id(), &*raw.queue, problem.is_about_message());
+            match (hopeless, &errand) {
+                (true, Errand::Later { .. }) => {
+                    info!(id, queue, %problem, "a message cannot be retried, so it goes to the DLQ");
+                    let reason = format!("it cannot be retried: {problem}");
+                    errand = copy::dead(raw, reason, &new_id(), Clock::default().now());
+                    continue;
                 }
-                Err(problem) => {
-                    warn!(
-                        id = raw.id(), queue = &*raw.queue, %problem,
-                        "a message's copy was not published, so it stays unacknowledged; trying again in {PAUSE:?}"
-                    );
-                    tokio::time::sleep(PAUSE).await;
-                }
+                (true, Errand::Dead(_)) => error!(
+                    id, queue, %problem,
+                    "a message that failed for good cannot go to the DLQ either, so it stays unacknowledged and takes a \
+                     place of the prefetch; take it out of the queue, or make RabbitMQ accept it (again in {pause:?})"
+                ),
+                (false, Errand::Later { .. } | Errand::Dead(_)) => warn!(
+                    id, queue, %problem,
+                    "a message's copy was not published, so it stays unacknowledged; trying again in {pause:?}"
+                ),
             }
+            tokio::select! {
+                () = around.gone.cancelled() => return How::Requeue,
+                () = around.stop.cancelled(), if hopeless => return How::Requeue,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(if hopeless { HOPELESS_PAUSE } else { LONGEST_PAUSE });
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`drill`], [`faults`], [`client_faults`], [`tls`] and [`dev_node`] start brokers of their own, which they can
+//! [`drill`], [`faults`], [`client_faults`], [`client_refused`], [`tls`] and [`dev_node`] start brokers of their own, which they can
 //! kill.
 
 mod amqp10;
@@ -9,6 +9,7 @@ mod client;
 mod client_examples;
 mod client_faults;
 mod client_flow;
+mod client_refused;
 mod client_retry;
 mod client_stops;
 mod clients;

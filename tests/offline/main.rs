@@ -13,6 +13,7 @@ mod laws_drill;
 mod laws_flow;
 mod laws_frames;
 mod laws_once;
+mod laws_publish;
 mod laws_retry;
 mod laws_schedule;
 mod laws_tables;

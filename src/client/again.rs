@@ -1,0 +1,122 @@
+//! What is published again after a channel was lost, and how many at a time: finds the one that
+//! RabbitMQ closed it over, and calls nobody else refused. Pure.
+//!
+//! RabbitMQ handles the publishes of a channel in order, and ignores what comes after the one that it
+//! closes the channel over. So of those that were outstanding, the ones before it may have arrived, and
+//! the ones behind it have not. Which one it was RabbitMQ does not say: its text names an exchange or a
+//! size, never a publish. Therefore each is published alone, from the oldest on, until one closes the
+//! channel again: that one is refused. What is behind it goes out as before, few at first, so that many
+//! that are refused cost little. No message is published a third time because of another.
+
+use std::collections::VecDeque;
+
+/// What the end of a channel says about the publishes that were outstanding on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// RabbitMQ closed the channel over one of them.
+    Channel,
+    /// RabbitMQ closed the connection, which may be over one of them, or a fault of its own.
+    Connection,
+    /// It was none of them: the network, an operator, a stop.
+    Elsewhere,
+}
+
+impl Fault {
+    /// By AMQP's reply code, 0 for a lost connection. The soft errors close a channel, the hard ones a
+    /// connection: <https://www.rabbitmq.com/amqp-0-9-1-reference#constants>.
+    pub fn of_code(code: u16) -> Self {
+        match code {
+            311 | 313 | 403 | 404 | 405 | 406 => Fault::Channel,
+            501..=506 | 530 | 540 | 541 => Fault::Connection,
+            _ => Fault::Elsewhere,
+        }
+    }
+}
+
+/// A publish that closed so many connections, each time alone, is refused. One could be a stop of
+/// the node in which its channels crash.
+const CONNECTIONS: u8 = 3;
+
+/// Waits here to be published again, in order.
+#[derive(Debug)]
+pub struct Again<Item> {
+    waiting: VecDeque<Item>,
+    /// So many at the front are published alone, one after another.
+    suspects: usize,
+    /// Connections that the foremost suspect has closed.
+    closed_connections: u8,
+    /// The most that may be outstanding. It grows by one with each that is settled, as TCP's does.
+    window: usize,
+    widest: usize,
+}
+
+impl<Item> Again<Item> {
+    /// Up to `widest` outstanding.
+    pub fn new(widest: usize) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            suspects: 0,
+            closed_connections: 0,
+            window: widest,
+            widest,
+        }
+    }
+
+    /// Whether another may be published while `outstanding` are.
+    pub fn has_room(&self, outstanding: usize) -> bool {
+        outstanding < if self.suspects > 0 { 1 } else { self.window }
+    }
+
+    /// The next one to publish, if [`has_room`](Self::has_room) says so.
+    pub fn pop(&mut self) -> Option<Item> {
+        self.suspects = self.suspects.saturating_sub(1);
+        self.waiting.pop_front()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// So many were settled: none of them can have been at fault.
+    pub fn settled(&mut self, count: usize) {
+        self.closed_connections = 0;
+        if self.suspects == 0 {
+            self.window = self.window.saturating_add(count).min(self.widest);
+        }
+    }
+
+    /// The channel is lost, and `outstanding` with it, oldest first. Returns the one that is refused, if
+    /// it is certain which.
+    pub fn lost(&mut self, fault: Fault, mut outstanding: Vec<Item>) -> Option<Item> {
+        let alone = outstanding.len() == 1;
+        let refused = match fault {
+            Fault::Elsewhere => false,
+            Fault::Channel => alone,
+            Fault::Connection => {
+                self.closed_connections += u8::from(alone);
+                alone && self.closed_connections >= CONNECTIONS
+            }
+        };
+        if fault != Fault::Elsewhere {
+            self.window = 1;
+        }
+        if refused {
+            // what was suspected with it was behind it
+            (self.suspects, self.closed_connections) = (0, 0);
+            return outstanding.pop();
+        }
+        // one that was published alone is suspected as before
+        if fault != Fault::Elsewhere || self.suspects > 0 {
+            self.suspects += outstanding.len();
+        }
+        outstanding.into_iter().rev().for_each(|item| self.waiting.push_front(item));
+        None
+    }
+
+    /// Keeps only those for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Item) -> bool) {
+        let suspects = self.waiting.iter().take(self.suspects).filter(|item| keep(item)).count();
+        self.waiting.retain(|item| keep(item));
+        self.suspects = suspects;
+    }
+}
