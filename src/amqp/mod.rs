@@ -29,4 +29,4 @@ pub use error::AmqpError;
 pub use publisher::Publisher;
 pub use quarantine::{Problem, Quarantine, Unreadable, Watched};
 pub use raw::RawConnection;
-pub use window::{Closed, Outcome};
+pub use window::{Closed, Outcome, Refused};

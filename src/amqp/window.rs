@@ -38,6 +38,41 @@ pub struct Closed {
     pub text: String,
 }
 
+/// What RabbitMQ refused when it closed a channel over a publish.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused<'a> {
+    /// The exchange is missing (404), internal, or not to be written to (403).
+    Exchange,
+    /// One routing key, in the property or in `CC`, of an exchange that may take others (403):
+    /// <https://www.rabbitmq.com/docs/access-control#topic-authorisation>. Not known is what did not fit
+    /// the 255 bytes of a reply text.
+    Key { exchange: Option<&'a str> },
+    /// The message (406), or something that is said of no exchange.
+    Message,
+}
+
+impl Closed {
+    /// By RabbitMQ's own words: `access to topic 'K' in exchange 'E' in vhost …` on 3.10, with `write`
+    /// before them on 4.x.
+    pub fn refused(&self) -> Refused<'_> {
+        match self.code {
+            403 => match self.text.split_once("access to topic '") {
+                // a key may hold these words too: the last ones are RabbitMQ's
+                Some((_, rest)) => {
+                    let exchange =
+                        rest.rsplit_once("' in exchange '").map(|(_, exchange)| exchange);
+                    let exchange = exchange.and_then(|rest| rest.split_once("' in vhost '"));
+                    Refused::Key { exchange: exchange.map(|(exchange, _)| exchange) }
+                }
+                None => Refused::Exchange,
+            },
+            404 => Refused::Exchange,
+            _ => Refused::Message,
+        }
+    }
+}
+
 /// What one confirm said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirm {

@@ -209,6 +209,20 @@ impl Management {
         self.send(Request::put(path(&["permissions", vhost, user]), body)).await
     }
 
+    /// Replaces which routing keys of one topic exchange the user may publish and bind with, as two
+    /// regular expressions. The exchange has to stand. Needs the tag `administrator`.
+    pub async fn put_topic_permissions(
+        &self,
+        vhost: &str,
+        user: &str,
+        exchange: &str,
+        write: &str,
+        read: &str,
+    ) -> Result<(), ManagementError> {
+        let body = json!({ "exchange": exchange, "write": write, "read": read });
+        self.send(Request::put(path(&["topic-permissions", vhost, user]), body)).await
+    }
+
     /// Deletes the queue with all its messages, used or not. Needs `configure` on it.
     pub async fn delete_queue(&self, vhost: &str, name: &str) -> Result<(), ManagementError> {
         self.send(Request::delete(path(&["queues", vhost, name]))).await

@@ -1,6 +1,7 @@
 //! Publishes to targets: one shared channel for exchanges that are known to take messages, and a few
 //! probe channels with one message each for those that are not known yet.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::Shared;
 use super::shares::Shares;
 use super::targets::{Route, Targets};
-use crate::amqp::{AmqpError, Connection, Outcome, Publisher};
+use crate::amqp::{AmqpError, Closed, Connection, Outcome, Publisher, Refused};
 use crate::message::Message;
 use crate::schedule::{Reason, Sleeper};
 
@@ -46,6 +47,13 @@ impl Parcel {
             ("", None) => &self.sleeper.stamp.target.routing_key,
             (exchange, _) => exchange,
         }
+    }
+
+    /// The routing keys that topic permissions look at.
+    fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let target = &self.sleeper.stamp.target;
+        let cc = target.cc.iter().map(|key| String::from_utf8_lossy(key.as_bytes()));
+        std::iter::once(Cow::from(&target.routing_key)).chain(cc)
     }
 
     fn message(&self) -> Message {
@@ -84,8 +92,8 @@ pub struct Lanes {
 
 struct Probe {
     publisher: Publisher<Parcel>,
-    /// The exchange under test; none for a parcel that goes alone.
-    exchange: Option<String>,
+    /// What is under test, see [`Targets::door`]; none for a parcel that goes alone.
+    door: Option<String>,
     since: Instant,
 }
 
@@ -99,7 +107,7 @@ impl Lanes {
         for _ in 0..PROBES {
             probes.push(Probe {
                 publisher: connection.publisher().await?,
-                exchange: None,
+                door: None,
                 since: Instant::now(),
             });
         }
@@ -138,8 +146,9 @@ impl Lanes {
     }
 
     fn route(&mut self, parcel: Parcel) {
-        let exchange = parcel.exchange().to_owned();
-        match self.targets.route(&exchange, parcel, Instant::now()) {
+        let now = Instant::now();
+        let door = self.targets.door(parcel.exchange(), parcel.keys(), now);
+        match self.targets.route(&door, parcel, now) {
             Route::Shared(parcel) => self.publish_shared(parcel),
             Route::Queued => {}
             Route::Failed(parcel, reason, detail) => {
@@ -171,14 +180,14 @@ impl Lanes {
             if !probe.publisher.is_empty() || !probe.publisher.is_open() {
                 continue;
             }
-            let (exchange, parcel) = match self.alone.pop_front() {
+            let (door, parcel) = match self.alone.pop_front() {
                 Some(parcel) => (None, parcel),
                 None => match self.targets.next_probe() {
-                    Some((exchange, parcel)) => (Some(exchange), parcel),
+                    Some((door, parcel)) => (Some(door), parcel),
                     None => return,
                 },
             };
-            probe.exchange = exchange;
+            probe.door = door;
             probe.since = Instant::now();
             probe.publisher.publish(parcel.message(), parcel);
         }
@@ -204,9 +213,9 @@ impl Lanes {
         }
         for index in 0..self.probes.len() {
             if let Poll::Ready(settled) = self.probes[index].publisher.poll_settled(context) {
-                let exchange = self.probes[index].exchange.take();
+                let door = self.probes[index].door.take();
                 for (parcel, outcome) in settled {
-                    self.settle_probe(exchange.as_deref(), parcel, outcome);
+                    self.settle_probe(door.as_deref(), parcel, outcome);
                 }
             }
         }
@@ -228,8 +237,15 @@ impl Lanes {
             // not known whether it arrived: it goes again, which may duplicate it
             Outcome::Unknown(closed) => {
                 self.targets.doubt_all();
-                // over an exchange, its probe will tell; else over one of the messages
-                parcel.alone = !matches!(closed.code, 403 | 404);
+                match closed.refused() {
+                    // its probe will tell
+                    Refused::Exchange => {}
+                    Refused::Key { exchange } => {
+                        self.ask_by_key(exchange.unwrap_or(parcel.exchange()))
+                    }
+                    // over one of them
+                    Refused::Message => parcel.alone = true,
+                }
                 return if parcel.alone {
                     self.alone.push_back(parcel)
                 } else {
@@ -240,45 +256,71 @@ impl Lanes {
         self.settled.push(Delivery::Failed(parcel, failed.0, failed.1));
     }
 
-    fn settle_probe(&mut self, exchange: Option<&str>, parcel: Parcel, outcome: Outcome) {
+    fn settle_probe(&mut self, door: Option<&str>, parcel: Parcel, outcome: Outcome) {
         let survived = !matches!(outcome, Outcome::Unknown(_));
-        if let Some(exchange) = exchange
+        if let Some(door) = door
             && survived
         {
-            self.trust(exchange);
+            self.trust(door);
         }
         let failed = match outcome {
             Outcome::Confirmed => return self.settled.push(Delivery::Confirmed(parcel)),
             Outcome::Returned { code, text } => (Reason::Unroutable, unroutable(code, &text)),
             Outcome::Nacked => (Reason::Nacked, NACKED.to_owned()),
-            Outcome::Unknown(closed) => {
-                let detail =
-                    format!("RabbitMQ closed the channel: {} {}", closed.code, closed.text);
-                let reason = match closed.code {
-                    404 => Reason::ExchangeNotFound,
-                    403 => Reason::AccessRefused,
-                    _ => Reason::Rejected,
-                };
-                if let Some(exchange) = exchange {
-                    self.close_exchange(exchange, reason, &detail);
-                }
-                (reason, detail)
-            }
+            Outcome::Unknown(closed) => self.close_door(door, &parcel, &closed),
         };
         self.settled.push(Delivery::Failed(parcel, failed.0, failed.1));
     }
 
-    fn trust(&mut self, exchange: &str) {
-        for waiting in self.targets.trust(exchange) {
-            self.publish_shared(waiting);
+    fn trust(&mut self, door: &str) {
+        for waiting in self.targets.trust(door) {
+            // by key by now, perhaps
+            self.route(waiting);
         }
     }
 
-    fn close_exchange(&mut self, exchange: &str, reason: Reason, detail: &str) {
-        if reason == Reason::Rejected {
-            return self.targets.probe_again(exchange);
+    fn ask_by_key(&mut self, exchange: &str) {
+        for waiting in self.targets.ask_by_key(exchange, Instant::now()) {
+            self.route(waiting);
         }
-        for waiting in self.targets.avoid(exchange, reason, detail, Instant::now()) {
+    }
+
+    /// RabbitMQ closed a probe's channel over this parcel, which was alone on it.
+    fn close_door(
+        &mut self,
+        door: Option<&str>,
+        parcel: &Parcel,
+        closed: &Closed,
+    ) -> (Reason, String) {
+        let detail = format!("RabbitMQ closed the channel: {} {}", closed.code, closed.text);
+        let (exchange, now) = (parcel.exchange(), Instant::now());
+        let reason =
+            if closed.code == 404 { Reason::ExchangeNotFound } else { Reason::AccessRefused };
+        match closed.refused() {
+            Refused::Exchange => {
+                self.targets.ask_as_one(exchange);
+                if let Some(door) = door {
+                    self.avoid(door, reason, &detail, now);
+                }
+                (reason, detail)
+            }
+            Refused::Key { .. } => {
+                self.ask_by_key(exchange);
+                let door = self.targets.door(exchange, parcel.keys(), now);
+                self.avoid(&door, reason, &detail, now);
+                (reason, detail)
+            }
+            Refused::Message => {
+                if let Some(door) = door {
+                    self.targets.probe_again(door);
+                }
+                (Reason::Rejected, detail)
+            }
+        }
+    }
+
+    fn avoid(&mut self, door: &str, reason: Reason, detail: &str, now: Instant) {
+        for waiting in self.targets.avoid(door, reason, detail, now) {
             self.settled.push(Delivery::Failed(waiting, reason, detail.to_owned()));
         }
     }
@@ -299,7 +341,7 @@ impl Lanes {
         for probe in &mut self.probes {
             if !probe.publisher.is_open() && probe.publisher.is_empty() {
                 probe.publisher = self.connection.publisher().await?;
-            } else if probe.exchange.is_none()
+            } else if probe.door.is_none()
                 && !probe.publisher.is_empty()
                 && probe.since.elapsed() > PROBE_PASSED
             {
@@ -326,14 +368,14 @@ impl Lanes {
             self.blocked_at = Some(now);
         }
         for index in 0..self.probes.len() {
-            let Probe { publisher, exchange, since } = &mut self.probes[index];
+            let Probe { publisher, door, since } = &mut self.probes[index];
             if publisher.is_open()
                 && !publisher.is_empty()
                 && now.duration_since(*since) > PROBE_PASSED
             {
                 // a blocked broker has not seen it yet
-                let passed = if self.blocked_at == Some(now) { None } else { exchange.take() };
-                passed.into_iter().for_each(|exchange| self.trust(&exchange));
+                let passed = if self.blocked_at == Some(now) { None } else { door.take() };
+                passed.into_iter().for_each(|door| self.trust(&door));
             }
         }
         let timeout = self.shared.config.delivery.confirm_timeout;

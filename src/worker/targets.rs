@@ -4,20 +4,37 @@
 //! outstanding on it. So the first message to an exchange goes alone, on a probe channel: if that
 //! survives, the exchange is trusted and the rest follow on the shared channel; if not, the exchange
 //! is avoided for a while and what is due for it fails at once, without disturbing anyone.
+//!
+//! An exchange that takes some routing keys and refuses others (topic permissions) would close the shared
+//! channel again with each of those. Once it has refused one, each set of routing keys there is a door of
+//! its own, probed, trusted and avoided as exchanges are.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::schedule::Reason;
 
-/// What is known of each exchange. `Item` is a message on its way.
+/// What is known of each exchange, or of each set of keys of one that refused a key. `Item` is a message
+/// on its way.
 #[derive(Debug)]
 pub struct Targets<Item> {
+    /// By door, see [`Targets::door`].
     known: HashMap<String, Standing<Item>>,
-    /// Exchanges with messages waiting for a probe, first come first.
+    /// Doors with messages waiting for a probe, first come first.
     to_probe: VecDeque<String>,
     avoid: Duration,
+    /// Exchanges that refused a routing key, until when each set of keys counts by itself.
+    by_key: HashMap<String, Instant>,
+    forget_at: usize,
 }
+
+/// An exchange that has refused a routing key is asked for each key so long after the last refusal.
+const BY_KEY: Duration = Duration::from_secs(600);
+
+/// Doors that are remembered. Routing keys may be as many as messages: above this, those that nobody
+/// waits at are forgotten, and probed anew.
+const REMEMBERED: usize = 10_000;
 
 #[derive(Debug)]
 enum Standing<Item> {
@@ -43,11 +60,53 @@ pub enum Route<Item> {
 
 impl<Item> Targets<Item> {
     pub fn new(avoid: Duration) -> Self {
-        Self { known: HashMap::new(), to_probe: VecDeque::new(), avoid }
+        Self {
+            known: HashMap::new(),
+            to_probe: VecDeque::new(),
+            avoid,
+            by_key: HashMap::new(),
+            forget_at: REMEMBERED,
+        }
     }
 
-    pub fn route(&mut self, exchange: &str, item: Item, now: Instant) -> Route<Item> {
-        match self.known.get_mut(exchange) {
+    /// What a message with these routing keys is probed by: the exchange, or with its keys if that has
+    /// refused some.
+    pub fn door<'a>(
+        &self,
+        exchange: &str,
+        keys: impl Iterator<Item = Cow<'a, str>>,
+        now: Instant,
+    ) -> String {
+        let mut door = exchange.to_owned();
+        if !self.by_key.is_empty() && self.by_key.get(exchange).is_some_and(|until| *until > now) {
+            for key in keys {
+                door.push('\0');
+                door.push_str(&key);
+            }
+        }
+        door
+    }
+
+    /// The exchange refused one routing key and may take others. Whoever waits for its probe is given
+    /// back, to be routed by key.
+    pub fn ask_by_key(&mut self, exchange: &str, now: Instant) -> VecDeque<Item> {
+        self.by_key.retain(|_, until| *until > now);
+        self.by_key.insert(exchange.to_owned(), now + BY_KEY);
+        self.to_probe.retain(|door| door != exchange);
+        match self.known.remove(exchange) {
+            Some(Standing::Waiting(waiting)) => waiting,
+            Some(Standing::Trusted | Standing::Avoided { .. }) | None => VecDeque::new(),
+        }
+    }
+
+    /// The exchange itself was refused: no key of it needs a door of its own.
+    pub fn ask_as_one(&mut self, exchange: &str) {
+        self.by_key.remove(exchange);
+    }
+
+    /// `door` as [`Targets::door`] told it.
+    pub fn route(&mut self, door: &str, item: Item, now: Instant) -> Route<Item> {
+        match self.known.get_mut(door) {
             Some(Standing::Trusted) => return Route::Shared(item),
             Some(Standing::Waiting(queue)) => {
                 queue.push_back(item);
@@ -58,60 +117,73 @@ impl<Item> Targets<Item> {
             }
             Some(Standing::Avoided { .. }) | None => {}
         }
-        self.known.insert(exchange.to_owned(), Standing::Waiting(VecDeque::from([item])));
-        self.to_probe.push_back(exchange.to_owned());
+        if self.known.len() >= self.forget_at {
+            self.known.retain(|_, standing| matches!(standing, Standing::Waiting(_)));
+            self.forget_at = REMEMBERED.max(2 * self.known.len());
+        }
+        self.known.insert(door.to_owned(), Standing::Waiting(VecDeque::from([item])));
+        self.to_probe.push_back(door.to_owned());
         Route::Queued
     }
 
-    /// The next message to publish alone, with its exchange.
+    /// The next message to publish alone, with its door.
     pub fn next_probe(&mut self) -> Option<(String, Item)> {
-        while let Some(exchange) = self.to_probe.pop_front() {
-            if let Some(Standing::Waiting(queue)) = self.known.get_mut(&exchange)
+        while let Some(door) = self.to_probe.pop_front() {
+            if let Some(Standing::Waiting(queue)) = self.known.get_mut(&door)
                 && let Some(item) = queue.pop_front()
             {
-                return Some((exchange, item));
+                return Some((door, item));
             }
-            self.known.remove(&exchange);
+            self.known.remove(&door);
         }
         None
     }
 
     /// A probe's channel survived: whoever waited may go on the shared channel.
-    pub fn trust(&mut self, exchange: &str) -> VecDeque<Item> {
-        self.replace(exchange, Standing::Trusted)
+    pub fn trust(&mut self, door: &str) -> VecDeque<Item> {
+        self.replace(door, Standing::Trusted)
     }
 
-    /// A probe's channel was closed over the exchange: whoever waited fails with it.
+    /// A probe's channel was closed over the door: whoever waited fails with it.
     pub fn avoid(
         &mut self,
-        exchange: &str,
+        door: &str,
         reason: Reason,
         detail: &str,
         now: Instant,
     ) -> VecDeque<Item> {
         self.replace(
-            exchange,
+            door,
             Standing::Avoided { until: now + self.avoid, reason, detail: detail.to_owned() },
         )
     }
 
-    fn replace(&mut self, exchange: &str, standing: Standing<Item>) -> VecDeque<Item> {
-        match self.known.insert(exchange.to_owned(), standing) {
+    fn replace(&mut self, door: &str, standing: Standing<Item>) -> VecDeque<Item> {
+        match self.known.insert(door.to_owned(), standing) {
             Some(Standing::Waiting(queue)) => queue,
             Some(Standing::Trusted | Standing::Avoided { .. }) | None => VecDeque::new(),
         }
     }
 
-    /// A probe said nothing about the exchange (the message itself was the trouble): the next one
+    /// A probe said nothing about the door (the message itself was the trouble): the next one
     /// who waits is the next probe.
-    pub fn probe_again(&mut self, exchange: &str) {
-        match self.known.get(exchange) {
+    pub fn probe_again(&mut self, door: &str) {
+        match self.known.get(door) {
             Some(Standing::Waiting(queue)) if !queue.is_empty() => {
-                self.to_probe.push_back(exchange.to_owned())
+                self.to_probe.push_back(door.to_owned())
             }
-            Some(Standing::Waiting(_)) => drop(self.known.remove(exchange)),
+            Some(Standing::Waiting(_)) => drop(self.known.remove(door)),
             Some(Standing::Trusted | Standing::Avoided { .. }) | None => {}
         }
+    }
+
+    /// Doors of which something is known.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     /// The shared channel was closed: what was trusted has to be probed anew.

@@ -9,7 +9,9 @@ use dormouse::config::DelayExchange;
 use dormouse::management::Policy;
 use dormouse::message::{FieldArray, FieldTable, Headers, Message, Properties, Value, text};
 use dormouse::schedule::stamp;
-use dormouse::topology::{Argument, Arguments, Names, Topology, layout};
+use dormouse::topology::{
+    Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Topology, layout,
+};
 use dormouse::worker::Clock;
 
 /// A destination that was deleted must not hold up anybody else: its publishes close a channel
@@ -48,6 +50,71 @@ async fn a_missing_target_exchange_among_healthy_ones_delays_nobody() {
         assert!(number(message, stamp::LAST_FAILURE_MS) > number(message, stamp::FIRST_FAILURE_MS));
     }
     worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Topic permissions refuse one routing key of an exchange (403), or one in `CC` on 4.x: whoever has
+/// another key is not touched, and a permission that is given counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_routing_key_delays_no_other_key_of_its_exchange() {
+    let broker = Broker::fresh("refused-key").await;
+    let mut config = broker.config();
+    let delay = DelayExchange { name: "orders.delay".into(), target_exchange: "orders".into() };
+    config.delay_exchanges.push(delay);
+    let connection = broker.connect().await;
+    let (management, vhost) = (&broker.management, &broker.vhost);
+    let orders = Exchange {
+        name: "orders".into(),
+        kind: Kind::Topic,
+        internal: false,
+        arguments: Arguments::new(),
+    };
+    let all = Binding {
+        source: "orders".into(),
+        destination: Destination::Queue("inbox".into()),
+        routing_key: "#".into(),
+    };
+    let topology = Topology {
+        exchanges: vec![orders],
+        queues: vec![queue("inbox", Arguments::new())],
+        bindings: vec![all],
+    };
+    declare_all(&connection, topology).await;
+    let user = format!("narrow-{vhost}");
+    management.put_user(&user, "secret", &[]).await.unwrap();
+    management.put_permissions(vhost, &user, ".*", ".*", ".*").await.unwrap();
+    let allow = async |write| {
+        management.put_topic_permissions(vhost, &user, "orders", write, ".*").await.unwrap();
+    };
+    allow(r"^ok\.").await;
+    config.broker.uri = vec![dormouse::config::Uri::new(broker.uri_as(&user, "secret"))];
+    let worker = Worker::start(&config).await;
+    let to_orders = |key: &str, delay_ms, body: &str| {
+        let mut message = delayed(key, delay_ms, body);
+        message.exchange = "orders.delay".into();
+        message
+    };
+    let messages = (0..330).map(|number: i64| match number % 11 {
+        // each bad key another one, as when it holds a number of the order
+        0 => to_orders(&format!("bad.{number}"), 300 + number * 5, "bad"),
+        _ => to_orders(&format!("ok.{}", number % 7), 300 + number * 5, &number.to_string()),
+    });
+    publish(&connection, messages).await;
+
+    let good = take(&connection, "inbox", 300).await;
+    let bodies: HashSet<_> = good.iter().map(|(_, message)| body(message)).collect();
+    assert_eq!(bodies.len(), 300);
+    let first = |(_, message): &&(u64, Message)| number(message, stamp::ATTEMPT) == 1;
+    assert_eq!(good.iter().filter(first).count(), 300, "no good one failed");
+    for message in take_dead(&connection, &config, 30).await {
+        assert_eq!(words(&message, stamp::REASON), "access-refused");
+        assert_eq!(body(&message), "bad");
+    }
+    allow(".*").await;
+    publish(&connection, [to_orders("bad.0", 300, "allowed")]).await;
+    assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "allowed");
+    worker.stop().await;
+    management.delete_user(&user).await.unwrap();
     broker.drop_it().await;
 }
 

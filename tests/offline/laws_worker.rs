@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dormouse::amqp::Acks;
 use dormouse::amqp::prefetch::Prefetch;
-use dormouse::amqp::window::{Closed, Confirm, Outcome, Return, Window};
+use dormouse::amqp::window::{Closed, Confirm, Outcome, Refused, Return, Window};
 use dormouse::schedule::{Reason, UnixMs};
 use dormouse::worker::{Hold, Route, Shares, Targets};
 use proptest::prelude::*;
@@ -235,6 +235,85 @@ fn a_message_that_was_the_trouble_itself_leaves_the_exchange_open_to_the_next() 
     targets.trust("orders");
     targets.doubt_all();
     assert_eq!(targets.route("orders", 5, now), Route::Queued, "after the shared channel closed");
+}
+
+/// RabbitMQ's own words, as 3.10.8, 4.0.5 and 4.3.6 said them.
+#[test]
+fn a_refused_key_is_told_from_a_refused_exchange() {
+    let key = |exchange| Refused::Key { exchange };
+    let quoted = "access to topic 'a' in exchange 'b' in vhost 'c' in exchange 'it's' in vhost 'd e' \
+                  refused for user 'f'";
+    let cut = format!("write access to topic '{}...", "b".repeat(200));
+    for (code, text, refused) in [
+        (
+            403,
+            "access to topic 'bad.x' in exchange 'orders' in vhost 'v' refused for user 'u'",
+            key(Some("orders")),
+        ),
+        (
+            403,
+            "write access to topic '' in exchange 'orders' in vhost 'v' refused for user 'u'",
+            key(Some("orders")),
+        ),
+        (403, quoted, key(Some("it's"))),
+        (403, &cut, key(None)),
+        (403, "access to exchange 'topic' in vhost 'v' refused for user 'u'", Refused::Exchange),
+        (
+            403,
+            "write access to exchange 'topic' in vhost 'v' refused for user 'u'",
+            Refused::Exchange,
+        ),
+        (403, "cannot publish to internal exchange 'inner' in vhost 'v'", Refused::Exchange),
+        (404, "no exchange 'nope' in vhost 'v'", Refused::Exchange),
+        (406, "user_id property set to 'other' but authenticated user was 'u'", Refused::Message),
+        (0, "invalid connection state", Refused::Message),
+    ] {
+        let closed = Closed { code, text: format!("WORD - {text}") };
+        assert_eq!(closed.refused(), refused, "{code} {text}");
+    }
+}
+
+#[test]
+fn an_exchange_that_refused_a_key_is_asked_for_each_key() {
+    let now = Instant::now();
+    let mut targets = Targets::new(Duration::from_secs(5));
+    let door = |targets: &Targets<u8>, keys: &[&str], now| {
+        targets.door("orders", keys.iter().map(|key| (*key).into()), now)
+    };
+    assert_eq!(door(&targets, &["ok", "cc"], now), "orders", "one door, as long as all is well");
+    assert_eq!(targets.route("orders", 1, now), Route::Queued);
+    assert_eq!(targets.route("orders", 2, now), Route::Queued);
+    assert_eq!(targets.next_probe(), Some(("orders".into(), 1)));
+    assert_eq!(targets.ask_by_key("orders", now), [2], "who waits is routed by key");
+    let (ok, bad) = (door(&targets, &["ok"], now), door(&targets, &["bad"], now));
+    let other = door(&targets, &["ok", "bad"], now);
+    assert_eq!(BTreeSet::from([&ok, &bad, &other]).len(), 3);
+    assert!(targets.avoid(&bad, Reason::AccessRefused, "403", now).is_empty());
+    let failed = Route::Failed(3, Reason::AccessRefused, "403".to_owned());
+    assert_eq!(targets.route(&bad, 3, now), failed, "while it is fresh");
+    assert_eq!(targets.route(&ok, 2, now), Route::Queued);
+    assert_eq!(targets.next_probe(), Some((ok.clone(), 2)), "the other keys are not touched");
+    assert!(targets.trust(&ok).is_empty());
+    assert_eq!(targets.route(&ok, 4, now), Route::Shared(4));
+    let later = now + Duration::from_secs(6);
+    assert_eq!(targets.route(&bad, 5, later), Route::Queued, "a permission may be given");
+    let much_later = now + Duration::from_secs(601);
+    assert_eq!(door(&targets, &["bad"], much_later), "orders", "forgotten in the end");
+    targets.ask_as_one("orders");
+    assert_eq!(door(&targets, &["bad"], now), "orders", "the exchange itself is gone");
+}
+
+#[test]
+fn keys_without_number_are_not_remembered_without_bound() {
+    let now = Instant::now();
+    let mut targets = Targets::new(Duration::from_secs(5));
+    for key in 0..50_000 {
+        let door = key.to_string();
+        assert_eq!(targets.route(&door, key, now), Route::Queued);
+        let (door, _) = targets.next_probe().unwrap();
+        assert!(targets.trust(&door).is_empty());
+    }
+    assert!(targets.len() <= 10_000, "{}", targets.len());
 }
 
 #[test]
