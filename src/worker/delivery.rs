@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::inlet::TOGETHER;
 use super::inward::{Errand, Inward, To};
-use super::lanes::{Delivery as Settled, Lanes, Parcel};
+use super::lanes::{Delivery as Settled, Lanes};
+use super::parcel::Parcel;
 use super::{Hold, Pace, Shared};
 use crate::alarm::Alarm;
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};

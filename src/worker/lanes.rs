@@ -1,7 +1,6 @@
 //! Publishes to targets: one shared channel for exchanges that are known to take messages, and a few
 //! probe channels with one message each for those that are not known yet.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -9,60 +8,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::freshness::Freshness;
+use super::parcel::Parcel;
 use super::shares::Shares;
 use super::targets::{Route, Targets};
 use crate::amqp::{AmqpError, Closed, Connection, Outcome, Publisher, Refused};
-use crate::message::Message;
-use crate::schedule::{Reason, Sleeper};
-
-/// A message that is due, on its way to its target.
-#[derive(Debug)]
-pub struct Parcel {
-    pub sleeper: Sleeper,
-    /// The exchange that leads back to its queue, if it goes back to one and that is known to work.
-    pub back: Option<String>,
-    /// The due queue's delivery.
-    pub tag: u64,
-    pub sent: Instant,
-    /// It was outstanding when the shared channel closed over a message, perhaps this one: it goes
-    /// alone from now on.
-    pub alone: bool,
-    /// It counts against its target's share of the window.
-    pub shared: bool,
-}
-
-impl Parcel {
-    fn exchange(&self) -> &str {
-        match (&self.back, &self.sleeper.stamp.comeback) {
-            (Some(back), _) => back,
-            (None, Some(_)) => "",
-            (None, None) => &self.sleeper.stamp.target.exchange,
-        }
-    }
-
-    /// What a share of the window is for: the queue on the default exchange, else the exchange.
-    fn share(&self) -> &str {
-        match (self.exchange(), &self.sleeper.stamp.comeback) {
-            ("", Some(comeback)) => &comeback.queue,
-            ("", None) => &self.sleeper.stamp.target.routing_key,
-            (exchange, _) => exchange,
-        }
-    }
-
-    /// The routing keys that topic permissions look at.
-    fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let target = &self.sleeper.stamp.target;
-        let cc = target.cc.iter().map(|key| String::from_utf8_lossy(key.as_bytes()));
-        std::iter::once(Cow::from(&target.routing_key)).chain(cc)
-    }
-
-    fn message(&self) -> Message {
-        match &self.sleeper.stamp.comeback {
-            Some(comeback) => self.sleeper.at_queue(comeback, self.back.as_deref()),
-            None => self.sleeper.at_target(),
-        }
-    }
-}
+use crate::schedule::Reason;
 
 /// What became of a parcel.
 #[derive(Debug)]
@@ -78,8 +29,9 @@ pub struct Lanes {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     main: Publisher<Parcel>,
-    /// Shared channels given up because too much on them was never confirmed; they keep what somebody
-    /// waits for until that is settled.
+    main_freshness: Freshness,
+    /// Channels given up because too much on them was never confirmed, or because a queue refused there;
+    /// they keep what somebody waits for until that is settled.
     retired: Vec<Publisher<Parcel>>,
     shares: Shares<Parcel>,
     /// When an alarm was last seen to block the connection.
@@ -92,6 +44,7 @@ pub struct Lanes {
 
 struct Probe {
     publisher: Publisher<Parcel>,
+    freshness: Freshness,
     /// What is under test, see [`Targets::door`]; none for a parcel that goes alone.
     door: Option<String>,
     since: Instant,
@@ -107,12 +60,14 @@ impl Lanes {
         for _ in 0..PROBES {
             probes.push(Probe {
                 publisher: connection.publisher().await?,
+                freshness: Freshness::new(Instant::now()),
                 door: None,
                 since: Instant::now(),
             });
         }
         Ok(Self {
             main: connection.publisher().await?,
+            main_freshness: Freshness::new(Instant::now()),
             retired: Vec::new(),
             shares: Shares::new(usize::from(shared.config.delivery.window) / 2),
             blocked_at: None,
@@ -201,6 +156,9 @@ impl Lanes {
     fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<Vec<Delivery>> {
         if let Poll::Ready(settled) = self.main.poll_settled(context) {
             for (parcel, outcome) in settled {
+                if outcome == Outcome::Nacked {
+                    self.main_freshness.refuse();
+                }
                 self.settle_shared(parcel, outcome);
             }
         }
@@ -215,6 +173,9 @@ impl Lanes {
             if let Poll::Ready(settled) = self.probes[index].publisher.poll_settled(context) {
                 let door = self.probes[index].door.take();
                 for (parcel, outcome) in settled {
+                    if outcome == Outcome::Nacked {
+                        self.probes[index].freshness.refuse();
+                    }
                     self.settle_probe(door.as_deref(), parcel, outcome);
                 }
             }
@@ -329,24 +290,25 @@ impl Lanes {
     ///
     /// Errors: the connection is gone too.
     pub async fn mend(&mut self) -> Result<(), AmqpError> {
+        let now = Instant::now();
         // a closed channel keeps its place until all of its publishes are settled
-        if !self.main.is_open() && self.main.is_empty() {
-            self.main = self.connection.publisher().await?;
-        }
+        let closed = !self.main.is_open() && self.main.is_empty();
         // never confirmed and never to be: such a channel only grows
-        if self.main.forgotten() > usize::from(self.shared.config.delivery.window) {
+        let grown = self.main.forgotten() > usize::from(self.shared.config.delivery.window);
+        if closed || grown || self.main_freshness.is_stale(now) && self.main.is_open() {
             let fresh = self.connection.publisher().await?;
             self.retired.push(std::mem::replace(&mut self.main, fresh));
+            self.main_freshness = Freshness::new(now);
         }
         for probe in &mut self.probes {
-            if !probe.publisher.is_open() && probe.publisher.is_empty() {
-                probe.publisher = self.connection.publisher().await?;
-            } else if probe.door.is_none()
-                && !probe.publisher.is_empty()
-                && probe.since.elapsed() > PROBE_PASSED
-            {
+            let idle = probe.publisher.is_empty();
+            let closed = !probe.publisher.is_open() && idle;
+            let long =
+                probe.door.is_none() && !idle && now.duration_since(probe.since) > PROBE_PASSED;
+            if closed || long || probe.freshness.is_stale(now) && idle {
                 let fresh = self.connection.publisher().await?;
                 self.retired.push(std::mem::replace(&mut probe.publisher, fresh));
+                probe.freshness = Freshness::new(now);
             }
         }
         for publisher in std::mem::take(&mut self.retired) {
@@ -368,7 +330,7 @@ impl Lanes {
             self.blocked_at = Some(now);
         }
         for index in 0..self.probes.len() {
-            let Probe { publisher, door, since } = &mut self.probes[index];
+            let Probe { publisher, door, since, .. } = &mut self.probes[index];
             if publisher.is_open()
                 && !publisher.is_empty()
                 && now.duration_since(*since) > PROBE_PASSED

@@ -483,6 +483,42 @@ async fn a_full_target_is_tried_again_and_then_ends_in_the_dlq() {
     broker.drop_it().await;
 }
 
+/// On 3.10 a quorum queue stays full for a channel that it refused (trap 35): the worker asks again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_was_full_takes_messages_once_its_limit_is_gone() {
+    let broker = Broker::fresh("full-no-more").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let text = |text: &str| Argument::Text(text.to_owned());
+    let arguments = [("x-queue-type", text("quorum")), ("x-overflow", text("reject-publish"))];
+    let inbox = queue("inbox", arguments.into_iter().collect());
+    declare_all(&connection, Topology { queues: vec![inbox], ..Topology::default() }).await;
+    let limit = Policy {
+        name: "limit".into(),
+        pattern: "^inbox$".into(),
+        apply_to: "queues".into(),
+        priority: 1,
+        definition: [("max-length".to_owned(), 1.into())].into_iter().collect(),
+    };
+    broker.management.put_policy(&broker.vhost, &limit).await.unwrap();
+    let dlq = Names::of(&config).dlq();
+    until("the queue is full for the worker", async || {
+        publish(&connection, (0..5).map(|_| delayed("inbox", 50, "before"))).await;
+        depth(&connection, &dlq).await.is_some_and(|dead| dead > 0)
+    })
+    .await;
+    broker.management.delete_policy(&broker.vhost, "limit").await.unwrap();
+    let full = depth(&connection, "inbox").await;
+    until("the queue takes messages again", async || {
+        publish(&connection, [delayed("inbox", 50, "after")]).await;
+        depth(&connection, "inbox").await > full
+    })
+    .await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
 /// No dead ends: what the cascade cannot route is parked, the topology mended, and it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_level_queue_loses_nothing_that_comes_after() {

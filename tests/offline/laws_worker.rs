@@ -7,7 +7,7 @@ use dormouse::amqp::Acks;
 use dormouse::amqp::prefetch::Prefetch;
 use dormouse::amqp::window::{Closed, Confirm, Outcome, Refused, Return, Window};
 use dormouse::schedule::{Reason, UnixMs};
-use dormouse::worker::{Hold, Route, Shares, Targets};
+use dormouse::worker::{Freshness, Hold, Route, Shares, Targets};
 use proptest::prelude::*;
 
 /// The broker and lapin, as read in their sources: a return is sent before its publish's confirm, in
@@ -314,6 +314,24 @@ fn keys_without_number_are_not_remembered_without_bound() {
         assert!(targets.trust(&door).is_empty());
     }
     assert!(targets.len() <= 10_000, "{}", targets.len());
+}
+
+/// While a queue is full, channels follow each other at a bounded rate; without a refusal, never.
+#[test]
+fn a_channel_that_was_refused_is_given_up_but_not_at_once() {
+    let start = Instant::now();
+    let mut freshness = Freshness::new(start);
+    assert!(!freshness.is_stale(start + Duration::from_secs(3_600)), "nobody refused");
+    let mut renewed = 0;
+    for tenths in 0..600 {
+        let now = start + Duration::from_millis(tenths * 100);
+        freshness.refuse();
+        if freshness.is_stale(now) {
+            renewed += 1;
+            freshness = Freshness::new(now);
+        }
+    }
+    assert!((10..=30).contains(&renewed), "{renewed} channels in a minute of refusals");
 }
 
 #[test]
