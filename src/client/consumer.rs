@@ -13,9 +13,13 @@ use super::error::ClientError;
 use super::publishing::Publishing;
 use super::session::{Key, Pace, Plan};
 use super::work::{Decode, Handler, Work};
-use super::{AdaptiveSettings, FlowSettings, Gate, RetryPolicy, ScaleSettings, Verdict};
-use super::{group, life};
+use super::{AdaptiveSettings, FlowSettings, Gate, RetryPolicy, Returns, ScaleSettings, Verdict};
+use super::{group, life, returns};
 use crate::message::Message;
+
+/// What waits behind others of its key takes up prefetch: with less, a few hundred of one key in a row would
+/// leave nothing to do for the other handlers.
+const ORDERED_PREFETCH: u16 = 256;
 
 /// A consumer of one queue, with manual acks: a message is acked once its handler is done with it, or
 /// once a copy of it is confirmed in the delay exchange or the DLQ.
@@ -49,6 +53,8 @@ pub struct Consumer<T> {
     grace: Duration,
     policy: RetryPolicy,
     direct: bool,
+    max_redeliveries: u32,
+    handler_timeout: Option<Duration>,
 }
 
 impl<T: Send + 'static> Consumer<T> {
@@ -65,6 +71,8 @@ impl<T: Send + 'static> Consumer<T> {
             grace,
             policy: RetryPolicy::default(),
             direct: false,
+            max_redeliveries: returns::MOST,
+            handler_timeout: None,
         }
     }
 
@@ -102,7 +110,8 @@ impl<T: Send + 'static> Consumer<T> {
     }
 
     /// Deliveries unacknowledged at once, those under way included. By default twice what the handlers
-    /// can have under way. It bounds this consumer's memory, in messages.
+    /// can have under way, and at least 256 with [`Consumer::ordered_by`]. It bounds this consumer's memory, in
+    /// messages.
     pub fn prefetch(mut self, messages: u16) -> Self {
         self.prefetch = Some(messages.max(1));
         self
@@ -130,6 +139,26 @@ impl<T: Send + 'static> Consumer<T> {
     /// `stop.grace` of the configuration by default.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
+        self
+    }
+
+    /// A run of the handler that takes longer is dropped, and has failed: a retry by policy. Its place is
+    /// free again, also that of a breaker's probe. No limit by default; RabbitMQ's own, `consumer_timeout`, is 30
+    /// minutes for all that was delivered, and closes the channel. What a handler does without an `await` cannot
+    /// be dropped: give blocking work to `tokio::task::spawn_blocking`.
+    pub fn handler_timeout(mut self, timeout: Duration) -> Self {
+        self.handler_timeout = Some(timeout);
+        self
+    }
+
+    /// A message that came back to its queue so often without a verdict goes to the DLQ with that reason; 100
+    /// by default, and fewer if the queue itself would delete it earlier. What ends its process, or is too slow
+    /// for RabbitMQ, is no attempt and would be delivered for ever.
+    ///
+    /// Quorum queues count (`x-delivery-count`), before 4.3 also what a stop of a consumer gives back; classic
+    /// queues do not.
+    pub fn max_redeliveries(mut self, redeliveries: u32) -> Self {
+        self.max_redeliveries = redeliveries;
         self
     }
 
@@ -204,7 +233,9 @@ impl<T: Send + 'static> Consumer<T> {
             Pace::Together(gate) => gate.limit(),
         };
         let twice = (at_once.max(1) as usize).saturating_mul(batch).saturating_mul(2);
-        let prefetch = self.prefetch.unwrap_or(u16::try_from(twice).unwrap_or(u16::MAX));
+        let least = if self.key.is_some() { ORDERED_PREFETCH } else { 1 };
+        let usual = u16::try_from(twice).unwrap_or(u16::MAX).max(least);
+        let prefetch = self.prefetch.unwrap_or(usual);
         let config = self.publishing.config().clone();
         let plan = Arc::new(Plan {
             queue: self.queue.as_str().into(),
@@ -214,6 +245,8 @@ impl<T: Send + 'static> Consumer<T> {
                 policy: self.policy,
                 publishing: self.publishing,
                 direct: self.direct,
+                returns: Returns::new(self.max_redeliveries),
+                timeout: self.handler_timeout,
             },
             in_order: self.key.is_some() || at_once <= 1,
             key: self.key,

@@ -14,6 +14,15 @@ use crate::schedule::{Comeback, Reason, Sleeper, UnixMs, stamp};
 
 /// Comes back to the same queue after `pause`, with one retry more. `id` is for one that has none.
 pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant) -> Errand {
+    again(raw, raw.attempt(), pause, direct, id, now)
+}
+
+/// Comes back to the same queue at once, with as many retries as it has: its returns are counted anew.
+pub fn renewed(raw: &Raw, direct: bool, id: &str, now: Instant) -> Errand {
+    again(raw, raw.attempt().saturating_sub(1), Duration::ZERO, direct, id, now)
+}
+
+fn again(raw: &Raw, retries: u32, pause: Duration, direct: bool, id: &str, now: Instant) -> Errand {
     let mut message = cleaned(raw, id);
     message.routing_key = raw.queue.to_string();
     // RabbitMQ lets nobody publish another's
@@ -31,7 +40,7 @@ pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant)
     if let Some(user_id) = user_id {
         headers.insert(FIRST_USER_ID.into(), text(&user_id));
     }
-    headers.insert(RETRIES.into(), Value::LongLongInt(raw.attempt().into()));
+    headers.insert(RETRIES.into(), Value::LongLongInt(retries.into()));
     Errand::Later { message: message.into(), when: When::In(pause, now), direct }
 }
 

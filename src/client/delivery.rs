@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::trace::TraceContext;
-use super::{once, span};
+use super::{once, returns, span};
 use crate::message::{Headers, Message, as_integer, as_text};
 use crate::schedule::stamp;
 
@@ -51,6 +51,11 @@ impl Raw {
 
     pub fn id(&self) -> Option<&str> {
         id(&self.message)
+    }
+
+    /// How often it went back to its queue.
+    pub fn returns(&self) -> u64 {
+        returns::count(&self.message.properties.headers)
     }
 
     pub fn trace(&self) -> Option<TraceContext> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -26,6 +27,10 @@ pub(super) async fn live<T: Send + 'static>(
     let longest = config.broker.reconnect_max;
     let mut pause = pauses(&config.broker);
     let mut checked = false;
+    // beside it: a management API that does not answer holds up nothing
+    let mut asked = JoinSet::new();
+    let (of, for_plan) = (config.clone(), plan.clone());
+    asked.spawn(async move { for_plan.work.returns.ask(&of, &for_plan.queue).await });
     // what the breaker knows outlives a connection
     let gate = plan.pace.gate();
     while !stop.is_cancelled() {

@@ -195,6 +195,11 @@ impl<T: Send + 'static> Session<T> {
             Ok((key, body)) => (key, Ok(body)),
             Err(problem) => (None, Err(problem)),
         };
+        let returns = raw.returns();
+        let body = match self.plan.work.returns.are_too_many(returns) {
+            false => body,
+            true => Err(too_many(returns)),
+        };
         self.line.push(key, Parcel { tag, raw, body }, Instant::now());
     }
 
@@ -230,10 +235,25 @@ impl<T: Send + 'static> Session<T> {
         Ok(())
     }
 
+    fn renew(&mut self, tag: u64, raw: Raw) {
+        let (plan, around) = (self.plan.clone(), self.around.clone());
+        self.tasks.spawn(async move {
+            let settled = vec![plan.work.give_back(tag, raw, &around).await];
+            Handled { keys: Vec::new(), settled }
+        });
+    }
+
     /// Requeues what no handler has seen. In order, that is left to the end of the channel: then all goes
     /// back in one step, also what a handler had, before anybody else gets any of it.
     async fn give_back(&mut self, consumer: &mut Consumer) -> Result<(), AmqpError> {
-        let mut tags: Vec<u64> = self.line.drain().iter().map(|parcel| parcel.tag).collect();
+        let mut tags = Vec::new();
+        for Parcel { tag, raw, .. } in self.line.drain() {
+            if self.plan.work.returns.are_used_up(raw.returns()) {
+                self.renew(tag, raw);
+            } else {
+                tags.push(tag);
+            }
+        }
         if self.plan.in_order {
             return Ok(());
         }
@@ -245,6 +265,14 @@ impl<T: Send + 'static> Session<T> {
         }
         Ok(())
     }
+}
+
+/// What the DLQ tells about a message that was delivered too often.
+fn too_many(returns: u64) -> String {
+    format!(
+        "it came back to its queue {returns} times without a verdict: its handler may have ended the process, \
+         blocked its thread, or taken longer than RabbitMQ's consumer_timeout"
+    )
 }
 
 impl Wanted {

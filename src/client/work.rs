@@ -17,7 +17,8 @@ use super::error::Problem;
 use super::gate::{Gate, Permit};
 use super::publishing::Publishing;
 use super::verdict::{Settlement, settlement, signal_of_batch};
-use super::{Retry, RetryPolicy, Signal, Verdict, copy, span};
+use super::{Retry, RetryPolicy, Returns, Signal, Verdict, copy, span};
+use crate::config::words::duration;
 use crate::message::Message;
 use crate::worker::Clock;
 
@@ -35,6 +36,10 @@ pub struct Work<T> {
     pub policy: RetryPolicy,
     pub publishing: Publishing,
     pub direct: bool,
+    /// How often a delivery may go back to its queue.
+    pub returns: Returns,
+    /// A run of the handler that takes longer has failed.
+    pub timeout: Option<Duration>,
 }
 
 /// A delivery on its way to its handler.
@@ -56,6 +61,12 @@ pub enum How {
     Ack,
     Reject,
     Requeue,
+}
+
+/// Why a handler said nothing.
+enum Failed {
+    Panicked(String),
+    TimedOut(String),
 }
 
 /// Pause before a copy is published again that the broker refused: what is wrong there does not heal
@@ -128,8 +139,12 @@ impl<T: Send + 'static> Work<T> {
                 }
                 verdicts
             }
-            Err(panic) if count == 1 => vec![Verdict::retry(Retry::ByPolicy, panic)],
-            Err(panic) => {
+            // each alone would only take as long
+            Err(Failed::TimedOut(late)) => vec![Verdict::retry(Retry::ByPolicy, late); count],
+            Err(Failed::Panicked(panic)) if count == 1 => {
+                vec![Verdict::retry(Retry::ByPolicy, panic)]
+            }
+            Err(Failed::Panicked(panic)) => {
                 warn!(count, "{panic}; handling each message alone");
                 let mut verdicts = Vec::with_capacity(count);
                 for (_, raw) in raws {
@@ -151,20 +166,27 @@ impl<T: Send + 'static> Work<T> {
             Ok(mut verdicts) => verdicts.pop().unwrap_or_else(|| {
                 Verdict::retry(Retry::ByPolicy, "the handler returned no verdict")
             }),
-            Err(panic) => Verdict::retry(Retry::ByPolicy, panic),
+            Err(Failed::Panicked(words) | Failed::TimedOut(words)) => {
+                Verdict::retry(Retry::ByPolicy, words)
+            }
         }
     }
 
-    /// Runs the handler in its span. A panic is an error here, and ends nothing else.
+    /// Runs the handler in its span. A panic is an error here, and ends nothing else; nor does a run that
+    /// takes too long, which is dropped.
     async fn call(
         &self,
         raws: &[(u64, Raw)],
         deliveries: Vec<Delivery<T>>,
         permit: Permit,
-    ) -> Result<Vec<Verdict>, String> {
+    ) -> Result<Vec<Verdict>, Failed> {
         let started = Instant::now();
         // the call itself may panic, too
         let handled = AssertUnwindSafe(async { (self.handler)(deliveries).await }).catch_unwind();
+        let handled = async {
+            let Some(timeout) = self.timeout else { return Ok(handled.await) };
+            tokio::time::timeout(timeout, handled).await.map_err(|_| timeout)
+        };
         let handled = match raws {
             [(_, raw)] => {
                 let (id, attempt) = (raw.id().unwrap_or_default(), raw.attempt());
@@ -177,14 +199,24 @@ impl<T: Send + 'static> Work<T> {
             }
         };
         let signal = match &handled {
-            Ok(verdicts) => signal_of_batch(verdicts),
-            Err(_) => Some(Signal::Failed),
+            Ok(Ok(verdicts)) => signal_of_batch(verdicts),
+            Ok(Err(_)) | Err(_) => Some(Signal::Failed),
         };
         match signal {
             Some(signal) => permit.done(signal, started.elapsed()),
             None => drop(permit),
         }
-        handled.map_err(|panic| format!("the handler panicked: {}", words(&*panic)))
+        match handled {
+            Ok(Ok(verdicts)) => Ok(verdicts),
+            Ok(Err(panic)) => {
+                Err(Failed::Panicked(format!("the handler panicked: {}", words(&*panic))))
+            }
+            Err(timeout) => {
+                let late = format!("the handler took longer than {}", duration(timeout));
+                warn!(queue = raws.first().map(|(_, raw)| &*raw.queue), "{late}, and was dropped");
+                Err(Failed::TimedOut(late))
+            }
+        }
     }
 
     async fn settle(
@@ -207,14 +239,14 @@ impl<T: Send + 'static> Work<T> {
                     raw.again += 1;
                     match self.again(&raw, Duration::ZERO, around).await {
                         Some(next) => verdict = next,
-                        None => return settled(How::Requeue),
+                        None => return self.give_back(tag, raw, around).await,
                     }
                     continue;
                 }
                 Settlement::Hold(pause) => {
                     match self.again(&raw, pause, around).await {
                         Some(next) => verdict = next,
-                        None => return settled(How::Requeue),
+                        None => return self.give_back(tag, raw, around).await,
                     }
                     continue;
                 }
@@ -234,6 +266,22 @@ impl<T: Send + 'static> Work<T> {
             };
             return settled(self.replace(&raw, errand, around).await);
         }
+    }
+
+    /// Back to its queue. One more return may be the last that the queue allows: then a copy goes there, at
+    /// the end, and the returns are counted anew.
+    pub async fn give_back(&self, tag: u64, raw: Raw, around: &Circumstances) -> Settled {
+        if !self.returns.are_used_up(raw.returns()) {
+            return Settled { tag, how: How::Requeue };
+        }
+        info!(
+            id = raw.id(),
+            queue = &*raw.queue,
+            returns = raw.returns(),
+            "a message was returned as often as it may be; a copy goes to the end of its queue"
+        );
+        let copy = copy::renewed(&raw, self.direct, &new_id(), Instant::now());
+        Settled { tag, how: self.replace(&raw, copy, around).await }
     }
 
     /// Another verdict, by another run after `pause`; none if there is no time for one.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// What is asked of each queue: everything would be three times as long.
-pub(super) const COLUMNS: [&str; 18] = [
+pub(super) const COLUMNS: [&str; 19] = [
     "name",
     "type",
     "durable",
@@ -14,6 +14,7 @@ pub(super) const COLUMNS: [&str; 18] = [
     "policy",
     "operator_policy",
     "effective_policy_definition",
+    "delivery_limit",
     "messages_ready",
     "messages_unacknowledged",
     "messages_dlx",
@@ -51,6 +52,9 @@ pub struct QueueInfo {
     /// `None`: not known yet.
     #[serde(rename = "effective_policy_definition")]
     pub effective_policy: Option<BTreeMap<String, Value>>,
+    /// The delivery limit in effect of a quorum queue, default included: a number, or words for none.
+    /// Since 4.0.
+    pub delivery_limit: Option<Value>,
     pub messages_ready: Option<u64>,
     #[serde(rename = "messages_unacknowledged")]
     pub messages_unacked: Option<u64>,

@@ -338,3 +338,86 @@ async fn consumers_grow_with_the_backlog_and_shrink_without() {
     worker.stop().await;
     broker.drop_it().await;
 }
+
+/// A handler that hangs has failed after its time: its message is retried, its place and a half-open
+/// breaker's probe are free again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_hangs_fails_and_frees_its_place() {
+    let broker = Broker::fresh("flow-hang").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    publish(&connection, (0..20).map(|n| delayed("orders", 0, &n.to_string()))).await;
+    let breaker = BreakerSettings {
+        at_least: 3,
+        pause: Duration::from_millis(200),
+        probes: 1,
+        ..BreakerSettings::default()
+    };
+    let concurrency = AdaptiveSettings::fixed(2);
+    let flow = FlowSettings { rate: None, concurrency, breaker: Some(breaker) };
+    let consumer = client
+        .consumer::<u32>("orders")
+        .flow(flow)
+        .handler_timeout(Duration::from_millis(300))
+        .policy(RetryPolicy::ladder([Duration::from_millis(100); 5]));
+    let (runs, done) = (Arc::new(AtomicUsize::new(0)), Log::default());
+    let log = done.clone();
+    let running = Running::start(move |stop| {
+        let handler = move |delivery: Delivery<u32>| {
+            let (run, log) = (runs.fetch_add(1, Ordering::SeqCst), log.clone());
+            async move {
+                // these open the breaker, and the first probe hangs, too
+                if run < 4 {
+                    std::future::pending::<()>().await;
+                }
+                log.note((delivery.body, delivery.attempt()));
+            }
+        };
+        consumer.run(handler, stop)
+    });
+    let done = done.until(20).await;
+    let mut numbers: Vec<u32> = done.iter().map(|(number, _)| *number).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+    assert!(done.iter().any(|(_, attempt)| *attempt > 1), "it was an attempt: {done:?}");
+    running.stop().await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A hundred messages of one slow key in front of others do not keep these waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_one_key_leaves_room_for_others() {
+    let broker = Broker::fresh("flow-hot").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["orders"]).await;
+    let client = client(&config).await;
+    crate::client_stops::fill(&connection, "orders", (0..110).rev()).await;
+    let (cold, go) = (Log::default(), CancellationToken::new());
+    let consumer = client.consumer::<u32>("orders");
+    let consumer =
+        consumer.ordered_by(|order| if order.body < 10 { order.body } else { 10 }.to_string());
+    let (log, wait) = (cold.clone(), go.clone());
+    let running = Running::start(move |stop| {
+        let handler = move |delivery: Delivery<u32>| {
+            let (log, wait) = (log.clone(), wait.clone());
+            async move {
+                match delivery.body {
+                    0..10 => log.note(delivery.body),
+                    _ => wait.cancelled().await,
+                }
+            }
+        };
+        consumer.run(handler, stop)
+    });
+    cold.until(10).await;
+    go.cancel();
+    running.stop().await;
+    worker.stop().await;
+    broker.drop_it().await;
+}

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::client::{Log, Running, client};
 use crate::support::*;
-use dormouse::amqp::Connection;
+use dormouse::amqp::{Connection, Consumer};
 use dormouse::client::{Client, Delivery, Retry, Verdict};
 use dormouse::message::{Message, as_integer};
+use dormouse::schedule::stamp;
 use dormouse::topology::{Argument, Arguments, Topology};
 use tokio_util::sync::CancellationToken;
 
@@ -100,6 +101,91 @@ async fn stops_while_a_database_is_down_return_each_message_once() {
         let returned = left.iter().filter(|(_, returns)| *returns > 0).count();
         assert!(returned <= 30, "{queue}: what nobody took is not returned: {left:?}");
     }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// More stops than a queue allows returns, before anybody could handle its messages: a copy takes the place
+/// of each in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_delete_nothing_where_returns_are_limited() {
+    const LIMIT: i64 = 20; // what a quorum queue has by default since 4.0
+    let broker = Broker::fresh("stops-limit").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let client = client(&config).await;
+    for queue in ["any", "ordered"] {
+        let arguments = Arguments::from([
+            ("x-queue-type", Argument::Text("quorum".into())),
+            ("x-delivery-limit", Argument::Number(LIMIT)),
+        ]);
+        let queues = vec![crate::support::queue(queue, arguments)];
+        declare_all(&connection, Topology { queues, ..Topology::default() }).await;
+        fill(&connection, queue, 0..12).await;
+        for _ in 0..LIMIT + 4 {
+            let begun = Log::default();
+            let mut consumer = client.consumer::<u32>(queue).concurrency(4).prefetch(8);
+            if queue == "ordered" {
+                consumer = consumer.ordered_by(|delivery| (delivery.body % 4).to_string());
+            }
+            let log = begun.clone();
+            let running = Running::start(move |stop| {
+                let down = move |delivery: Delivery<u32>| {
+                    log.note(delivery.attempt());
+                    async { Verdict::retry(Retry::Unavailable(DEADLINE), "the database is down") }
+                };
+                consumer.run(down, stop)
+            });
+            let attempts = begun.until(3).await;
+            assert!(attempts.iter().all(|attempt| *attempt == 1), "none was an attempt");
+            running.stop().await;
+            until("all are back", async || depth(&connection, queue).await == Some(12)).await;
+        }
+        let mut numbers: Vec<_> = left(&connection, queue, 12).await;
+        numbers.sort_unstable();
+        let numbers: Vec<u32> = numbers.into_iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers, (0..12).collect::<Vec<_>>(), "{queue}");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A message that was delivered and never settled, as one that ends its process: after so many times it is
+/// not handled again, and the DLQ tells why. The one beside it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_returned_for_ever_ends_in_the_dlq() {
+    let broker = Broker::fresh("returned").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    quorum(&connection, "jobs").await;
+    fill(&connection, "jobs", 0..1).await;
+    for _ in 0..3 {
+        let dying = broker.connect().await;
+        let mut consumer = Consumer::open(&dying).await.unwrap();
+        consumer.consume("jobs", 10).await.unwrap();
+        tokio::time::timeout(DEADLINE, consumer.next()).await.unwrap().unwrap();
+        dying.close().await;
+        until("it is back", async || depth(&connection, "jobs").await == Some(1)).await;
+    }
+    fill(&connection, "jobs", 1..2).await;
+    let handled = Log::default();
+    let log = handled.clone();
+    let consumer = client(&config).await.consumer::<u32>("jobs").max_redeliveries(3);
+    let running = Running::start(move |stop| {
+        let handler = move |delivery: Delivery<u32>| {
+            log.note(delivery.body);
+            async {}
+        };
+        consumer.run(handler, stop)
+    });
+    let dead = take_dead(&connection, &config, 1).await.remove(0);
+    assert_eq!(body(&dead), "0");
+    let told = words(&dead, stamp::DETAIL);
+    assert!(told.contains("came back to its queue 3 times without a verdict"), "{told}");
+    assert_eq!(handled.until(1).await, [1]);
+    running.stop().await;
     worker.stop().await;
     broker.drop_it().await;
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use dormouse::client::once::Once;
 use dormouse::client::{
-    Errand, Header, Line, Now, Pauses, Retry, RetryPolicy, Routes, Settlement, TraceContext,
-    TraceFault, Verdict, When, settlement,
+    DeliveryLimit, Errand, Header, Line, Now, Pauses, Retry, RetryPolicy, Returns, Routes,
+    Settlement, TraceContext, TraceFault, Verdict, When, delivery_limit, settlement,
 };
 use dormouse::config::{Config, DelayExchange};
 use dormouse::message::{FieldArray, Message, Properties, Value, as_integer, as_text, text};
@@ -336,4 +336,61 @@ fn a_list_is_an_amqp_array() {
     let value = Value::from(&Header::from(["a", "b"]));
     let array = FieldArray::from(vec![text("a"), text("b")]);
     assert_eq!(value, Value::FieldArray(array));
+}
+
+/// The delivery limit in effect, as each version tells it; and what follows from it for a message.
+#[test]
+fn returns_are_judged_before_a_queue_deletes() {
+    let info = |json: serde_json::Value| -> dormouse::management::QueueInfo {
+        let mut queue =
+            serde_json::json!({"name": "q", "type": "quorum", "durable": true, "arguments": {}});
+        queue.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+        serde_json::from_value(queue).unwrap()
+    };
+    let at = |returns, dead_letters| DeliveryLimit::At { returns, dead_letters };
+    let policy =
+        |policy: serde_json::Value| serde_json::json!({"effective_policy_definition": policy});
+    let cases = [
+        (serde_json::json!({}), DeliveryLimit::Unknown),
+        (policy(serde_json::json!({})), DeliveryLimit::None),
+        (policy(serde_json::json!({"delivery-limit": 7})), at(7, false)),
+        (
+            serde_json::json!({"effective_policy_definition": {"delivery-limit": 7},
+                "arguments": {"x-delivery-limit": 5, "x-dead-letter-exchange": ""}}),
+            at(5, true),
+        ),
+        (
+            serde_json::json!({"effective_policy_definition": {}, "delivery_limit": 20}),
+            at(20, false),
+        ),
+        (
+            serde_json::json!({"effective_policy_definition": {}, "delivery_limit": "unlimited"}),
+            DeliveryLimit::None,
+        ),
+        (
+            serde_json::json!({"effective_policy_definition": {}, "arguments": {"x-delivery-limit": -1}}),
+            at(0, false),
+        ),
+        (serde_json::json!({"type": "classic"}), DeliveryLimit::None),
+    ];
+    for (json, wanted) in cases {
+        assert_eq!(delivery_limit(&info(json.clone())), wanted, "{json}");
+    }
+
+    let judged = |most, limit, returns| {
+        let all = Returns::of(most, limit);
+        (all.are_used_up(returns), all.are_too_many(returns))
+    };
+    let (fine, last, over) = ((false, false), (true, false), (true, true));
+    assert_eq!(judged(100, DeliveryLimit::None, 98), fine);
+    assert_eq!(judged(100, DeliveryLimit::None, 99), last);
+    assert_eq!(judged(100, DeliveryLimit::None, 100), over);
+    assert_eq!(judged(100, at(20, false), 18), fine);
+    assert_eq!(judged(100, at(20, false), 19), last);
+    assert_eq!(judged(100, at(20, false), 20), over);
+    assert_eq!(judged(100, at(20, true), 20), last, "its own exchange takes it");
+    assert_eq!(judged(100, at(0, false), 0), last, "a message must be handled once");
+    assert_eq!(judged(100, DeliveryLimit::Unknown, 19), fine);
+    assert_eq!(judged(100, DeliveryLimit::Unknown, 20), last, "it may have the default of 4.0");
+    assert_eq!(judged(100, DeliveryLimit::Unknown, 21), fine, "it has not");
 }
