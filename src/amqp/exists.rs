@@ -53,6 +53,23 @@ impl<'a> Ask<'a> {
         self.found(depth).await
     }
 
+    /// Whether the queue was deleted. One of another connection alone (405), or on a node that is down, is
+    /// there.
+    pub async fn queue_is_gone(&mut self, name: &str) -> Result<bool, AmqpError> {
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let asked = self.channel.queue_declare(name.into(), options, <_>::default()).await;
+        match asked.map(drop).map_err(AmqpError::from) {
+            Ok(()) => Ok(false),
+            Err(AmqpError::Closed { code, text }) if self.connection.is_open() => {
+                self.channel = self.connection.channel().await?;
+                // "queue 'q' in vhost 'v' process is stopped by supervisor", "home node '…' of durable
+                // queue … is down or inaccessible"
+                Ok(code == 404 && text.contains("no queue"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     pub async fn exchange(&mut self, name: &str) -> Result<bool, AmqpError> {
         let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
         // RabbitMQ does not look at the type of a passive declare

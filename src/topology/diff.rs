@@ -140,6 +140,14 @@ impl Standing {
 }
 
 impl Standing {
+    /// Exchanges that lead back to a queue that is gone.
+    pub fn ways_to_nowhere(&self, names: &Names) -> Vec<&str> {
+        let queues: BTreeSet<&str> = self.queues.iter().map(|queue| queue.name.as_str()).collect();
+        let begin = names.backs();
+        let gone = |name: &&str| name.strip_prefix(&begin).is_some_and(|of| !queues.contains(of));
+        self.exchanges.iter().map(|exchange| exchange.name.as_str()).filter(gone).collect()
+    }
+
     /// These exchanges in the order to delete them in, by what is bound to what.
     pub fn doors_first(&self, exchanges: &[String]) -> Vec<String> {
         let standing = Topology {

@@ -323,6 +323,12 @@ impl Inspection<'_> {
                 self.fault(object, problem, effect, &remedy);
             }
         }
+        for exchange in standing.ways_to_nowhere(&self.names) {
+            let problem = "leads back to a queue that is gone";
+            let effect = "none but the room it takes; a worker that saw the queue deletes it";
+            let object = format!("exchange {exchange}");
+            self.note(object, problem, effect, "dormouse retry prune");
+        }
         for orphan in standing.orphans(&self.wanted, namespace) {
             debug_assert!(is_ours(namespace, &orphan.name));
             let object = format!("queue {}", orphan.name);

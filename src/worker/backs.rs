@@ -3,12 +3,20 @@
 //!
 //! Whoever may binds it: an operator with `dormouse retry enable`, or a worker at the first sight of
 //! the queue. Where nobody may, messages come back through the default exchange.
+//!
+//! A queue that is deleted leaves its exchange behind, and clients make and delete a queue for each of
+//! theirs. So a worker that declares looks in turns whether the queues are still there, and deletes the
+//! exchange of one that was gone at two looks, unless it is bound again. Not at one: by the second look
+//! every worker has noticed, and none publishes to what is gone, which would close its channel. (An
+//! auto-delete exchange would go in the middle of publishes.)
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
+use super::Shared;
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::exists::Ask;
 use crate::amqp::remove::Remove;
@@ -18,7 +26,9 @@ use crate::topology::{self, Topology};
 /// What is known of the exchanges. Pure.
 #[derive(Debug, Default)]
 pub struct Backs {
-    known: HashMap<String, Standing>,
+    known: BTreeMap<String, Standing>,
+    /// The queue that was looked at last.
+    looked_at: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +39,8 @@ enum Standing {
     Missing { until: Instant },
     /// It returned a message, so its binding is gone with a queue that was deleted.
     Unbound,
+    /// The queue was not there at the last look, or its exchange was deleted.
+    Gone { deleted: bool },
 }
 
 /// What to do before a message is sent back to a queue for the first time.
@@ -53,7 +65,7 @@ impl Backs {
         match self.known.get(queue) {
             Some(Standing::Leads) => Look::Nothing,
             Some(Standing::Missing { until }) if *until > now => Look::Nothing,
-            Some(Standing::Missing { .. }) | None => Look::Find,
+            Some(Standing::Missing { .. } | Standing::Gone { .. }) | None => Look::Find,
             Some(Standing::Unbound) => Look::Bind,
         }
     }
@@ -64,8 +76,53 @@ impl Backs {
         match self.known.get(queue) {
             Some(Standing::Leads) | None => true,
             Some(Standing::Missing { until }) => *until <= now,
-            Some(Standing::Unbound) => false,
+            Some(Standing::Unbound | Standing::Gone { .. }) => false,
         }
+    }
+
+    /// A message went through it.
+    pub fn leads_on(&mut self, queue: &str) {
+        if !self.known.contains_key(queue) {
+            self.found(queue);
+        }
+    }
+
+    /// The next queue to look for, in turns.
+    pub fn next_to_look_for(&mut self) -> Option<String> {
+        let is_looked_for = |standing: &Standing| {
+            matches!(
+                standing,
+                Standing::Leads | Standing::Unbound | Standing::Gone { deleted: false }
+            )
+        };
+        let after = (Bound::Excluded(self.looked_at.clone()), Bound::Unbounded);
+        let in_turn = self.known.range(after).chain(&self.known);
+        let next = in_turn.into_iter().find(|(_, standing)| is_looked_for(standing));
+        let queue = next.map(|(queue, _)| queue.clone())?;
+        self.looked_at.clone_from(&queue);
+        Some(queue)
+    }
+
+    /// The queue is there.
+    pub fn stands(&mut self, queue: &str) {
+        if matches!(self.known.get(queue), Some(Standing::Gone { .. })) {
+            self.known.remove(queue);
+        }
+    }
+
+    /// The queue is not there; says whether that was so at the look before, so that its exchange may go.
+    pub fn gone(&mut self, queue: &str) -> bool {
+        let deleted = matches!(self.known.get(queue), Some(Standing::Gone { .. }));
+        self.note(queue, Standing::Gone { deleted });
+        deleted
+    }
+
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     pub fn found(&mut self, queue: &str) {
@@ -90,6 +147,43 @@ impl Backs {
         }
         self.known.insert(queue.to_owned(), standing);
     }
+}
+
+/// How many queues are looked for in one go, and for how long: nothing else is watched meanwhile.
+const LOOKS: usize = 200;
+const LOOKING: Duration = Duration::from_millis(300);
+
+/// How often queues are looked for.
+pub const LOOK_FOR_QUEUES: Duration = Duration::from_secs(5);
+
+/// Deletes exchanges whose queue is gone.
+///
+/// Errors: the connection is gone.
+pub(super) async fn delete_left(
+    connection: &Connection,
+    ask: &mut Ask<'_>,
+    shared: &Shared,
+) -> Result<(), AmqpError> {
+    let start = Instant::now();
+    let looks = shared.backs().len().min(LOOKS);
+    for _ in 0..looks {
+        let Some(queue) = shared.backs().next_to_look_for() else { break };
+        if !ask.queue_is_gone(&queue).await? {
+            shared.backs().stands(&queue);
+        } else if shared.backs().gone(&queue)
+            && let Some(exchange) = shared.names.back(&queue)
+        {
+            match Remove::open(connection).await?.unused_exchange(&exchange).await {
+                Ok(()) => info!(queue, exchange, "deleted: the queue that it led back to is gone"),
+                Err(error) if !connection.is_open() => return Err(error),
+                Err(error) => debug!(%error, exchange, "stays"),
+            }
+        }
+        if start.elapsed() > LOOKING {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the exchange is there. Its binding cannot be seen: a return tells.

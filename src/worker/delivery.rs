@@ -271,6 +271,11 @@ impl Delivery {
             match delivery {
                 Settled::Confirmed(parcel) => {
                     self.shared.metrics.delivered.increment(1);
+                    if let (Some(_), Some(comeback)) =
+                        (&parcel.back, &parcel.sleeper.stamp.comeback)
+                    {
+                        self.shared.backs().leads_on(&comeback.queue);
+                    }
                     self.shared.metrics.confirm.record(parcel.sent.elapsed().as_secs_f64());
                     self.ack(parcel.tag);
                 }

@@ -14,7 +14,7 @@ use super::intake::Intake;
 use super::retry::Retry;
 use super::uncarried::move_uncarried;
 use super::unreadable::move_unreadable;
-use super::{Clock, Health, Shared, sweep};
+use super::{Clock, Health, Shared, backs, sweep};
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection, pauses};
@@ -289,7 +289,7 @@ async fn watch(
         Err(error) => return error.into(),
     };
     let mut doors = Doors::of(shared);
-    let mut drained = tokio::time::Instant::now();
+    let (mut drained, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
     loop {
         let heal = tokio::select! {
             () = shared.heal.notified() => true,
@@ -297,6 +297,12 @@ async fn watch(
         };
         if let Err(error) = doors.tend(heal, consuming, &mut ask, health).await {
             return error.into();
+        }
+        if shared.config.topology.declare && looked.elapsed() > backs::LOOK_FOR_QUEUES {
+            looked = tokio::time::Instant::now();
+            if let Err(error) = backs::delete_left(consuming, &mut ask, shared).await {
+                return error.into();
+            }
         }
         if heal {
             // once a second at most, however many messages ask for it

@@ -9,7 +9,7 @@ use dormouse::amqp::exists::Ask;
 use dormouse::amqp::remove::Remove;
 use dormouse::amqp::{Connection, Publisher};
 use dormouse::config::Config;
-use dormouse::topology::{Names, Topology};
+use dormouse::topology::{Names, Topology, back_exchange};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -243,4 +243,49 @@ async fn limit_queues(broker: &Broker, queues: usize) {
         ureq::put(&uri).header("content-type", "application/json").send(body)
     });
     put.await.unwrap().expect("RabbitMQ takes it");
+}
+
+/// A queue that its client deletes takes the exchange that led back to it along; one that stays keeps it.
+/// What is left of another time is told, and pruned.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exchange_of_a_queue_that_is_gone_goes_too() {
+    let broker = Broker::fresh("doors-back").await;
+    let mut config = broker.config();
+    config.retry.initial_backoff = Duration::from_millis(100);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let names = Names::of(&config);
+    let queues = ["stays", "goes"].map(|name| retried_classic(name, &config));
+    declare_all(&connection, Topology { queues: queues.into(), ..<_>::default() }).await;
+    for queue in ["stays", "goes"] {
+        let mut client = Client::consume(&broker.uri(), queue).await;
+        publish(&connection, [delayed(queue, 0, "to be rejected")]).await;
+        client.reject_next().await;
+        client.ack_next().await;
+        exchange_stands(&config, &names.back(queue).unwrap()).await;
+    }
+    Remove::open(&connection).await.unwrap().queue("goes").await.unwrap();
+    let mut ask = Ask::open(&connection).await.unwrap();
+    let gone = names.back("goes").unwrap();
+    let stands = async {
+        while ask.exchange(&gone).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, stands).await.expect("it goes");
+    assert!(ask.exchange(&names.back("stays").unwrap()).await.unwrap());
+
+    let left = back_exchange(&names.back("of another time").unwrap());
+    declare_all(&connection, Topology { exchanges: vec![left], ..<_>::default() }).await;
+    assert!(
+        dormouse(&broker, &["status"]).contains("1 exchange leads back to a queue that is gone")
+    );
+    let verified = dormouse(&broker, &["topology", "verify"]);
+    assert!(verified.contains("dormouse retry prune"), "{verified}");
+    exits_with(&run(&broker, &["retry", "prune", "--dry-run"]), 3);
+    assert!(dormouse(&broker, &["retry", "prune"]).contains("Deleted 1 exchange"));
+    exits_with(&run(&broker, &["retry", "prune", "--dry-run"]), 0);
+    assert!(ask.exchange(&names.back("stays").unwrap()).await.unwrap());
+    worker.stop().await;
+    broker.drop_it().await;
 }

@@ -367,3 +367,26 @@ fn an_exchange_that_leads_back_is_used_until_it_fails() {
     }
     assert!(backs.leads("29999", start), "the last are remembered, however many there were");
 }
+
+/// Looked for in turns; its exchange goes at the second look that does not find the queue, and nothing is
+/// sent through it from the first on.
+#[test]
+fn a_way_back_to_a_queue_that_is_gone_is_given_up_at_the_second_look() {
+    let (mut backs, now) = (Backs::default(), std::time::Instant::now());
+    assert_eq!(backs.next_to_look_for(), None);
+    for queue in ["a", "b", "c"] {
+        backs.leads_on(queue);
+    }
+    let turns: Vec<_> = (0..5).filter_map(|_| backs.next_to_look_for()).collect();
+    assert_eq!(turns, ["a", "b", "c", "a", "b"]);
+    assert!(!backs.gone("b"), "once may be a mistake");
+    assert!(!backs.leads("b", now));
+    backs.stands("b");
+    assert!(!backs.gone("b"), "it was there meanwhile");
+    assert!(backs.gone("b"));
+    assert_eq!((backs.look("b", now), backs.leads("b", now)), (Look::Find, false));
+    let turns: Vec<_> = (0..3).filter_map(|_| backs.next_to_look_for()).collect();
+    assert_eq!(turns, ["c", "a", "c"], "no more of b");
+    backs.found("b");
+    assert!(backs.leads("b", now), "it was made anew");
+}

@@ -9,6 +9,7 @@ use crate::topology::enable::Refusal;
 
 mod disable;
 mod enable;
+mod prune;
 
 /// Rejected messages come back to their queue after a pause: for which queues.
 #[derive(Debug, Args)]
@@ -23,6 +24,8 @@ enum Verb {
     Enable(enable::Enable),
     /// Take that back: the policy that it covered applies again.
     Disable(disable::Disable),
+    /// Delete the exchanges that led back to queues that are gone.
+    Prune(prune::Prune),
 }
 
 impl Retry {
@@ -30,6 +33,7 @@ impl Retry {
         match self.verb {
             Verb::Enable(enable) => enable.run(&config, output).await,
             Verb::Disable(disable) => disable.run(&config, output).await,
+            Verb::Prune(prune) => prune.run(&config, output).await,
         }
     }
 }

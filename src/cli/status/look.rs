@@ -10,7 +10,8 @@ use crate::amqp::{AmqpError, Connection};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::management::{Management, ManagementError, QueueInfo};
-use crate::topology::Topology;
+use crate::topology::diff::Standing;
+use crate::topology::{Names, Topology};
 
 /// Counters of a queue. `None`: not to be seen from here, or not yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Seen {
     pub queues: BTreeMap<String, Counts>,
     /// Exchanges of ours that do not exist.
     pub missing_exchanges: Vec<String>,
+    /// Exchanges that lead back to a queue that is gone.
+    pub ways_to_nowhere: usize,
     /// TTL in ms of those that have one, as declared.
     pub ttls_ms: BTreeMap<String, u64>,
 }
@@ -51,10 +54,13 @@ pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure>
         rabbitmq_version: Ok(String::new()),
         queues: BTreeMap::new(),
         missing_exchanges,
+        ways_to_nowhere: 0,
         ttls_ms: BTreeMap::new(),
     };
     match ask_management(config).await {
-        Ok((version, infos)) => {
+        Ok((version, standing)) => {
+            seen.ways_to_nowhere = standing.ways_to_nowhere(&Names::of(config)).len();
+            let infos = standing.queues;
             seen.rabbitmq_version = Ok(version);
             for info in infos {
                 let ttl_ms = info.arguments.get("x-message-ttl").and_then(|ttl| ttl.as_u64());
@@ -95,10 +101,13 @@ async fn depths<'a>(
     Ok(try_join_all(asked).await?.into_iter().flatten().collect())
 }
 
-async fn ask_management(config: &Config) -> Result<(String, Vec<QueueInfo>), ManagementError> {
+async fn ask_management(config: &Config) -> Result<(String, Standing), ManagementError> {
     let management = Management::of(&config.broker)?;
     let vhost = config.broker.uri[0].virtual_host().unwrap_or_else(|| "/".into());
-    Ok((management.overview().await?.rabbitmq_version, management.queues(&vhost).await?))
+    let exchanges = management.exchanges(&vhost).await?;
+    let queues = management.queues(&vhost).await?;
+    let standing = Standing { exchanges, queues, ..Standing::default() };
+    Ok((management.overview().await?.rabbitmq_version, standing))
 }
 
 fn of_management(info: &QueueInfo) -> Counts {

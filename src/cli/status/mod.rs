@@ -33,7 +33,8 @@ Backlog counts what has expired but is not yet confirmed by where it goes; such
 messages are neither ready nor unacked. Unacked and backlog come from the
 management API and are up to five seconds old; without it they read ?.
 
-Exit code 3: exchanges or queues are missing, no worker runs, or messages are parked.";
+Exit code 3: exchanges or queues are missing, no worker runs, or messages are
+parked.";
 
 /// For a counter that cannot be seen.
 const UNKNOWN: &str = "?";
@@ -78,6 +79,13 @@ impl Status {
                 &format!("Unacked messages, backlogs and other versions could not be seen: {why}."),
                 0,
             ));
+        }
+        if seen.ways_to_nowhere > 0 {
+            let exchanges = match seen.ways_to_nowhere as u64 {
+                1 => "1 exchange leads back to a queue that is".to_owned(),
+                many => format!("{} lead back to queues that are", count(many, "exchange")),
+            };
+            parts.push(fold(&format!("{exchanges} gone: `dormouse retry prune` deletes them."), 0));
         }
         parts.extend(overview.findings.iter().map(|finding| fold(finding, 0)));
         parts.join("\n\n")
@@ -197,6 +205,7 @@ fn document(config: &Config, seen: &Seen, overview: &Overview, now: UnixMs) -> J
         "other_versions": others.collect::<Vec<_>>(),
         "missing_queues": overview.missing,
         "missing_exchanges": seen.missing_exchanges,
+        "exchanges_of_gone_queues": seen.ways_to_nowhere,
         "findings": overview.findings,
     })
 }
