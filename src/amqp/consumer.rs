@@ -309,6 +309,17 @@ impl Consumer {
         Ok(here)
     }
 
+    /// The deliveries that are here, and those that are on their way.
+    ///
+    /// Errors: as [`Consumer::next`].
+    pub async fn on_the_way(&mut self) -> Result<Vec<Delivered>, AmqpError> {
+        for Channel { channel, .. } in &self.channels {
+            // of a further consumer; the answer comes behind them
+            channel.basic_qos(1, BasicQosOptions::default()).await?;
+        }
+        self.here(usize::MAX)
+    }
+
     /// Deliveries not settled.
     pub fn unacked(&self) -> usize {
         self.unacked.len()

@@ -96,7 +96,8 @@ impl Returns {
     pub fn are_used_up(&self, returns: u64) -> bool {
         let by_queue = match self.limit() {
             DeliveryLimit::At { returns: most, .. } => returns + 1 >= most,
-            DeliveryLimit::Unknown => returns == DEFAULT_LIMIT,
+            // a stop in which nobody looked at the message may come in between
+            DeliveryLimit::Unknown => returns + 1 == DEFAULT_LIMIT || returns == DEFAULT_LIMIT,
             DeliveryLimit::None => false,
         };
         by_queue || returns + 1 >= self.most

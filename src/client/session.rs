@@ -112,7 +112,15 @@ impl<T: Send + 'static> Session<T> {
             self.start(stopping.is_some());
             let now = Instant::now();
             if stopping.is_some() && self.tasks.is_empty() && !self.line.is_ready(now, true) {
-                return consumer.finish().await;
+                if self.plan.in_order {
+                    // not cancelled, so there may be more to look at
+                    let late = consumer.on_the_way().await?;
+                    late.into_iter().for_each(|late| self.arrive(late));
+                    self.give_back(consumer).await?;
+                }
+                if self.tasks.is_empty() {
+                    return consumer.finish().await;
+                }
             }
             consumer.flush().await?;
             let batch_due = self.line.due().filter(|due| *due > now);
@@ -123,8 +131,9 @@ impl<T: Send + 'static> Session<T> {
                     stopping = Some(Instant::now() + self.plan.grace);
                     if !self.plan.in_order {
                         consumer.cancel().await?;
-                        consumer.here(usize::MAX)?.into_iter().for_each(|late| self.arrive(late));
                     }
+                    let late = consumer.on_the_way().await?;
+                    late.into_iter().for_each(|late| self.arrive(late));
                     // a batch is flushed instead
                     if self.plan.batch == 1 {
                         self.give_back(consumer).await?;

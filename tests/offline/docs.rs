@@ -132,9 +132,10 @@ fn every_command_that_the_program_names_exists() {
     let scripts = fs::read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap().path());
     let scripts =
         scripts.map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap()));
+    // a sentence that goes on in the next line, of a string or of a comment
+    let fold = Regex::new(r"\\?\n\s*(?:///?!? ?|#)?\s*").unwrap();
     for (file, text) in files.chain(scripts).filter(|(file, _)| file != "tests/offline/docs.rs") {
-        // a sentence that goes on in the next line, of a string or of a comment
-        let folded = Regex::new(r"\\?\n\s*(?:///?!? ?|#)?\s*").unwrap().replace_all(&text, " ");
+        let folded = fold.replace_all(&text, " ");
         for hit in named.captures_iter(&folded) {
             let mut command = dormouse::cli::Cli::command();
             for word in hit[1].split_whitespace() {

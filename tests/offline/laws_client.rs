@@ -390,7 +390,7 @@ fn returns_are_judged_before_a_queue_deletes() {
     assert_eq!(judged(100, at(20, false), 20), over);
     assert_eq!(judged(100, at(20, true), 20), last, "its own exchange takes it");
     assert_eq!(judged(100, at(0, false), 0), last, "a message must be handled once");
-    assert_eq!(judged(100, DeliveryLimit::Unknown, 19), fine);
+    assert_eq!(judged(100, DeliveryLimit::Unknown, 18), fine);
     assert_eq!(judged(100, DeliveryLimit::Unknown, 20), last, "it may have the default of 4.0");
     assert_eq!(judged(100, DeliveryLimit::Unknown, 21), fine, "it has not");
 }
