@@ -2,6 +2,7 @@
 //! recovery is not used, so that nothing of a lost connection survives in the new one.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -38,6 +39,8 @@ pub struct Connection {
     address: String,
     /// Listens from the start: an error that comes before anybody asks is not missed.
     events: Mutex<BoxStream<'static, Event>>,
+    /// See [`Connection::most_channels`].
+    most_channels: AtomicUsize,
 }
 
 impl Connection {
@@ -58,11 +61,25 @@ impl Connection {
             .with_tls_config(tls);
         let connection = builder.connect().await?;
         let events = Mutex::new(connection.events_listener().boxed());
-        Ok(Self { connection, address, events })
+        // the client library counts channel 0 too
+        let agreed = usize::from(connection.configuration().channel_max()).saturating_sub(1);
+        Ok(Self { connection, address, events, most_channels: agreed.into() })
     }
 
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Channels that may be open at once: as many as RabbitMQ agreed to, or fewer that were told to do.
+    /// <https://www.rabbitmq.com/docs/channels#channel-max>
+    pub fn most_channels(&self) -> usize {
+        self.most_channels.load(Ordering::Relaxed)
+    }
+
+    /// From now on no more than so many are meant to be open. Those who open one do not look; those who
+    /// open many do.
+    pub fn do_with_channels(&self, most: usize) {
+        self.most_channels.fetch_min(most, Ordering::Relaxed);
     }
 
     pub(super) async fn channel(&self) -> Result<lapin::Channel, AmqpError> {

@@ -102,7 +102,7 @@ pub struct Delivered {
 /// Bytes of bodies unacknowledged at once where the caller has no limit of its own.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Deliveries of one channel whose acks come in any order, at most.
+/// Deliveries of one channel whose acks come in any order, if there may be channels enough.
 const SPREAD: u16 = 1_000;
 /// A delivery's tag here is RabbitMQ's with the channel's number in front: the largest prefetch is spread
 /// over 66.
@@ -173,18 +173,26 @@ impl Consumer {
         self.add(queue, max_prefetch, Standing::May).await
     }
 
-    /// The same over as many channels as it takes to have few deliveries on each. For deliveries that
-    /// are settled in any order; between two channels they also come in any.
+    /// Channels that [`Consumer::consume_spread`] takes for so many deliveries, if it may.
+    pub fn channels_for(max_prefetch: u16) -> usize {
+        usize::from(max_prefetch.div_ceil(SPREAD))
+    }
+
+    /// The same over as many channels as it takes to have few deliveries on each, at most `channels`. For
+    /// deliveries that are settled in any order; between two channels they also come in any.
     pub async fn consume_spread(
         &mut self,
         connection: Arc<Connection>,
         queue: &str,
         max_prefetch: u16,
+        channels: usize,
     ) -> Result<(), AmqpError> {
         self.connection = Some(connection);
+        let share = usize::from(max_prefetch).div_ceil(channels.max(1));
+        let share = SPREAD.max(u16::try_from(share).unwrap_or(u16::MAX));
         let first = self.sources.len();
-        for (channel, from) in (0..max_prefetch).step_by(SPREAD.into()).enumerate() {
-            let to = max_prefetch.min(from.saturating_add(SPREAD));
+        for (channel, from) in (0..max_prefetch).step_by(share.into()).enumerate() {
+            let to = max_prefetch.min(from.saturating_add(share));
             self.sources.push(Source::new(queue, self.queues, channel, from..to, Standing::Must));
         }
         self.start_from(first, max_prefetch).await
@@ -275,7 +283,8 @@ impl Consumer {
                     }
                     if source.standing != Standing::May {
                         let problem = format!(
-                            "the broker cancelled the consumer of {:?}; was it deleted?",
+                            "the broker cancelled the consumer of {:?}; was it deleted, or did an alarm last longer than its \
+                             consumer_timeout?",
                             source.queue
                         );
                         return Err(AmqpError::Lost(problem));

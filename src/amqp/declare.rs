@@ -45,6 +45,11 @@ pub enum DeclareError {
 /// Channels that declare side by side: a quorum queue takes the broker some 10 ms of mostly waiting.
 const CHANNELS: usize = 8;
 
+/// Channels that a declare opens on a connection that may have so many.
+pub fn channels_to_declare(most: usize) -> usize {
+    (most / CHANNELS).clamp(1, CHANNELS)
+}
+
 /// Declares what is missing, back to front: [`Topology::stages`]. Idempotent; nothing that stands is
 /// changed or deleted.
 pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {
@@ -62,7 +67,8 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
 async fn declare_stages(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {
     let stages = topology.stages();
     let widest = stages.iter().map(Vec::len).max().unwrap_or(0);
-    let opened = try_join_all((0..widest.min(CHANNELS)).map(|_| connection.channel())).await;
+    let most = channels_to_declare(connection.most_channels());
+    let opened = try_join_all((0..widest.min(most)).map(|_| connection.channel())).await;
     let channels =
         opened.map_err(|source| DeclareError::Failed { what: "a channel".into(), source })?;
     for stage in &stages {

@@ -44,6 +44,19 @@ impl AmqpError {
         matches!(self, AmqpError::Unreadable(_) | AmqpError::Closed { code: 501, .. })
     }
 
+    /// How many channels a user, or all of a node, may have open, if one more ended a connection: 530, and
+    /// the number in the words of `rabbit_reader`.
+    pub fn channel_limit(&self) -> Option<usize> {
+        match self {
+            AmqpError::Closed { code: 530, text } if text.contains("number of channels opened") => {
+                let (_, limit) = text.rsplit_once("limit of ")?;
+                let is_digit = |char: char| char.is_ascii_digit();
+                limit.split(|char| !is_digit(char)).find(|digits| !digits.is_empty())?.parse().ok()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether RabbitMQ may have failed to convert a delivery that an AMQP 1.0 client published: its
     /// channel crashed.
     pub fn may_be_amqp10(&self) -> bool {

@@ -97,9 +97,10 @@ impl From<WorkerError> for Failure {
         match error {
             WorkerError::Amqp(error) => error.into(),
             WorkerError::Declare(error) => error.into(),
-            error @ (WorkerError::Pattern(_) | WorkerError::Part(_) | WorkerError::Http { .. }) => {
-                Self::failed(error.to_string())
-            }
+            error @ (WorkerError::Pattern(_)
+            | WorkerError::Part(_)
+            | WorkerError::FewChannels { .. }
+            | WorkerError::Http { .. }) => Self::failed(error.to_string()),
         }
     }
 }

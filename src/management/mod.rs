@@ -34,6 +34,13 @@ pub use topology::{BindingInfo, DestinationType, ExchangeInfo};
 use crate::config::Broker;
 use http::{Http, Request};
 
+/// What [`Management::put_user_limit`] limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserLimit {
+    Channels,
+    Connections,
+}
+
 /// A user's view of one broker or cluster through its management API. Cheap to clone.
 ///
 /// Every call is one request, or two where it says so, and is never repeated. A call that is dropped
@@ -179,6 +186,22 @@ impl Management {
     /// Needs the tag `administrator`.
     pub async fn delete_user(&self, user: &str) -> Result<(), ManagementError> {
         self.send(Request::delete(path(&["users", user]))).await
+    }
+
+    /// Limits what the user may have open, on all connections together. Needs the tag `administrator`.
+    /// <https://www.rabbitmq.com/docs/user-limits>
+    pub async fn put_user_limit(
+        &self,
+        user: &str,
+        limit: UserLimit,
+        value: u32,
+    ) -> Result<(), ManagementError> {
+        let limit = match limit {
+            UserLimit::Channels => "max-channels",
+            UserLimit::Connections => "max-connections",
+        };
+        self.send(Request::put(path(&["user-limits", user, limit]), json!({ "value": value })))
+            .await
     }
 
     /// What the user may do in the virtual host; `None` if nothing, or if one of the two does not

@@ -86,7 +86,8 @@ impl Delivery {
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.keep_headers(|name| !is_set_by_broker(name));
         let max_messages = shared.config.hold.max_messages;
-        consumer.consume_spread(consuming.clone(), &shared.names.due(), max_messages).await?;
+        let (due, spread) = (shared.names.due(), shared.channels.spread);
+        consumer.consume_spread(consuming.clone(), &due, max_messages, spread).await?;
         for version in versions.iter().filter(|version| **version != shared.names.version()) {
             let prefetch = max_messages.min(OLD_VERSION_PREFETCH);
             let due = shared.names.in_version(*version).due();

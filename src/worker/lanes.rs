@@ -22,9 +22,6 @@ pub enum Delivery {
     Failed(Parcel, Reason, String),
 }
 
-/// Probes under way at once.
-const PROBES: usize = 4;
-
 pub struct Lanes {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
@@ -56,8 +53,8 @@ const PROBE_PASSED: Duration = Duration::from_secs(1);
 
 impl Lanes {
     pub async fn open(shared: Arc<Shared>, connection: Arc<Connection>) -> Result<Self, AmqpError> {
-        let mut probes = Vec::with_capacity(PROBES);
-        for _ in 0..PROBES {
+        let mut probes = Vec::with_capacity(shared.channels.probes);
+        for _ in 0..shared.channels.probes {
             probes.push(Probe {
                 publisher: connection.publisher().await?,
                 freshness: Freshness::new(Instant::now()),

@@ -18,6 +18,7 @@ use crate::schedule::{Authority, Backoff, Layout, Policies};
 use crate::topology::{self, Names};
 
 mod backs;
+mod channels;
 mod clock;
 mod delivery;
 mod doors;
@@ -41,6 +42,7 @@ mod uncarried;
 mod unreadable;
 
 pub use backs::{Backs, Look};
+pub use channels::Channels;
 pub use clock::Clock;
 pub use freshness::Freshness;
 pub use health::Health;
@@ -64,6 +66,7 @@ struct Shared {
     clock: Clock,
     metrics: Metrics,
     frame_max_bytes: usize,
+    channels: Channels,
     /// Asks for the topology to be declared again: something of ours is missing.
     heal: Notify,
     /// Messages may sleep too long: one left the levels late, or may have entered them late.
@@ -77,6 +80,7 @@ impl Shared {
         config: Arc<Config>,
         clock: Clock,
         frame_max_bytes: usize,
+        channels: Channels,
     ) -> Result<Self, regex::Error> {
         Ok(Self {
             names: Names::of(&config),
@@ -92,6 +96,7 @@ impl Shared {
             config,
             clock,
             frame_max_bytes,
+            channels,
         })
     }
 

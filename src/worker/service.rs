@@ -8,16 +8,17 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::channels::LEAST;
 use super::delivery::Delivery;
 use super::doors::Doors;
 use super::intake::Intake;
 use super::retry::Retry;
 use super::uncarried::move_uncarried;
 use super::unreadable::move_unreadable;
-use super::{Clock, Health, Shared, backs, sweep};
+use super::{Channels, Clock, Health, Shared, backs, sweep};
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::exists::Ask;
-use crate::amqp::{AmqpError, Connection, pauses};
+use crate::amqp::{AmqpError, Connection, Consumer, pauses};
 use crate::config::Config;
 use crate::topology::Topology;
 
@@ -31,6 +32,12 @@ pub enum WorkerError {
     Pattern(#[from] regex::Error),
     #[error("a part of the worker ended unexpectedly: {0}")]
     Part(#[from] tokio::task::JoinError),
+    #[error(
+        "RabbitMQ agrees to {agreed} channels on a connection, and a worker needs {LEAST}: set its channel_max \
+         to {least_max} or more, and `channel_max` in broker.uri too if it is there",
+        least_max = LEAST + 1
+    )]
+    FewChannels { agreed: usize },
     #[error("cannot serve HTTP on {address}: {problem}")]
     Http { address: String, problem: String },
 }
@@ -45,6 +52,7 @@ impl WorkerError {
                 | DeclareError::Precondition { .. },
             )
             | WorkerError::Pattern(_)
+            | WorkerError::FewChannels { .. }
             | WorkerError::Http { .. } => false,
             WorkerError::Declare(
                 // a limit can be raised, and permissions granted, while it waits
@@ -60,6 +68,13 @@ impl WorkerError {
     /// Whether a message ended the session, which would end every further one too.
     fn may_be_a_delivery(&self) -> bool {
         matches!(self, WorkerError::Amqp(error) if error.may_be_a_delivery() || error.may_be_amqp10())
+    }
+
+    fn channel_limit(&self) -> Option<usize> {
+        match self {
+            WorkerError::Amqp(error) => error.channel_limit(),
+            _ => None,
+        }
     }
 
     fn may_be_amqp10(&self) -> bool {
@@ -81,9 +96,11 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let config = Arc::new(config);
     let mut pause = pauses(&config.broker);
+    // what the user may have open in all, as far as refusals told
+    let mut channels = None;
     while !stop.is_cancelled() {
         let ended = tokio::select! {
-            ended = session(config.clone(), clock.clone(), &health, &stop) => ended,
+            ended = session(config.clone(), clock.clone(), &health, channels, &stop) => ended,
             () = stopped_for(&stop, config.stop.grace) => {
                 warn!(grace = ?config.stop.grace, "not everything was confirmed in time; the broker requeues the rest");
                 Ok(())
@@ -95,6 +112,12 @@ pub async fn run(
         }
         health.set_connected(false);
         metrics::gauge!("dormouse_connected").set(0.0);
+        if let Err(error) = &ended
+            && let Some(limit) = error.channel_limit()
+        {
+            channels = Some(Channels::after(limit, channels));
+            warn!(%error, limit, at_most = channels, "RabbitMQ refused a channel; going on with fewer");
+        }
         match ended {
             Ok(()) => break,
             Err(error)
@@ -170,6 +193,7 @@ async fn session(
     config: Arc<Config>,
     clock: Clock,
     health: &Health,
+    in_all: Option<usize>,
     stop: &CancellationToken,
 ) -> Result<(), WorkerError> {
     // separate, because an alarm blocks publishing connections and must not block acks
@@ -183,33 +207,76 @@ async fn session(
         () = stop.cancelled() => return Ok(()),
     };
     let (consuming, publishing) = (Arc::new(consuming), Arc::new(publishing));
-    let ended = connected(config, clock, health, stop, &consuming, &publishing).await;
-    let ended = match ended {
-        // a part notices the loss of the connection first, but only the connection knows why
-        Err(error) if !consuming.is_open() && !error.may_be_a_delivery() => {
-            let lost = WorkerError::from(consuming.lost().await);
-            Err(if lost.may_be_a_delivery() { lost } else { error })
+    let ended = match within_channels(&config, &consuming, &publishing, in_all) {
+        Ok(channels) => {
+            let shared = Shared::new(config, clock, publishing.frame_max_bytes(), channels);
+            connected(shared?, health, stop, &consuming, &publishing).await
         }
-        ended => ended,
+        Err(error) => Err(error),
+    };
+    let ended = match ended {
+        Ok(()) => Ok(()),
+        Err(error) => Err(because(error, [&consuming, &publishing]).await),
     };
     consuming.close().await;
     publishing.close().await;
     ended
 }
 
+/// A part notices the loss of the connection first, but only the connection knows why.
+async fn because(error: WorkerError, connections: [&Connection; 2]) -> WorkerError {
+    let tells =
+        |error: &WorkerError| error.may_be_a_delivery() || error.channel_limit().is_some();
+    for connection in connections {
+        if !tells(&error) && !connection.is_open() {
+            let lost = WorkerError::from(connection.lost().await);
+            if tells(&lost) {
+                return lost;
+            }
+        }
+    }
+    error
+}
+
+/// Shares out the channels, and says once a session what it costs if they are few.
+fn within_channels(
+    config: &Config,
+    consuming: &Connection,
+    publishing: &Connection,
+    in_all: Option<usize>,
+) -> Result<Channels, WorkerError> {
+    let agreed = (consuming.most_channels(), publishing.most_channels());
+    let channels = Channels::within(agreed, in_all)
+        .ok_or(WorkerError::FewChannels { agreed: agreed.0.min(agreed.1) })?;
+    consuming.do_with_channels(channels.consuming);
+    publishing.do_with_channels(channels.publishing);
+    let wanted = Consumer::channels_for(config.hold.max_messages);
+    if channels.spread < wanted {
+        warn!(
+            consuming = channels.consuming,
+            publishing = channels.publishing,
+            "few channels: up to {} held messages are spread over {} of them instead of {wanted}, so their \
+             acks cost RabbitMQ more when many are held; allow the user more channels, or lower \
+             hold.max_messages",
+            config.hold.max_messages,
+            channels.spread,
+        );
+    }
+    Ok(channels)
+}
+
 /// A session between connect and close: declares, and runs the parts.
 async fn connected(
-    config: Arc<Config>,
-    clock: Clock,
+    shared: Shared,
     health: &Health,
     stop: &CancellationToken,
     consuming: &Arc<Connection>,
     publishing: &Arc<Connection>,
 ) -> Result<(), WorkerError> {
-    if config.topology.declare {
-        declare(consuming, &Topology::of(&config)).await?;
+    let shared = Arc::new(shared);
+    if shared.config.topology.declare {
+        declare(consuming, &Topology::of(&shared.config)).await?;
     }
-    let shared = Arc::new(Shared::new(config.clone(), clock, publishing.frame_max_bytes())?);
     let versions = installed_versions(consuming, &shared).await?;
     let mut parts = JoinSet::new();
     let intake = Intake::open(shared.clone(), consuming, publishing).await?;

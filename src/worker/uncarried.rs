@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::{Clock, Shared, WorkerError};
+use super::{Channels, Clock, Shared, WorkerError};
 use crate::amqp::{Amqp10, Connection, Watched};
 use crate::config::{Config, DelayExchange};
 
@@ -24,7 +24,8 @@ struct Source<'a> {
 pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<usize, WorkerError> {
     let publishing = Connection::open(&config.broker, "dormouse quarantine publish").await?;
     let mut publisher = publishing.publisher().await?;
-    let shared = Shared::new(config.clone(), clock.clone(), publishing.frame_max_bytes())?;
+    let frame_max_bytes = publishing.frame_max_bytes();
+    let shared = Shared::new(config.clone(), clock.clone(), frame_max_bytes, Channels::MOST)?;
     let mut moved = 0;
     for Source { queue, delay, intake } in sources(&shared) {
         let watched = Watched { queue, prefetch: config.intake.prefetch };

@@ -5,6 +5,7 @@
 mod amqp10;
 mod authority;
 mod bench;
+mod channels;
 mod client;
 mod client_examples;
 mod client_faults;

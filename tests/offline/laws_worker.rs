@@ -7,7 +7,7 @@ use dormouse::amqp::Acks;
 use dormouse::amqp::prefetch::Prefetch;
 use dormouse::amqp::window::{Closed, Confirm, Outcome, Refused, Return, Window};
 use dormouse::schedule::{Reason, UnixMs};
-use dormouse::worker::{Freshness, Hold, Route, Shares, Targets};
+use dormouse::worker::{Channels, Freshness, Hold, Route, Shares, Targets};
 use proptest::prelude::*;
 
 /// The broker and lapin, as read in their sources: a return is sent before its publish's confirm, in
@@ -368,4 +368,35 @@ fn a_pace_is_kept_and_used() {
     assert_eq!(at_once, 51);
     let mut unlimited = Pace::new(0);
     assert!((0..1_000).all(|_| unlimited.take(start).is_zero()));
+}
+
+proptest! {
+    /// A session's parts fit what each connection agreed on and what the user may have open in all, each
+    /// with at least one channel to hold on and one to try exchanges on; only too few are refused.
+    #[test]
+    fn channels_stay_within_what_is_allowed(
+        agreed in (0usize..200, 0usize..200),
+        in_all in proptest::option::of(0usize..200),
+    ) {
+        let Some(channels) = Channels::within(agreed, in_all) else {
+            return Ok(prop_assert!(agreed.0 < 8 || agreed.1 < 8));
+        };
+        prop_assert!(channels.consuming <= agreed.0 && channels.publishing <= agreed.1);
+        prop_assert!(channels.consuming + channels.publishing <= in_all.unwrap_or(400).max(16));
+        prop_assert!(channels.spread >= 1 && channels.spread + 7 <= channels.consuming);
+        prop_assert!((1..=4).contains(&channels.probes) && channels.probes + 7 <= channels.publishing);
+    }
+
+    /// Refused again and again at a limit that others have a part in, a worker asks for fewer each time.
+    #[test]
+    fn each_refusal_asks_for_fewer_channels(limit in 0usize..3_000) {
+        let mut allowed = None;
+        for _ in 0..40 {
+            let fewer = Channels::after(limit, allowed);
+            prop_assert!(allowed.is_none_or(|before| fewer < before || fewer == 16));
+            prop_assert!(fewer >= 16);
+            allowed = Some(fewer);
+        }
+        prop_assert_eq!(allowed, Some(16));
+    }
 }

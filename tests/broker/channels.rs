@@ -1,0 +1,83 @@
+//! Few channels: those that a connection agrees on, and those that a user may have open.
+
+use std::time::Duration;
+
+use crate::support::*;
+use dormouse::amqp::exists::Ask;
+use dormouse::config::{Config, Uri};
+use dormouse::management::UserLimit;
+use dormouse::topology::Names;
+use dormouse::worker::{Clock, Health, WorkerError};
+use tokio_util::sync::CancellationToken;
+
+/// Held at once, they would be spread over more channels than either limit leaves.
+const MESSAGES: usize = 5_000;
+
+/// All are held before the first is due, and the last published is due first.
+fn config(broker: &Broker) -> Config {
+    let mut config = broker.config();
+    config.topology.unit = Duration::from_secs(40);
+    config.topology.max_delay = Duration::from_secs(400);
+    config.hold.max_messages = 6_000;
+    config
+}
+
+/// Publishes for `inbox`, and takes what arrives until each has: how many arrived more than once. And how
+/// many consumers read the due queue in the end.
+async fn hold_and_take(broker: &Broker, config: &Config, round: usize) -> (usize, u32) {
+    let connection = broker.connect().await;
+    let messages = (0..MESSAGES)
+        .map(|number| delayed("inbox", 9_000 - number as i64, &format!("{round}:{number}")));
+    publish(&connection, messages).await;
+    let (mut seen, mut twice) = (std::collections::HashSet::new(), 0);
+    while seen.len() < MESSAGES {
+        for (_, message) in take(&connection, "inbox", 1.max((MESSAGES - seen.len()) / 4)).await {
+            twice += usize::from(!seen.insert(body(&message)));
+        }
+    }
+    let mut ask = Ask::open(&connection).await.unwrap();
+    let due = ask.queue(&Names::of(config).due()).await.unwrap().expect("it stands");
+    (twice, due.consumers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_with_few_channels_holds_on_those() {
+    let broker = Broker::fresh("channel-max").await;
+    let mut config = config(&broker);
+    config.broker.uri = vec![Uri::new(format!("{}?channel_max=11", broker.uri()))];
+    queues(&broker.connect().await, &["inbox"]).await;
+    let worker = Worker::start(&config).await;
+    assert_eq!(hold_and_take(&broker, &config, 1).await, (0, 3));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_that_it_cannot_do_with_fewer() {
+    let broker = Broker::fresh("least-channels").await;
+    let mut config = config(&broker);
+    config.broker.uri = vec![Uri::new(format!("{}?channel_max=8", broker.uri()))];
+    let (health, stop) = (Health::default(), CancellationToken::new());
+    let ended = dormouse::worker::run(config, Clock::default(), health, stop).await;
+    assert!(matches!(ended, Err(WorkerError::FewChannels { agreed: 7 })), "{ended:?}");
+    broker.drop_it().await;
+}
+
+/// The first time that a channel is refused costs the session; the process then stays within the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_few_channels_is_refused_once() {
+    let broker = Broker::fresh("user-channels").await;
+    let user = &broker.vhost;
+    broker.management.put_user(user, "secret", &[]).await.unwrap();
+    broker.management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
+    broker.management.put_user_limit(user, UserLimit::Channels, 14).await.unwrap();
+    let mut config = config(&broker);
+    config.broker.uri = vec![Uri::new(broker.uri_as(user, "secret"))];
+    queues(&broker.connect().await, &["inbox"]).await;
+    let worker = Worker::start(&config).await;
+    hold_and_take(&broker, &config, 1).await;
+    assert_eq!(hold_and_take(&broker, &config, 2).await, (0, 1));
+    worker.stop().await;
+    broker.management.delete_user(user).await.unwrap();
+    broker.drop_it().await;
+}
