@@ -9,6 +9,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
+use lapin::options::BasicPublishOptions;
 use lapin::runtime::default_runtime;
 use lapin::tcp::{AMQPUriTcpExt, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
@@ -95,6 +96,31 @@ impl Connection {
         let channel = self.channel().await?;
         channel.confirm_select(<_>::default()).await?;
         Ok(Publisher::new(channel))
+    }
+
+    /// Returns when RabbitMQ takes publishes: at once, or when an alarm is over. It tells only those of an
+    /// alarm who publish, so this publishes to no queue.
+    ///
+    /// Errors: the connection is lost.
+    pub async fn until_unblocked(&self) -> Result<(), AmqpError> {
+        let channel = self.channel().await?;
+        channel.confirm_select(<_>::default()).await?;
+        let (nowhere, options) = ("dormouse.nowhere", BasicPublishOptions::default());
+        let published = async {
+            let confirm = channel
+                .basic_publish("".into(), nowhere.into(), options, b"alarm?", <_>::default())
+                .await?;
+            confirm.await
+        };
+        match published.await.map_err(AmqpError::from) {
+            // the user may not publish there, and publishes are looked at again
+            Err(AmqpError::Closed { code: 403, .. }) => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+        // a channel that fails to close is gone with its connection
+        let _ = channel.close(200, "no alarm".into()).await;
+        Ok(())
     }
 
     /// The largest frame, in bytes: a message's properties and headers must fit one.

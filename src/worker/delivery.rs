@@ -49,6 +49,9 @@ struct Look {
 /// The wall clock is looked at this often, whatever the timers say.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// So soon after an alarm what came due goes on.
+const LOOK_WHILE_BLOCKED: Duration = Duration::from_millis(20);
+
 /// A difference between the clocks that counts as a step and not as noise.
 const STEP: Duration = Duration::from_millis(250);
 
@@ -81,7 +84,7 @@ impl Delivery {
         publishing: &Arc<Connection>,
         versions: &[u32],
     ) -> Result<Self, AmqpError> {
-        let inward = Inward::new(shared.clone(), publishing.publisher().await?);
+        let inward = Inward::open(shared.clone(), publishing).await?;
         let lanes = Lanes::open(shared.clone(), publishing.clone()).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.keep_headers(|name| !is_set_by_broker(name));
@@ -157,7 +160,8 @@ impl Delivery {
         let room = self.lanes.has_room();
         let due = self.hold.next_due().filter(|_| room);
         let left = due.map(|due| self.shared.clock.until(due));
-        Instant::now() + left.unwrap_or(LOOK).min(LOOK)
+        let look = if self.lanes.is_blocked() { LOOK_WHILE_BLOCKED } else { LOOK };
+        Instant::now() + left.unwrap_or(look).min(look)
     }
 
     fn take(&mut self, Delivered { tag, message, .. }: Delivered) {

@@ -44,9 +44,9 @@ impl Intake {
     pub async fn open(
         shared: Arc<Shared>,
         consuming: &Connection,
-        publishing: &Connection,
+        publishing: &Arc<Connection>,
     ) -> Result<Self, AmqpError> {
-        let inward = Inward::new(shared.clone(), publishing.publisher().await?);
+        let inward = Inward::open(shared.clone(), publishing).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         let mut sources = Vec::new();
         let prefetch = shared.config.intake.prefetch;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Shared;
-use crate::amqp::{AmqpError, Outcome, Publisher};
+use crate::amqp::{AmqpError, Connection, Outcome, Publisher};
 use crate::message::Message;
 use crate::schedule::Sleeper;
 
@@ -54,6 +54,7 @@ const SHORT: Duration = Duration::from_millis(100);
 
 pub struct Inward {
     shared: Arc<Shared>,
+    connection: Arc<Connection>,
     publisher: Publisher<Sent>,
     /// Those that wait for company, the first of them since `gathered_since`.
     gathered: Vec<Errand>,
@@ -63,24 +64,40 @@ pub struct Inward {
 }
 
 impl Inward {
-    pub fn new(shared: Arc<Shared>, publisher: Publisher<Sent>) -> Self {
-        let (gathered, paused) = (Vec::new(), VecDeque::new());
-        Self { shared, publisher, gathered, gathered_since: None, paused }
+    pub async fn open(
+        shared: Arc<Shared>,
+        connection: &Arc<Connection>,
+    ) -> Result<Self, AmqpError> {
+        Ok(Self {
+            shared,
+            connection: connection.clone(),
+            publisher: connection.publisher().await?,
+            gathered: Vec::new(),
+            gathered_since: None,
+            paused: VecDeque::new(),
+        })
     }
 
     /// Publishes it, at once or soon with others.
     pub fn send(&mut self, errand: Errand) {
-        if errand.to != To::Levels || self.shared.left(&errand.sleeper) < SHORT {
+        let at_once = errand.to != To::Levels || self.shared.left(&errand.sleeper) < SHORT;
+        if at_once && !self.connection.is_blocked() {
             return self.publish(errand);
         }
         self.gathered_since.get_or_insert_with(Instant::now);
         self.gathered.push(errand);
-        if self.gathered.len() == GATHERED {
+        if self.gathered.len() >= GATHERED {
             self.publish_gathered();
         }
     }
 
+    /// While an alarm blocks the connection, what is published waits in the client library: it would go
+    /// out by a plan of long ago, and even when this session is over and its delivery with somebody else.
     fn publish_gathered(&mut self) {
+        if self.connection.is_blocked() {
+            self.gathered_since = Some(Instant::now());
+            return;
+        }
         self.gathered_since = None;
         for errand in std::mem::take(&mut self.gathered) {
             self.publish(errand);

@@ -77,9 +77,15 @@ impl Lanes {
         })
     }
 
-    /// Whether another parcel may be sent.
+    /// Whether another parcel may be sent. None while an alarm blocks the connection: what is due stays held, so that it is still here and
+    /// nowhere else if the session ends before the alarm does.
     pub fn has_room(&self) -> bool {
-        self.main.len() < usize::from(self.shared.config.delivery.window)
+        !self.is_blocked() && self.main.len() < usize::from(self.shared.config.delivery.window)
+    }
+
+    /// Whether an alarm stops publishes.
+    pub fn is_blocked(&self) -> bool {
+        self.connection.is_blocked()
     }
 
     /// Publishes without a confirm yet.
@@ -128,6 +134,9 @@ impl Lanes {
     }
 
     fn start_probes(&mut self) {
+        if self.is_blocked() {
+            return;
+        }
         for probe in &mut self.probes {
             if !probe.publisher.is_empty() || !probe.publisher.is_open() {
                 continue;

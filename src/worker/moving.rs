@@ -38,6 +38,7 @@ pub struct Moving {
     taken: u64,
     moved: u64,
     unstamped: u64,
+    late: bool,
 }
 
 /// How fast to move.
@@ -74,7 +75,11 @@ struct Moved {
     sleeper: Sleeper,
     tag: u64,
     stamped: bool,
+    at: Instant,
 }
+
+/// A move that is confirmed so late may have been planned for another moment: see `worker/inward.rs`.
+const LATE: Duration = Duration::from_secs(1);
 
 impl Moving {
     pub async fn start(
@@ -105,6 +110,7 @@ impl Moving {
             taken: 0,
             moved: 0,
             unstamped: 0,
+            late: false,
         })
     }
 
@@ -146,6 +152,11 @@ impl Moving {
         self.moved
     }
 
+    /// Something may have entered its level late.
+    pub fn was_late(&self) -> bool {
+        self.late
+    }
+
     /// Nothing is in flight, and nothing has come for this long.
     pub fn is_quiet_for(&self, time: Duration) -> bool {
         self.unsettled == 0 && self.last_delivery.elapsed() >= time
@@ -184,10 +195,11 @@ impl Moving {
                 (unstamped(message, &fault, id, self.clock.now()), false)
             }
         };
-        self.send(Moved { sleeper, tag, stamped });
+        self.send(Moved { sleeper, tag, stamped, at: now });
     }
 
-    fn send(&mut self, moved: Moved) {
+    fn send(&mut self, mut moved: Moved) {
+        moved.at = Instant::now();
         let message = self.message(&moved);
         self.publisher.publish(message, moved);
     }
@@ -207,6 +219,7 @@ impl Moving {
                 Outcome::Confirmed => {
                     self.unsettled -= 1;
                     self.moved += 1;
+                    self.late |= moved.at.elapsed() > LATE;
                     self.unstamped += u64::from(!moved.stamped);
                     self.consumer.settle(moved.tag);
                 }

@@ -29,7 +29,7 @@ impl Retry {
         consuming: &Connection,
         publishing: &Arc<Connection>,
     ) -> Result<Self, AmqpError> {
-        let inward = Inward::new(shared.clone(), publishing.publisher().await?);
+        let inward = Inward::open(shared.clone(), publishing).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.consume(&shared.names.retry(), shared.config.intake.prefetch).await?;
         for policy in shared.policies.names() {

@@ -82,6 +82,16 @@ impl WorkerError {
     }
 }
 
+/// What a process remembers of the sessions that it lost.
+#[derive(Debug, Default)]
+struct Past {
+    /// What a worker may have open in all, as far as refusals told.
+    channels: Option<usize>,
+    /// An alarm was on at the end: a worker that takes messages in and publishes the first of them into an
+    /// alarm does not know what becomes of those.
+    blocked: bool,
+}
+
 /// How often backlog and alarms are looked at.
 const MONITOR: Duration = Duration::from_secs(1);
 
@@ -96,11 +106,10 @@ pub async fn run(
 ) -> Result<(), WorkerError> {
     let config = Arc::new(config);
     let mut pause = pauses(&config.broker);
-    // what the user may have open in all, as far as refusals told
-    let mut channels = None;
+    let mut past = Past::default();
     while !stop.is_cancelled() {
         let ended = tokio::select! {
-            ended = session(config.clone(), clock.clone(), &health, channels, &stop) => ended,
+            ended = session(config.clone(), clock.clone(), &health, &mut past, &stop) => ended,
             () = stopped_for(&stop, config.stop.grace) => {
                 warn!(grace = ?config.stop.grace, "not everything was confirmed in time; the broker requeues the rest");
                 Ok(())
@@ -115,8 +124,9 @@ pub async fn run(
         if let Err(error) = &ended
             && let Some(limit) = error.channel_limit()
         {
-            channels = Some(Channels::after(limit, channels));
-            warn!(%error, limit, at_most = channels, "RabbitMQ refused a channel; going on with fewer");
+            let at_most = Channels::after(limit, past.channels);
+            past.channels = Some(at_most);
+            warn!(%error, limit, at_most, "RabbitMQ refused a channel; going on with fewer");
         }
         match ended {
             Ok(()) => break,
@@ -193,13 +203,19 @@ async fn session(
     config: Arc<Config>,
     clock: Clock,
     health: &Health,
-    in_all: Option<usize>,
+    past: &mut Past,
     stop: &CancellationToken,
 ) -> Result<(), WorkerError> {
     // separate, because an alarm blocks publishing connections and must not block acks
     let open = async |name| Connection::open(&config.broker, name).await;
     let opened = async {
-        Ok::<_, AmqpError>((open("dormouse consume").await?, open("dormouse publish").await?))
+        let consuming = open("dormouse consume").await?;
+        let publishing = open("dormouse publish").await?;
+        if past.blocked {
+            info!("an alarm may be on; nothing is taken in before RabbitMQ takes publishes");
+            publishing.until_unblocked().await?;
+        }
+        Ok::<_, AmqpError>((consuming, publishing))
     };
     // a broker that accepts and answers nothing must not hold up a stop
     let (consuming, publishing) = tokio::select! {
@@ -207,13 +223,14 @@ async fn session(
         () = stop.cancelled() => return Ok(()),
     };
     let (consuming, publishing) = (Arc::new(consuming), Arc::new(publishing));
-    let ended = match within_channels(&config, &consuming, &publishing, in_all) {
+    let ended = match within_channels(&config, &consuming, &publishing, past.channels) {
         Ok(channels) => {
             let shared = Shared::new(config, clock, publishing.frame_max_bytes(), channels);
             connected(shared?, health, stop, &consuming, &publishing).await
         }
         Err(error) => Err(error),
     };
+    past.blocked = publishing.is_blocked();
     let ended = match ended {
         Ok(()) => Ok(()),
         Err(error) => Err(because(error, [&consuming, &publishing]).await),
@@ -225,8 +242,7 @@ async fn session(
 
 /// A part notices the loss of the connection first, but only the connection knows why.
 async fn because(error: WorkerError, connections: [&Connection; 2]) -> WorkerError {
-    let tells =
-        |error: &WorkerError| error.may_be_a_delivery() || error.channel_limit().is_some();
+    let tells = |error: &WorkerError| error.may_be_a_delivery() || error.channel_limit().is_some();
     for connection in connections {
         if !tells(&error) && !connection.is_open() {
             let lost = WorkerError::from(connection.lost().await);

@@ -31,13 +31,17 @@ const AFTER_ERROR: Duration = Duration::from_secs(60);
 /// Two sweeps without a broker's start lie at least so far apart.
 const REST: Duration = Duration::from_secs(5);
 
-/// And so many times as long as the last one took, so that a busy broker does not sweep all the time.
+/// And so many times as long as moving so many takes at full rate, and as long as the last one took: neither
+/// a large backlog nor a slow broker is swept all the time.
 const REST_FACTOR: u32 = 10;
 
 /// How long one look at the progress takes.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(25);
 
-/// A queue that gives nothing for so long has given all.
+/// An empty queue that gives nothing for so long has given all.
+const EMPTY: Duration = Duration::from_millis(50);
+
+/// Any queue that gives nothing for so long has.
 const QUIET: Duration = Duration::from_millis(500);
 
 /// Messages in flight, as a share of those of a second: they are held out of their queue for so long.
@@ -59,8 +63,13 @@ pub(super) async fn run(
     while !stop.is_cancelled() {
         let started = Instant::now();
         let again = match sweeper.claim(although_marked).await {
-            Ok(true) => None,
-            Ok(false) => Some(AGAIN),
+            Ok(Some(moved)) => {
+                let at_full_rate = Duration::from_secs(moved) / shared.config.sweep.rate;
+                let took = started.elapsed().max(at_full_rate * REST_FACTOR);
+                rest = if although_marked { REST.max(took) } else { rest };
+                None
+            }
+            Ok(None) => Some(AGAIN),
             Err(MovingError::Amqp(AmqpError::Closed { code: 403, text })) => {
                 info!(
                     text,
@@ -73,9 +82,6 @@ pub(super) async fn run(
                 Some(AFTER_ERROR)
             }
         };
-        if although_marked {
-            rest = REST.max(started.elapsed() * REST_FACTOR);
-        }
         although_marked = false;
         tokio::select! {
             () = stop.cancelled() => {}
@@ -94,51 +100,70 @@ struct Sweeper<'a> {
 }
 
 impl Sweeper<'_> {
-    /// Sweeps, unless that was done since the broker's start. False if another worker is at it.
-    async fn claim(&self, although_marked: bool) -> Result<bool, MovingError> {
+    /// Sweeps, unless that was done since the broker's start: how many messages moved. None if another
+    /// worker is at it.
+    async fn claim(&self, although_marked: bool) -> Result<Option<u64>, MovingError> {
         let name = self.shared.names.swept();
         let marker = match Marker::claim(self.consuming, &name, although_marked).await? {
-            Claim::Marked => return Ok(true),
-            Claim::Taken => return Ok(false),
+            Claim::Marked => return Ok(Some(0)),
+            Claim::Taken => return Ok(None),
             Claim::Mine(marker) => marker,
         };
         let swept = self.sweep(&marker).await;
         marker.release().await;
-        swept
+        swept.map(Some)
     }
 
     /// Level by level from the shortest on, since what is due sooner has to be put right sooner.
-    async fn sweep(&self, marker: &Marker) -> Result<bool, MovingError> {
+    async fn sweep(&self, marker: &Marker) -> Result<u64, MovingError> {
         let mut moved = 0;
         let mut ask = Ask::open(self.consuming).await?;
         for queue in queues(&self.shared.config) {
             let stood = ask.queue(&queue).await?.map_or(0, |depth| u64::from(depth.ready));
             if stood > 0 {
-                moved += self.queue(queue, stood).await?;
+                moved += self.queue(queue, stood, &mut ask).await?;
             }
             if self.stop.is_cancelled() {
-                return Ok(true);
+                return Ok(moved);
             }
         }
         marker.mark().await?;
         if moved > 0 {
             info!(moved, "planned again what sleeps in the levels, so that it wakes on time");
         }
-        Ok(true)
+        Ok(moved)
     }
 
     /// Moves what stood in this queue. What came behind it meanwhile came on time.
-    async fn queue(&self, queue: String, stood: u64) -> Result<u64, MovingError> {
+    async fn queue(
+        &self,
+        queue: String,
+        stood: u64,
+        ask: &mut Ask<'_>,
+    ) -> Result<u64, MovingError> {
         let rate = self.shared.config.sweep.rate;
         let speed = Speed { rate, window: (rate / IN_FLIGHT).clamp(1, 500) as usize };
         let connections = (self.consuming, &**self.publishing);
         let clock = self.shared.clock.clone();
         let mut moving =
-            Moving::start(&self.shared.config, clock, connections, &[queue], speed).await?;
+            Moving::start(&self.shared.config, clock, connections, &[queue.clone()], speed).await?;
         let mut counted = 0;
         while moving.taken() < stood && !moving.is_quiet_for(QUIET) && !self.stop.is_cancelled() {
+            // what is taken during an alarm would enter its level when that is over
+            if self.publishing.is_blocked() {
+                tokio::time::sleep(TICK).await;
+                continue;
+            }
             moving.work(TICK, self.stop).await?;
             counted = self.count(counted, moving.moved());
+            if moving.is_quiet_for(EMPTY)
+                && ask.queue(&queue).await?.is_none_or(|depth| depth.ready == 0)
+            {
+                break;
+            }
+        }
+        if moving.was_late() {
+            self.shared.may_be_late.notify_one();
         }
         let moved = moving.stop().await?.moved;
         self.count(counted, moved);

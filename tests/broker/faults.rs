@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::rejecting::{Client, retried};
 use crate::support::*;
+use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::{Config, Uri};
 use dormouse::dev::{Node, NodeOptions};
@@ -231,6 +232,38 @@ async fn a_memory_alarm_blocks_and_loses_nothing() {
     assert_eq!(number(&letter.message, stamp::RETRIES), 1);
     letter.ack().await;
     worker.stop().await;
+    own.end().await;
+}
+
+/// An alarm lasts longer than RabbitMQ waits for acks: the session ends, what it held goes back, and nothing
+/// that was not on its way when the alarm began is delivered twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alarm_longer_than_consumer_timeout_doubles_nothing() {
+    const MESSAGES: usize = 200;
+    let own = Own::start("long-alarm").await;
+    let short = "application:set_env(rabbit, consumer_timeout, 3000), \
+                 application:set_env(rabbit, channel_tick_interval, 500).";
+    own.node.ctl(&["eval", short]).await.unwrap();
+    let connection = own.connect().await;
+    let queues = vec![quorum("inbox")];
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
+    let worker = Worker::start(&own.config).await;
+    let due = Names::of(&own.config).due();
+    let sleeping = (0..MESSAGES)
+        .map(|number| delayed("inbox", 4_000 + 20 * number as i64, &number.to_string()));
+    publish(&connection, sleeping).await;
+    own.node.ctl(&["set_vm_memory_high_watermark", "0.000001"]).await.unwrap();
+    until("readiness tells", async || worker.health.ready().is_err()).await;
+    until("the session ends", async || {
+        let mut ask = Ask::open(&connection).await.unwrap();
+        ask.queue(&due).await.unwrap().expect("it stands").consumers == 0
+    })
+    .await;
+    own.node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
+    let arrived = own.take_all("inbox", MESSAGES).await.len();
+    worker.stop().await;
+    let twice = arrived - MESSAGES + depth(&connection, "inbox").await.unwrap() as usize;
+    assert!(twice <= 5, "{twice} of {MESSAGES} twice");
     own.end().await;
 }
 
