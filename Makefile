@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 DORMOUSE := target/debug/dormouse
 
-.PHONY: demo test drill bench deny rabbitmq
+.PHONY: demo test drill soak bench deny rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
@@ -17,6 +17,10 @@ test: rabbitmq
 ## Every fault on every version that can be had, 22 minutes; one table at the end. ARGS='--duration 60s': an hour.
 drill: rabbitmq
 	scripts/drill.sh $(or $(ARGS),--duration 12s)
+
+## Every drill with new seeds, for an hour; a seed that fails is printed with its command. SECONDS_LONG=600: ten minutes.
+soak: rabbitmq
+	scripts/soak.sh $(ARGS)
 
 ## Dormouse beside other ways to delay a message, into bench/. Two hours; ONLY=max BROKERS=3.10 is a part of it.
 bench:
