@@ -72,6 +72,12 @@ impl Comeback {
         &self.history
     }
 
+    /// Whether its queue had no room for it the last time. If the queue refuses it again, it may have
+    /// dead-lettered a copy that will come back in its place, see [`Death::is_left_over`].
+    pub fn found_no_room(&self) -> bool {
+        self.history.last().is_some_and(|past| past.reason == DeadLetterReason::Maxlen)
+    }
+
     /// One more time.
     pub fn count(&mut self) {
         self.retries = self.retries.saturating_add(1);

@@ -8,7 +8,7 @@
 //! What was not dead-lettered shows the exchange it was published to, and may carry any `x-death` on
 //! every version: only what comes with the name of the retry exchange itself is believed.
 
-use super::UnixMs;
+use super::{UnixMs, stamp};
 use crate::config::DeadLetterReason;
 use crate::message::{
     FieldTable, Headers, LongString, Message, ShortString, Value, as_integer, as_text,
@@ -27,6 +27,21 @@ pub struct Death {
     pub keys: Option<Vec<LongString>>,
     /// RabbitMQ takes the property away and keeps its value here.
     pub original_expiration: Option<ShortString>,
+    /// Which attempt of ours brought it to the queue; 0 if it came from a client.
+    pub attempt: u32,
+}
+
+impl Death {
+    /// Whether it is left over from a delivery that goes on by itself.
+    ///
+    /// A full classic queue with `overflow` `reject-publish-dlx` refuses a publish (nack) and dead-letters a
+    /// copy too: <https://www.rabbitmq.com/docs/maxlength#overflow-behaviour>. The copy looks like a message
+    /// that the queue took and pushed out. Of a first attempt it may be either, so its retry policy
+    /// decides. A further attempt follows a first one that failed, whose copy came here before: another
+    /// one brought back would multiply the message with each attempt.
+    pub fn is_left_over(&self) -> bool {
+        self.reason == DeadLetterReason::Maxlen && self.attempt > 1
+    }
 }
 
 /// Why nothing is known of a message's death.
@@ -65,7 +80,13 @@ pub fn newest(message: &Message, retry_exchange: &str) -> Result<Death, DeathFau
         exchange: words("exchange").unwrap_or_default().to_owned(),
         keys: keys(newest),
         original_expiration: expiration.and_then(|ms| ShortString::try_new(ms).ok()),
+        attempt: attempt(&message.properties.headers),
     })
+}
+
+fn attempt(headers: &Headers) -> u32 {
+    let attempt = headers.get(stamp::ATTEMPT).and_then(as_integer).unwrap_or(0);
+    u32::try_from(attempt.max(0)).unwrap_or(u32::MAX)
 }
 
 /// When RabbitMQ dead-lettered it out of a level, if it comes from one: in whole seconds, by the broker's

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::diff::is_ours;
 use super::policy::{self, Kind, Owner};
-use super::{Names, verify::Look};
+use super::{Names, verify, verify::Look};
 use crate::config::Config;
 use crate::management::{ExchangeInfo, Policy, QueueInfo};
 
@@ -122,7 +122,7 @@ impl Enable {
                 return Err(Refusal::Argument { queue: queue.name.clone(), exchange, retry });
             }
             let guarantee = around.guarantee(None);
-            let (policy, copies, changes) = (None, None, Vec::new());
+            let (policy, copies, changes) = (None, None, around.warnings());
             return Ok(Self { policy, copies, stands: true, changes, guarantee });
         }
         let own = policy_name(&names, &queue.name);
@@ -174,6 +174,7 @@ impl Enable {
         if stands {
             changes.clear();
         }
+        changes.extend(around.warnings());
         let guarantee = around.guarantee(Some(&policy));
         let copies = copied.map(|policy| policy.name.clone());
         Ok(Self { policy: Some(policy), copies, stands, changes, guarantee })
@@ -183,6 +184,14 @@ impl Enable {
 impl Around {
     pub fn kind(&self) -> Kind {
         if self.queue.queue_type == "quorum" { Kind::QuorumQueue } else { Kind::ClassicQueue }
+    }
+
+    /// What is worth a second thought before what it dead-letters comes back.
+    fn warnings(&self) -> Vec<String> {
+        let warning = "Its overflow is reject-publish-dlx: while it is full, each attempt to deliver to it \
+                       also leaves a copy of the message in the DLQ. Set it to reject-publish.";
+        let copies = verify::copies_what_it_refuses(&self.queue);
+        copies.then(|| warning.to_owned()).into_iter().collect()
     }
 
     /// The user policy that applies when `own` does not.

@@ -10,7 +10,10 @@ use crate::config::Config;
 use crate::management::{FeatureFlag, FeatureFlagState, Permissions, Policy, QueueInfo};
 
 mod access;
+mod dead_letters;
 mod policies;
+
+pub use dead_letters::copies_what_it_refuses;
 
 /// What was seen of a broker, and why the rest was not.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +78,7 @@ pub fn verify(config: &Config, seen: &Seen) -> Verdict {
     inspection.policies();
     inspection.permissions();
     inspection.targets();
+    inspection.dead_letters();
     inspection.verdict.findings.sort_by_key(|finding| finding.weight);
     inspection.verdict
 }

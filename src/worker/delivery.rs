@@ -17,6 +17,7 @@ use super::{Hold, Pace, Shared};
 use crate::alarm::Alarm;
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::schedule::sleeper::{is_set_by_broker, unstamped};
+use crate::schedule::comeback::Comeback;
 use crate::schedule::{Reason, Sleeper, UnixMs, death};
 use crate::topology::wait_ttl;
 
@@ -316,6 +317,9 @@ impl Delivery {
         let now = self.shared.clock.now();
         let attempt = sleeper.stamp.attempt;
         let pause = self.shared.backoff.pause(attempt, reason, fastrand::f64());
+        let comeback = sleeper.stamp.comeback.as_ref();
+        let no_room = reason == Reason::Nacked && comeback.is_some_and(Comeback::found_no_room);
+        let pause = pause.filter(|_| !no_room);
         let id = &sleeper.stamp.id;
         let target = &sleeper.stamp.target;
         let (exchange, routing_key) = (&target.exchange, &target.routing_key);

@@ -14,7 +14,8 @@ use super::inlet::{Event, Inlet};
 use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::message::Message;
-use crate::schedule::{Reason, Sleeper, Verdict, death};
+use crate::schedule::death::{self, Death};
+use crate::schedule::{Reason, Sleeper, Verdict};
 
 pub struct Retry {
     shared: Arc<Shared>,
@@ -65,6 +66,18 @@ impl Retry {
     }
 }
 
+/// What to say of a copy that a full queue dead-lettered of an attempt that it also refused.
+fn left_over(death: &Death) -> Option<(Reason, String)> {
+    let Death { queue, attempt, .. } = death;
+    let detail = || {
+        format!(
+            "queue {queue:?} was full at attempt {attempt} to deliver it; this copy is left over, as the \
+             attempts go on. With overflow = reject-publish instead of reject-publish-dlx there is none"
+        )
+    };
+    death.is_left_over().then(|| (Reason::Maxlen, detail()))
+}
+
 impl Shared {
     /// Makes sure of the exchange that leads back to this queue, at first sight of it.
     async fn find_the_way(&self, connection: &Connection, queue: &str) -> Result<(), AmqpError> {
@@ -106,7 +119,8 @@ impl Shared {
             }
         };
         let mut sleeper = Sleeper::take_back(message, &death, id, now);
-        let (reason, detail) = match self.refuse_to_bring_back(&sleeper) {
+        let refused = self.refuse_to_bring_back(&sleeper).or_else(|| left_over(&death));
+        let (reason, detail) = match refused {
             Some(refused) => refused,
             None => {
                 let policy = self.policies.of_queue(&death.queue);

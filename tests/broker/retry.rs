@@ -282,6 +282,43 @@ async fn what_was_not_rejected_goes_to_the_dlq_unless_a_policy_says_otherwise() 
     broker.drop_it().await;
 }
 
+/// Trap 36: a nack is not "not taken" with `reject-publish-dlx`. 781 copies of one message, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_that_dead_letters_what_it_refuses_leaves_few_copies() {
+    let broker = Broker::fresh("refused-twice").await;
+    let mut config = config(&broker);
+    config.attempts.max = 4;
+    config.retry.max_retries = 3;
+    config.retry.initial_backoff = Duration::from_millis(50);
+    config.retry.reasons = vec![DeadLetterReason::Rejected, DeadLetterReason::Maxlen];
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let mut mail = retried_classic("mail", &config);
+    mail.arguments.insert("x-max-length", Argument::Number(0));
+    mail.arguments.insert("x-overflow", Argument::Text("reject-publish-dlx".into()));
+    only(&connection, vec![mail]).await;
+    publish(&connection, [delayed("mail", 100, "one")]).await;
+    // attempts and retries, and the last of either
+    let dead = take_dead(&connection, &config, 4 + 3 + 1).await;
+    assert!(dead.iter().all(|message| body(message) == "one"));
+    let mut reasons = std::collections::BTreeMap::new();
+    for message in &dead {
+        *reasons.entry(words(message, stamp::REASON)).or_insert(0) += 1;
+    }
+    let expected = [("maxlen", 3), ("nacked", 4), ("retries-exhausted", 1)];
+    assert_eq!(reasons, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
+    // whatever might still come of it would have to pass one of these
+    until("nothing is left", async || {
+        let names = Names::of(&config);
+        let queues = broker.management.queues(&broker.vhost).await.unwrap();
+        let swept = names.swept();
+        queues.iter().all(|queue| queue.name == swept || queue.messages == Some(0))
+    })
+    .await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
 /// A client cannot make the worker deliver elsewhere, by whatever it claims of a message's past; what
 /// it forges about its own message changes when that message dies, and nothing else.
 #[tokio::test(flavor = "multi_thread")]

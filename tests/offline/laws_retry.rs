@@ -161,7 +161,41 @@ fn death_of(queue: &str) -> Death {
         exchange: String::new(),
         keys: None,
         original_expiration: None,
+        attempt: 0,
     }
+}
+
+/// A full classic queue with `reject-publish-dlx` answers each delivery with a nack and a dead-lettered
+/// copy. Whatever the numbers: as many copies as attempts and retries together, not their power.
+#[test]
+fn what_is_refused_and_dead_lettered_too_stays_few() {
+    fn copies(attempts: u32, retries_left: u32, comeback: bool) -> u64 {
+        let mut ended = 0;
+        // a comeback whose queue had no room has one attempt
+        let attempts = if comeback { 1 } else { attempts };
+        for attempt in 1..=attempts {
+            let death = Death { reason: DeadLetterReason::Maxlen, attempt, ..death_of("mail") };
+            ended += if death.is_left_over() || retries_left == 0 {
+                1
+            } else {
+                copies(attempts, retries_left - 1, true)
+            };
+        }
+        ended + 1
+    }
+    for attempts in 1..=20 {
+        for retries in 0..=20 {
+            let bound = u64::from(attempts + retries + 1);
+            assert_eq!(copies(attempts, retries, false), bound, "{attempts} {retries}");
+        }
+    }
+    let of = |reason, attempt| Death { reason, attempt, ..death_of("mail") }.is_left_over();
+    assert!(!of(DeadLetterReason::Maxlen, 0), "a client's own, or pushed out of a drop-head queue");
+    assert!(!of(DeadLetterReason::Maxlen, 1));
+    assert!(!of(DeadLetterReason::Rejected, 7) && !of(DeadLetterReason::Expired, 7));
+    let full = Death { reason: DeadLetterReason::Maxlen, ..death_of("mail") };
+    assert!(Comeback::of(&Headers::new(), &full, NOW).found_no_room());
+    assert!(!comeback("mail", 1, Duration::ZERO).found_no_room());
 }
 
 #[test]
