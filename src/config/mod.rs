@@ -122,6 +122,9 @@ pub struct Schedule {
     /// A moment longer ago than this is no late message but a number of another unit, as seconds since the
     /// epoch are: the message goes to the DLQ. Default: 365 days.
     pub max_past: Duration,
+    /// A target that dead-letters to a delay exchange sends its messages round: how often before they go to
+    /// the DLQ. Default: 100, less than a second of the fastest such circle.
+    pub max_rounds: u32,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -229,6 +232,7 @@ impl Default for Config {
             schedule: Schedule {
                 trust_broker_timestamp: false,
                 max_past: Duration::from_secs(365 * 86_400),
+                max_rounds: 100,
             },
             intake: Intake { prefetch: 400 },
             hold: Hold {

@@ -155,6 +155,17 @@ pub static KEYS: &[Key] = &[
         Field::Duration(|c| &mut c.schedule.max_past, from(Duration::from_secs(60), TEN_YEARS)),
     ),
     key(
+        "schedule.max_rounds",
+        "How often a message may come back to a delay exchange as a dead letter before it goes to the DLQ",
+        Field::Whole {
+            get: |c| c.schedule.max_rounds.into(),
+            set: |c, rounds| c.schedule.max_rounds = rounds as u32,
+            min: 0,
+            max: u32::MAX as u64,
+            unit: "rounds",
+        },
+    ),
+    key(
         "intake.prefetch",
         "Deliveries not yet acknowledged a consumer, and publishes not yet confirmed",
         Field::Whole {

@@ -48,10 +48,12 @@ pub enum Reason {
     DeliveryLimit,
     /// It came to the retry queue without having been dead-lettered there.
     NotDeadLettered,
+    /// It came round to a delay exchange too often, as a dead letter of its target's.
+    DeadLetterLoop,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 20] = [
         Reason::Unroutable,
         Reason::ExchangeNotFound,
         Reason::AccessRefused,
@@ -71,6 +73,7 @@ impl Reason {
         Reason::Maxlen,
         Reason::DeliveryLimit,
         Reason::NotDeadLettered,
+        Reason::DeadLetterLoop,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -94,6 +97,7 @@ impl Reason {
             Reason::Maxlen => "maxlen",
             Reason::DeliveryLimit => "delivery-limit",
             Reason::NotDeadLettered => "not-dead-lettered",
+            Reason::DeadLetterLoop => "dead-letter-loop",
         }
     }
 
@@ -122,7 +126,8 @@ impl Reason {
             | Reason::Expired
             | Reason::Maxlen
             | Reason::DeliveryLimit
-            | Reason::NotDeadLettered => false,
+            | Reason::NotDeadLettered
+            | Reason::DeadLetterLoop => false,
         }
     }
 }

@@ -102,6 +102,17 @@ pub fn left_levels(headers: &Headers) -> Option<UnixMs> {
     }
 }
 
+/// Why a queue other than `but` dead-lettered it last, if one did.
+pub(super) fn newest_elsewhere<'a>(headers: &'a Headers, but: Option<&str>) -> Option<&'a str> {
+    let Some(Value::FieldArray(deaths)) = headers.get(X_DEATH) else { return None };
+    deaths.as_slice().iter().find_map(|death| {
+        let Value::FieldTable(death) = death else { return None };
+        let words = |name: &str| death.inner().get(name).and_then(as_text);
+        let queue = words("queue")?;
+        if Some(queue) == but { None } else { words("reason") }
+    })
+}
+
 pub(super) fn newest_entry(headers: &Headers) -> Option<&FieldTable> {
     let Some(Value::FieldArray(deaths)) = headers.get(X_DEATH) else { return None };
     match deaths.as_slice().first() {

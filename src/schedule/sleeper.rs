@@ -6,6 +6,7 @@ use super::attempt::{Failure, Reason};
 use super::comeback::Comeback;
 use super::death::{Death, X_DEATH, newest_entry};
 use super::delay::{Due, X_DELAY};
+use super::rounds;
 use super::stamp::{self, SetAside, Stamp, StampFault, Target, array};
 use super::time::UnixMs;
 use crate::message::{Headers, Message, ShortString, Value, as_text, encoded_bytes, text};
@@ -68,6 +69,7 @@ impl Sleeper {
                 due: now,
                 retry_at: None,
                 attempt: 1,
+                rounds: 0,
                 target,
                 comeback: None,
                 set_aside,
@@ -85,12 +87,14 @@ impl Sleeper {
         let comeback = Comeback::of(headers, death, now);
         let first = First::of(&dead, death);
         let id = headers.get(stamp::ID).and_then(as_text).and_then(uuid).unwrap_or(id);
+        let rounds = rounds::so_far(headers);
         let user_id = headers.get(stamp::USER_ID).and_then(as_text);
         let user_id = user_id.and_then(|user_id| ShortString::try_new(user_id).ok());
         let mut sleeper = Self::accept(dead, "", id, now, None);
-        let Stamp { target, set_aside, comeback: back, .. } = &mut sleeper.stamp;
+        let Stamp { target, set_aside, comeback: back, rounds: so_far, .. } = &mut sleeper.stamp;
         *target = first.0;
         *back = Some(comeback);
+        *so_far = rounds;
         set_aside.user_id = set_aside.user_id.take().or(user_id);
         set_aside.expiration = set_aside.expiration.take().or(death.original_expiration.clone());
         sleeper
@@ -162,6 +166,9 @@ impl Sleeper {
         put(stamp::ID, text(id));
         put(stamp::DUE_MS, Value::LongLongInt(due.0 as i64));
         put(stamp::ATTEMPT, Value::LongInt(*attempt as i32));
+        if self.stamp.rounds > 0 {
+            put(stamp::ROUNDS, self.stamp.rounds_shown());
+        }
         if let Some(user_id) = &set_aside.user_id {
             put(stamp::USER_ID, text(user_id.as_str()));
         }
@@ -237,6 +244,7 @@ impl Sleeper {
         self.stamp.due = due;
         self.stamp.retry_at = None;
         self.stamp.attempt = 1;
+        self.stamp.rounds = 0;
         self.stamp.failure = None;
         self.stamp.comeback.iter_mut().for_each(Comeback::revive);
     }

@@ -6,6 +6,7 @@
 
 use super::attempt::{Failure, Reason};
 use super::comeback::Comeback;
+use super::rounds;
 use super::time::UnixMs;
 use crate::message::{
     FieldArray, FieldTable, Headers, LongString, ShortString, Value, as_integer, as_text, text,
@@ -26,6 +27,8 @@ pub const EXCHANGE: &str = "x-dormouse-exchange";
 pub const ROUTING_KEY: &str = "x-dormouse-routing-key";
 /// How often a consumer has rejected the message and got it back; absent the first time.
 pub const RETRIES: &str = "x-dormouse-retries";
+/// How often it came to a delay exchange as a dead letter, absent if never.
+pub const ROUNDS: &str = "x-dormouse-rounds";
 /// When it was dead-lettered, and why: `2027-01-01T09:00:00.000Z rejected`, oldest first.
 pub const HISTORY: &str = "x-dormouse-history";
 /// Where it was published to the first time, on its way back to a queue.
@@ -76,6 +79,10 @@ pub struct Stamp {
     pub retry_at: Option<UnixMs>,
     /// The delivery about to be made, counted from 1.
     pub attempt: u32,
+    /// How often it has come round to a delay exchange without a client, see [`Rounds`].
+    ///
+    /// [`Rounds`]: super::Rounds
+    pub rounds: u32,
     pub target: Target,
     /// It goes back to a queue, and to that only; the target is then what it was first published to.
     pub comeback: Option<Comeback>,
@@ -125,6 +132,7 @@ impl Stamp {
                 None
             },
             attempt: u32::try_from(integer(ATTEMPT)?).map_err(|_| StampFault(ATTEMPT))?,
+            rounds: rounds::so_far(headers),
             target: Target {
                 exchange: name("exchange", "x-dormouse-origin.exchange")?,
                 routing_key: name("routing-key", "x-dormouse-origin.routing-key")?,
@@ -165,6 +173,9 @@ impl Stamp {
         if let Some(retry_at) = self.retry_at {
             put(RETRY_AT_MS, Value::LongLongInt(retry_at.0 as i64));
         }
+        if self.rounds > 0 {
+            put(ROUNDS, self.rounds_shown());
+        }
         put(ORIGIN, self.origin());
         if let Some(comeback) = &self.comeback {
             comeback.write(headers);
@@ -178,6 +189,10 @@ impl Stamp {
             put(FIRST_FAILURE_MS, Value::LongLongInt(failure.first.0 as i64));
             put(LAST_FAILURE_MS, Value::LongLongInt(failure.last.0 as i64));
         }
+    }
+
+    pub(super) fn rounds_shown(&self) -> Value {
+        Value::LongLongInt(self.rounds.into())
     }
 
     fn origin(&self) -> Value {

@@ -16,8 +16,8 @@ use super::parcel::Parcel;
 use super::{Hold, Pace, Shared};
 use crate::alarm::Alarm;
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
-use crate::schedule::sleeper::{is_set_by_broker, unstamped};
 use crate::schedule::comeback::Comeback;
+use crate::schedule::sleeper::{is_set_by_broker, unstamped};
 use crate::schedule::{Reason, Sleeper, UnixMs, death};
 use crate::topology::wait_ttl;
 

@@ -16,7 +16,7 @@ use crate::config::DelayExchange;
 use crate::message::{Headers, Message, Value, as_integer};
 use crate::schedule::delay::{self, Bounds, DelayFault};
 use crate::schedule::sleeper::unstamped;
-use crate::schedule::{Reason, Sleeper, UnixMs, stamp};
+use crate::schedule::{Reason, Rounds, Sleeper, UnixMs, stamp};
 
 /// Where a consumed queue's messages come from.
 enum Source {
@@ -130,7 +130,9 @@ impl Shared {
     ) -> (Sleeper, To) {
         let now = self.clock.now();
         let id = Uuid::now_v7().to_string();
+        let rounds = Rounds::of(&message, &delay.name, expired_in);
         let mut sleeper = Sleeper::accept(message, &delay.target_exchange, id, now, expired_in);
+        sleeper.stamp.rounds = rounds.count;
         let bounds = Bounds {
             max_delay: self.config.topology.max_delay,
             max_past: self.config.schedule.max_past,
@@ -143,7 +145,7 @@ impl Shared {
         ) {
             Ok(due) => {
                 sleeper.schedule(due);
-                self.refuse(&sleeper)
+                self.refuse(&sleeper).or_else(|| self.end_of_rounds(rounds))
             }
             Err(fault @ (DelayFault::Malformed { .. } | DelayFault::LongPast { .. })) => {
                 Some((Reason::MalformedDelay, fault.to_string()))
@@ -167,6 +169,23 @@ impl Shared {
             return Some((Reason::HeadersTooLarge, self.no_room()));
         }
         None
+    }
+
+    /// Why a message is not taken in again that came back from its target without a client.
+    fn end_of_rounds(&self, rounds: Rounds) -> Option<(Reason, String)> {
+        const REMEDY: &str =
+            "the dead-letter exchange for what is to come back later is the retry exchange";
+        let max = self.config.schedule.max_rounds;
+        let what = if rounds.found_no_room {
+            "its target was full, and dead-lettered it to this delay exchange".to_owned()
+        } else if rounds.count > max {
+            format!(
+                "it came back to this delay exchange {max} times without a client (schedule.max_rounds)"
+            )
+        } else {
+            return None;
+        };
+        Some((Reason::DeadLetterLoop, format!("{what}; {REMEDY}, {}", self.names.retry())))
     }
 
     /// When a relative delay begins: now, or when RabbitMQ received the message, if the operator says

@@ -483,6 +483,45 @@ async fn a_full_target_is_tried_again_and_then_ends_in_the_dlq() {
     broker.drop_it().await;
 }
 
+/// Its delay is over, so it comes back at once: 175 times a second, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_dead_letters_to_the_delay_exchange_ends_in_the_dlq() {
+    let broker = Broker::fresh("dead-letter-loop").await;
+    let mut config = broker.config();
+    config.schedule.max_rounds = 5;
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let looping = |name: &str, key: &'static str, value| {
+        let delay = Argument::Text("dormouse.delay".into());
+        let name_of_queue = Argument::Text(name.to_owned());
+        let arguments = [
+            (key, value),
+            ("x-dead-letter-exchange", delay),
+            ("x-dead-letter-routing-key", name_of_queue),
+        ];
+        queue(name, arguments.into_iter().collect())
+    };
+    let mut full = looping("full", "x-max-length", Argument::Number(0));
+    full.arguments.insert("x-overflow", Argument::Text("reject-publish-dlx".into()));
+    let queues = vec![looping("ttl", "x-message-ttl", Argument::Number(20)), full];
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
+    publish(&connection, [delayed("ttl", 100, "ttl"), delayed("full", 100, "full")]).await;
+    let mut dead: Vec<_> = take_dead(&connection, &config, 5)
+        .await
+        .iter()
+        .map(|message| (body(message), words(message, stamp::REASON)))
+        .collect();
+    dead.sort();
+    // three attempts left a copy each
+    let expected = [("full", "dead-letter-loop"); 3]
+        .into_iter()
+        .chain([("full", "nacked"), ("ttl", "dead-letter-loop")]);
+    let expected: Vec<_> = expected.map(|(body, why)| (body.to_owned(), why.to_owned())).collect();
+    assert_eq!(dead, expected);
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
 /// On 3.10 a quorum queue stays full for a channel that it refused (trap 35): the worker asks again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_was_full_takes_messages_once_its_limit_is_gone() {

@@ -8,8 +8,8 @@ use dormouse::message::{
     FieldArray, FieldTable, Headers, LongString, Message, Properties, Value, text,
 };
 use dormouse::schedule::{
-    Authority, Comeback, Death, DeathFault, Policies, Reason, Sleeper, UnixMs, Verdict, death,
-    stamp,
+    Authority, Comeback, Death, DeathFault, Policies, Reason, Rounds, Sleeper, UnixMs, Verdict,
+    death, stamp,
 };
 use dormouse::worker::{Backs, Look};
 use proptest::prelude::*;
@@ -196,6 +196,41 @@ fn what_is_refused_and_dead_lettered_too_stays_few() {
     let full = Death { reason: DeadLetterReason::Maxlen, ..death_of("mail") };
     assert!(Comeback::of(&Headers::new(), &full, NOW).found_no_room());
     assert!(!comeback("mail", 1, Duration::ZERO).found_no_room());
+}
+
+/// What a queue dead-letters to a delay exchange, and what a binding leads there, has come round; what a
+/// client publishes has not, whatever it copied of a message it got.
+#[test]
+fn a_message_that_comes_round_without_a_client_is_counted() {
+    const DELAY: &str = "dormouse.delay";
+    let delivered = |rounds: i64| {
+        Headers::from([
+            (stamp::ID.into(), text("id")),
+            (stamp::ROUNDS.into(), Value::LongLongInt(rounds)),
+        ])
+    };
+    let came = |exchange: &str, deaths: Vec<Value>, headers: Headers, expired_in| {
+        let mut message = dead(deaths, headers);
+        message.exchange = exchange.into();
+        let Rounds { count, found_no_room } = Rounds::of(&message, DELAY, expired_in);
+        (count, found_no_room)
+    };
+    let death = |queue: &str, reason: &str| entry(queue, reason, 1, "", &["mail"]);
+    assert_eq!(came(DELAY, vec![], Headers::new(), None), (0, false));
+    assert_eq!(came(DELAY, vec![], delivered(7), None), (0, false), "published by a client");
+    assert_eq!(came(DELAY, vec![death("mail", "expired")], Headers::new(), None), (1, false));
+    assert_eq!(came(DELAY, vec![death("mail", "rejected")], delivered(7), None), (8, false));
+    assert_eq!(came(DELAY, vec![death("mail", "rejected")], delivered(-7), None), (1, false));
+    assert_eq!(came(DELAY, vec![death("mail", "maxlen")], Headers::new(), None), (1, false));
+    assert_eq!(came(DELAY, vec![death("mail", "maxlen")], delivered(0), None), (1, true));
+    assert_eq!(came("orders", vec![], Headers::new(), None), (0, false), "bound to it on purpose");
+    assert_eq!(came("orders", vec![], delivered(7), None), (8, false), "and its target, too");
+    // it expired on its way in, which is no round; before that it may have come round all the same
+    let own = || death("dormouse.intake", "expired");
+    let expired_in = Some("dormouse.intake");
+    assert_eq!(came("x", vec![own()], delivered(7), expired_in), (0, false));
+    let both = vec![own(), death("mail", "rejected")];
+    assert_eq!(came("x", both, delivered(7), expired_in), (8, false));
 }
 
 #[test]

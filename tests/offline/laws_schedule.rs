@@ -246,6 +246,7 @@ proptest! {
             due: UnixMs(due.into()),
             retry_at: retry.map(|ms| UnixMs(ms.into())),
             attempt,
+            rounds: attempt / 2,
             target: Target { exchange: "e".into(), routing_key: key, cc: cc.into_iter().map(Into::into).collect() },
             comeback: None,
             set_aside: Default::default(),

@@ -453,6 +453,42 @@ fn the_user_may_do_what_a_worker_does() {
     assert_eq!(verify(&config, &seen), Verdict::default());
 }
 
+/// A client's queue, with an argument or a policy that dead-letters it.
+fn client_queue(name: &str, kind: &str, arguments: Value, policy: Value) -> QueueInfo {
+    QueueInfo {
+        effective_policy: Some(serde_json::from_value(policy).unwrap()),
+        ..serde_json::from_value(json!({
+            "name": name, "type": kind, "durable": true, "arguments": arguments,
+        }))
+        .unwrap()
+    }
+}
+
+#[test]
+fn dead_letters_that_multiply_or_go_round_are_told() {
+    let argument = json!({ "x-dead-letter-exchange": "dormouse.retry" });
+    let policy = json!({ "overflow": "reject-publish-dlx" });
+    let found = one(Weight::Fault, "leaves a copy", |seen| {
+        seen.standing.queues.push(client_queue("mail", "classic", argument.clone(), policy));
+    });
+    assert_eq!(found.objects, ["queue mail"]);
+    assert!(found.remedy.contains("reject-publish"));
+    let found = one(Weight::Note, "come back at once", |seen| {
+        let policy = json!({ "dead-letter-exchange": "dormouse.delay" });
+        seen.standing.queues.push(client_queue("mail", "quorum", json!({}), policy));
+    });
+    assert!(found.remedy.contains("dormouse.retry"), "{}", found.remedy);
+    let well = after(|seen| {
+        let policy =
+            json!({ "overflow": "reject-publish", "dead-letter-exchange": "dormouse.delay" });
+        // the argument beats the policy's exchange, and the policy the argument's overflow
+        let both = json!({ "x-dead-letter-exchange": "dormouse.retry", "x-overflow": "reject-publish-dlx" });
+        seen.standing.queues.push(client_queue("mail", "classic", both, policy));
+        seen.standing.queues.push(client_queue("log", "classic", argument, json!({})));
+    });
+    assert_eq!(well, Verdict::default());
+}
+
 #[test]
 fn a_target_exchange_that_does_not_exist_is_a_note() {
     let mut config = config();

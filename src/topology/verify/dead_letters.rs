@@ -12,7 +12,14 @@ impl Inspection<'_> {
         for found in others {
             let Some(exchange) = dead_letter_exchange(found) else { continue };
             let object = format!("queue {}", found.name);
-            if exchange == self.names.retry() && copies_what_it_refuses(found) {
+            if self.config.delay_exchanges.iter().any(|delay| delay.name == exchange) {
+                let retry = self.names.retry();
+                let problem = format!("dead-letters to the delay exchange {exchange}");
+                let effect = "its messages come back at once, and after schedule.max_rounds they go to the DLQ";
+                let remedy =
+                    format!("make {retry} its dead-letter exchange: messages come back later");
+                self.note(object, problem, effect, &remedy);
+            } else if exchange == self.names.retry() && copies_what_it_refuses(found) {
                 let problem = format!("dead-letters to {exchange} what it refuses when it is full");
                 let effect = "each attempt to deliver to it while it is full leaves a copy of the message \
                               in the DLQ, and with retry.reasons = maxlen brings some back";
