@@ -54,7 +54,7 @@ impl Connection {
 
     async fn open_node(broker: &Broker, node: Node, name: &str) -> Result<Self, AmqpError> {
         let Node { address, mut uri, tls } = node;
-        uri.query.heartbeat = Some(broker.heartbeat.as_secs() as u16);
+        uri.query.heartbeat = Some(broker.heartbeat.as_secs().min(u16::MAX.into()) as u16);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let builder = ConnectionBuilder::new_with_runtime(default_runtime()?)
             .with_uri(uri)

@@ -152,7 +152,12 @@ impl AdaptiveLimit {
 
     fn step_down(&mut self, now: Instant) {
         let (min, max) = self.settings.bounds();
-        self.limit = (self.limit * self.settings.backoff.clamp(0.0, 1.0)).clamp(min, max);
+        // what is no number stays so through every bound, and would let nothing start any more
+        let backoff = match self.settings.backoff {
+            backoff if backoff.is_nan() => AdaptiveSettings::default().backoff,
+            backoff => backoff.clamp(0.0, 1.0),
+        };
+        self.limit = (self.limit * backoff).clamp(min, max);
         self.round = Round::default();
         self.slow_s = None;
         self.stepped_down = Some(now);

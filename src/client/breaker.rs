@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Signal;
+use super::{Signal, far};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerSettings {
@@ -163,7 +163,7 @@ impl Breaker {
 
     fn open(&mut self, now: Instant, pause: Duration) {
         let pause = pause.min(self.settings.max_pause);
-        self.enter(Phase::Open { until: now + pause, pause });
+        self.enter(Phase::Open { until: far::after(now, pause), pause });
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -183,6 +183,11 @@ impl BreakerSettings {
         }
         let failed = recent.iter().filter(|(_, failed)| *failed).count();
         recent.len() >= self.at_least.max(1) as usize
-            && failed as f64 >= recent.len() as f64 * self.failures
+            && failed as f64 >= recent.len() as f64 * share(self.failures)
     }
+}
+
+/// One that is no number would never open it.
+fn share(failures: f64) -> f64 {
+    if failures.is_nan() { BreakerSettings::default().failures } else { failures }
 }

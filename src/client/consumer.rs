@@ -13,7 +13,7 @@ use super::error::ClientError;
 use super::publishing::Publishing;
 use super::session::{Key, Pace, Plan};
 use super::work::{Decode, Handler, Work};
-use super::{AdaptiveSettings, FlowSettings, Gate, RetryPolicy, Returns, ScaleSettings, Verdict};
+use super::{FlowSettings, Gate, RetryPolicy, Returns, ScaleSettings, Verdict};
 use super::{group, life, returns};
 use crate::message::Message;
 
@@ -66,7 +66,7 @@ impl<T: Send + 'static> Consumer<T> {
             decode,
             key: None,
             prefetch: None,
-            pace: Pace::Each(FlowSettings::default()),
+            pace: Pace::default(),
             scale: None,
             grace,
             policy: RetryPolicy::default(),
@@ -76,14 +76,11 @@ impl<T: Send + 'static> Consumer<T> {
         }
     }
 
-    /// Handlers under way at once; 16 by default. With batches: batches.
-    pub fn concurrency(self, handlers: u32) -> Self {
-        let flow = match self.pace {
-            Pace::Each(flow) => flow,
-            Pace::Together(_) => FlowSettings::default(),
-        };
-        let concurrency = AdaptiveSettings::fixed(handlers);
-        self.flow(FlowSettings { concurrency, ..flow })
+    /// Handlers under way at once; 16 by default. With batches: batches. It takes the place of what
+    /// [`Consumer::flow`] says, whichever is called first, and holds beside a [`Consumer::gate`].
+    pub fn concurrency(mut self, handlers: u32) -> Self {
+        self.pace.concurrency = Some(handlers);
+        self
     }
 
     /// Rate, number at once (fixed, or one that adapts) and circuit breaker. A verdict other than
@@ -91,13 +88,14 @@ impl<T: Send + 'static> Consumer<T> {
     /// breaker is open no handler starts: messages wait, none fails. With batches each batch counts as
     /// one.
     pub fn flow(mut self, settings: FlowSettings) -> Self {
-        self.pace = Pace::Each(settings);
+        self.pace.flow = Some(settings);
         self
     }
 
-    /// The same, shared with other consumers: all of them together start no faster.
+    /// Limits shared with other consumers: all of them together start no faster. Beside it each keeps to
+    /// its own [`Consumer::flow`] and [`Consumer::concurrency`], if they are set.
     pub fn gate(mut self, gate: Gate) -> Self {
-        self.pace = Pace::Together(gate);
+        self.pace.shared = Some(gate);
         self
     }
 
@@ -198,6 +196,10 @@ impl<T: Send + 'static> Consumer<T> {
     /// those that are done are acked, the others are retried or dead-lettered one by one. What is left
     /// at a stop is handled as a last batch.
     ///
+    /// With [`Consumer::ordered_by`] a batch may hold several messages of a key, in the order of the queue,
+    /// and no other batch has one of them meanwhile. One that is retried now is handled again after its
+    /// batch.
+    ///
     /// After a panic every message of the batch is handled once more, alone, so that one that cannot be
     /// handled does not take the others with it.
     pub async fn run_batches<H, Handled>(
@@ -228,11 +230,8 @@ impl<T: Send + 'static> Consumer<T> {
         if self.scale.is_some() && self.key.is_some() {
             return Err(ClientError::OrderedAndScaled { queue: self.queue });
         }
-        let at_once = match &self.pace {
-            Pace::Each(flow) => flow.concurrency.max.max(flow.concurrency.min),
-            Pace::Together(gate) => gate.limit(),
-        };
-        let twice = (at_once.max(1) as usize).saturating_mul(batch).saturating_mul(2);
+        let at_once = self.pace.at_once();
+        let twice = (at_once as usize).saturating_mul(batch).saturating_mul(2);
         let least = if self.key.is_some() { ORDERED_PREFETCH } else { 1 };
         let usual = u16::try_from(twice).unwrap_or(u16::MAX).max(least);
         let prefetch = self.prefetch.unwrap_or(usual);

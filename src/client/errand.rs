@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::error::Problem;
 use crate::config::Config;
 use crate::message::{Message, Value, encoded_bytes, text};
-use crate::schedule::delay::{DELIVERY_TIME, X_DELAY};
-use crate::schedule::sleeper::TARGET_EXCHANGE;
+use crate::schedule::delay::{DELIVERY_TIME, MAX_DELAY, X_DELAY};
+use crate::schedule::sleeper::{TARGET_EXCHANGE, room};
 use crate::schedule::{Due, Layout, Sleeper, UnixMs};
 use crate::topology::{self, Names};
 
@@ -44,6 +44,7 @@ pub struct Routes {
     names: Names,
     layout: Layout,
     delay_exchange: String,
+    max_delay: Duration,
     /// Target exchange and the delay exchange that leads to it.
     delay_exchanges: Vec<(String, String)>,
 }
@@ -54,11 +55,30 @@ impl Routes {
         Self {
             names: Names::of(config),
             layout: topology::layout(config),
+            max_delay: config.topology.max_delay,
             delay_exchange: format!("{}.delay", config.topology.namespace),
             delay_exchanges: delays
                 .map(|delay| (delay.target_exchange.clone(), delay.name.clone()))
                 .collect(),
         }
+    }
+
+    /// Errors: what can be seen of it before it is published.
+    pub fn check(&self, errand: &Errand, now: Now, frame_max_bytes: usize) -> Result<(), Problem> {
+        let (message, when, direct) = match errand {
+            Errand::Later { message, when, direct } => (message, when, *direct),
+            // the DLQ's copy leaves out or sets aside what does not fit
+            Errand::Dead(_) => return Ok(()),
+        };
+        // without intake nobody else would notice; with it only the worker knows how much it allows
+        let max = if direct { self.max_delay } else { MAX_DELAY };
+        if when.left(now) > max {
+            return Err(Problem::DelayTooLong { max });
+        }
+        if encoded_bytes(&message.properties.headers) > room(frame_max_bytes) {
+            return Err(Problem::HeadersTooLarge);
+        }
+        Ok(message.acceptable()?)
     }
 
     /// The message to publish now.
@@ -134,20 +154,5 @@ impl Errand {
     /// Whether it has to be published through a level exchange.
     pub fn is_direct(&self) -> bool {
         matches!(self, Errand::Later { direct: true, .. })
-    }
-
-    /// Errors: what can be seen of it before it is published.
-    pub fn check(&self, frame_max_bytes: usize) -> Result<(), Problem> {
-        match self {
-            Errand::Later { message, .. } => {
-                let room = crate::schedule::sleeper::room(frame_max_bytes);
-                if encoded_bytes(&message.properties.headers) > room {
-                    return Err(Problem::HeadersTooLarge);
-                }
-                Ok(message.acceptable()?)
-            }
-            // the DLQ's copy leaves out or sets aside what does not fit
-            Errand::Dead(_) => Ok(()),
-        }
     }
 }

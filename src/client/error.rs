@@ -74,6 +74,9 @@ pub enum Problem {
     Unknown { within: Duration },
     #[error("the client was closed first; it may have been published")]
     Closed,
+    /// It has not been published and will not be: nobody has seen it.
+    #[error("it was not sent: {why}")]
+    NotSent { why: &'static str },
 }
 
 impl Problem {
@@ -89,6 +92,7 @@ impl Problem {
             | Problem::HeadersTooLarge
             | Problem::DelayTooLong { .. }
             | Problem::DueLongAgo { .. }
+            | Problem::NotSent { .. }
             | Problem::Mismatch(_) => false,
         }
     }
@@ -109,6 +113,7 @@ impl Problem {
             | Problem::Nacked { .. }
             | Problem::Mismatch(_)
             | Problem::Unknown { .. }
+            | Problem::NotSent { .. }
             | Problem::Closed => false,
         }
     }

@@ -34,6 +34,8 @@ use super::flow::{Admission, Flow, FlowSettings, Ticket};
 #[derive(Debug, Clone)]
 pub struct Gate {
     shared: Arc<Shared>,
+    /// What a permit of this one needs besides.
+    outer: Option<Arc<Gate>>,
 }
 
 #[derive(Debug)]
@@ -51,13 +53,33 @@ impl Gate {
         let flow = Flow::new(settings);
         let state = watch::Sender::new(flow.state());
         let (line, freed) = (tokio::sync::Mutex::new(()), Notify::new());
-        Self { shared: Arc::new(Shared { flow: Mutex::new(flow), line, freed, state }) }
+        let shared = Arc::new(Shared { flow: Mutex::new(flow), line, freed, state });
+        Self { shared, outer: None }
+    }
+
+    /// This gate's limits and those of `outer` as well: a permit is one of both, and tells both what
+    /// became of its message.
+    #[must_use]
+    pub fn within(self, outer: Gate) -> Self {
+        let outer = match self.outer {
+            Some(between) => Gate::clone(&between).within(outer),
+            None => outer,
+        };
+        Self { outer: Some(Arc::new(outer)), ..self }
     }
 
     /// Waits until a message may start. Cancel-safe: a wait that is dropped takes nothing.
     ///
     /// The rate counts permits, so hold no more than one while no message is there.
     pub async fn permit(&self) -> Permit {
+        let mut permit = self.own_permit().await;
+        if let Some(outer) = &self.outer {
+            permit.outer = Some(Box::new(Box::pin(outer.permit()).await));
+        }
+        permit
+    }
+
+    async fn own_permit(&self) -> Permit {
         let _first = self.shared.line.lock().await;
         loop {
             // what comes back after the look at the flow leaves its note here
@@ -65,7 +87,8 @@ impl Gate {
             let admission = self.shared.change(|flow| flow.admit(Instant::now()));
             match admission {
                 Admission::Start(ticket) => {
-                    return Permit { ticket: Some(ticket), shared: self.shared.clone() };
+                    let shared = self.shared.clone();
+                    return Permit { ticket: Some(ticket), shared, outer: None };
                 }
                 Admission::WaitUntil(at) => {
                     // a limit may rise or a breaker open meanwhile: look again then, too
@@ -100,7 +123,8 @@ impl Gate {
 
     /// How many permits may be out now.
     pub fn limit(&self) -> u32 {
-        self.shared.flow().limit()
+        let own = self.shared.flow().limit();
+        self.outer.as_ref().map_or(own, |outer| own.min(outer.limit()))
     }
 }
 
@@ -125,11 +149,16 @@ impl Shared {
 pub struct Permit {
     ticket: Option<Ticket>,
     shared: Arc<Shared>,
+    /// Of the gate around.
+    outer: Option<Box<Permit>>,
 }
 
 impl Permit {
     /// The message was handled, from its start in `latency`.
     pub fn done(mut self, verdict: Signal, latency: Duration) {
+        if let Some(outer) = self.outer.take() {
+            outer.done(verdict, latency);
+        }
         let ticket = self.ticket.take();
         self.give_back(ticket, |flow, ticket| flow.done(Instant::now(), ticket, verdict, latency));
     }

@@ -1,11 +1,14 @@
 //! Who is next: deliveries wait here for a handler. Pure; the time comes in as an argument.
 //!
-//! Items with the same key go out one after another, in the order in which they came; everything else
-//! goes out in order of arrival, beside them. They go out in batches: a batch is ready when it is full
-//! or when the oldest item in it has waited long enough. A batch of one is ready at once.
+//! Items with the same key go out in the order in which they came, and none while an earlier one is out
+//! in another batch; everything else goes out in order of arrival, beside them. They go out in batches: a
+//! batch is ready when it is full or when the oldest item in it has waited long enough. A batch of one is
+//! ready at once. A batch takes the first of each key before it takes a second of any.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
+
+use super::far;
 
 #[derive(Debug)]
 pub struct Line<Item> {
@@ -13,9 +16,19 @@ pub struct Line<Item> {
     wait: Duration,
     /// May go out now.
     ready: VecDeque<Entry<Item>>,
-    /// For each key that is ready or out: what waits behind it.
-    behind: HashMap<String, VecDeque<Entry<Item>>>,
+    /// Of each key that is ready or out.
+    behind: HashMap<String, Behind<Item>>,
+    /// Behind another of their key.
     waiting: usize,
+    /// Those of them whose key is ready: they may go out in its batch.
+    following: usize,
+}
+
+#[derive(Debug)]
+struct Behind<Item> {
+    /// Items of this key that are out, in one batch; none if the first is ready.
+    out: usize,
+    waiting: VecDeque<Entry<Item>>,
 }
 
 #[derive(Debug)]
@@ -29,7 +42,7 @@ impl<Item> Line<Item> {
     /// Batches of up to `size` items, none of which waits longer than `wait` for the others.
     pub fn new(size: usize, wait: Duration) -> Self {
         let (ready, behind) = (VecDeque::new(), HashMap::new());
-        Self { size: size.max(1), wait, ready, behind, waiting: 0 }
+        Self { size: size.max(1), wait, ready, behind, waiting: 0, following: 0 }
     }
 
     /// Puts an item at the end. One without a key waits for none.
@@ -38,11 +51,12 @@ impl<Item> Line<Item> {
         let Some(key) = &entry.key else { return self.ready.push_back(entry) };
         match self.behind.get_mut(key) {
             Some(behind) => {
-                behind.push_back(entry);
+                behind.waiting.push_back(entry);
                 self.waiting += 1;
+                self.following += usize::from(behind.out == 0);
             }
             None => {
-                self.behind.insert(key.clone(), VecDeque::new());
+                self.behind.insert(key.clone(), Behind { out: 0, waiting: VecDeque::new() });
                 self.ready.push_back(entry);
             }
         }
@@ -54,7 +68,19 @@ impl<Item> Line<Item> {
             return None;
         }
         let count = self.ready.len().min(self.size);
-        Some(self.ready.drain(..count).map(|entry| (entry.key, entry.item)).collect())
+        let firsts: Vec<_> = self.ready.drain(..count).collect();
+        let mut followers = Vec::new();
+        for key in firsts.iter().filter_map(|entry| entry.key.as_ref()) {
+            let Some(behind) = self.behind.get_mut(key) else { continue };
+            let room = self.size - firsts.len() - followers.len();
+            self.following -= behind.waiting.len();
+            let taken = behind.waiting.len().min(room);
+            behind.out = 1 + taken;
+            self.waiting -= taken;
+            followers.extend(behind.waiting.drain(..taken));
+        }
+        let batch = firsts.into_iter().chain(followers);
+        Some(batch.map(|entry| (entry.key, entry.item)).collect())
     }
 
     /// Whether there is a next batch.
@@ -65,15 +91,24 @@ impl<Item> Line<Item> {
     /// When the next batch is ready: in the past if it is full, none if nothing may go out.
     pub fn due(&self) -> Option<Instant> {
         let oldest = self.ready.front()?.since;
-        Some(if self.ready.len() >= self.size { oldest } else { oldest + self.wait })
+        Some(if self.ready.len() + self.following >= self.size {
+            oldest
+        } else {
+            far::after(oldest, self.wait)
+        })
     }
 
-    /// The item with this key is handled: the next one of its key may go out.
+    /// An item with this key is handled. After the last one of its batch the next of its key may go out.
     pub fn done(&mut self, key: &str) {
         let Some(behind) = self.behind.get_mut(key) else { return };
-        match behind.pop_front() {
+        behind.out = behind.out.saturating_sub(1);
+        if behind.out > 0 {
+            return;
+        }
+        match behind.waiting.pop_front() {
             Some(entry) => {
                 self.waiting -= 1;
+                self.following += behind.waiting.len();
                 self.ready.push_back(entry);
             }
             None => drop(self.behind.remove(key)),
@@ -82,8 +117,8 @@ impl<Item> Line<Item> {
 
     /// Takes out all that has not gone out, oldest first within each key.
     pub fn drain(&mut self) -> Vec<Item> {
-        self.waiting = 0;
-        let behind = self.behind.drain().flat_map(|(_, behind)| behind);
+        (self.waiting, self.following) = (0, 0);
+        let behind = self.behind.drain().flat_map(|(_, behind)| behind.waiting);
         self.ready.drain(..).chain(behind).map(|entry| entry.item).collect()
     }
 

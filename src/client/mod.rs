@@ -61,6 +61,7 @@ mod copy;
 mod delivery;
 mod errand;
 mod error;
+mod far;
 pub mod flow;
 pub mod gate;
 mod group;

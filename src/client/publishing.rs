@@ -50,6 +50,8 @@ const WINDOW: usize = 1_000;
 /// Pause before a new channel after one that was closed for no publish that is known: it may be so again.
 const PAUSE: Duration = Duration::from_millis(10);
 
+const CLOSED: Problem = Problem::NotSent { why: "the client is closed" };
+
 impl Publishing {
     /// Connects, and keeps connected until it is closed or dropped.
     pub async fn open(config: Config) -> Result<Self, AmqpError> {
@@ -79,11 +81,18 @@ impl Publishing {
     /// Publishes, through any number of connections, and waits for the confirm. To stop waiting is no
     /// recall: it may be published all the same.
     pub async fn publish(&self, errand: Errand) -> Result<(), Problem> {
+        self.publish_within(errand, Duration::MAX).await
+    }
+
+    /// The same, for a place in line and then for the confirm no longer than `within` each.
+    pub async fn publish_within(&self, errand: Errand, within: Duration) -> Result<(), Problem> {
+        let place = tokio::time::timeout(within, self.sender.reserve()).await;
+        let why = "what is before it in line is not confirmed";
+        let place = place.map_err(|_| Problem::NotSent { why })?.map_err(|_| CLOSED)?;
         let (reply, answer) = oneshot::channel();
-        let sent =
-            self.sender.send(Ticket { errand, exchange: String::new(), number: 0, reply }).await;
-        sent.map_err(|_| Problem::Closed)?;
-        answer.await.unwrap_or(Err(Problem::Closed))
+        place.send(Ticket { errand, exchange: String::new(), number: 0, reply });
+        let answer = tokio::time::timeout(within, answer).await;
+        answer.map_err(|_| Problem::Unknown { within })?.unwrap_or(Err(Problem::Closed))
     }
 
     /// Looks whether the levels on the broker are those of the configuration, now and after each
@@ -240,14 +249,14 @@ impl Task {
         if ticket.reply.is_closed() {
             return;
         }
+        let now = Now { wall: Clock::default().now(), monotonic: Instant::now() };
         let checked = match &self.mismatch {
             Some(mismatch) if ticket.errand.is_direct() => Err(Problem::Mismatch(mismatch.clone())),
-            Some(_) | None => ticket.errand.check(frame_max),
+            Some(_) | None => self.routes.check(&ticket.errand, now, frame_max),
         };
         if checked.is_err() {
             return answer(ticket, checked);
         }
-        let now = Now { wall: Clock::default().now(), monotonic: Instant::now() };
         let message = self.routes.render(&ticket.errand, now, frame_max);
         ticket.exchange.clone_from(&message.exchange);
         self.published += 1;

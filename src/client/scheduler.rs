@@ -1,8 +1,9 @@
 //! Publishes messages that are due later.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
 use uuid::Uuid;
 
 use super::errand::{Errand, Now, When};
@@ -34,6 +35,13 @@ pub struct Scheduled {
     target: Target,
     message: Message,
     when: When,
+}
+
+/// Messages of a batch under way at once: enough to keep the publishing task busy.
+const AT_ONCE: usize = 2_000;
+
+fn new_id() -> String {
+    Uuid::now_v7().to_string()
 }
 
 impl Scheduled {
@@ -95,23 +103,45 @@ impl Scheduler {
         self.publish(Scheduled::at(target, message, moment)).await
     }
 
-    /// Schedules all of them at a time and waits for every confirm. Each has its own outcome, in the
-    /// same order.
+    /// Schedules all of them, some thousands at a time, and waits for every confirm. Each has its own
+    /// outcome, in the same order, and [`Scheduler::within`] for itself, from when it is its turn. Once one
+    /// was not confirmed in time, and until another is, those whose turn comes are not sent:
+    /// [`Problem::NotSent`].
     pub async fn publish_batch(
         &self,
         messages: impl IntoIterator<Item = Scheduled>,
     ) -> Vec<Result<String, NotScheduled>> {
-        join_all(messages.into_iter().map(|scheduled| self.publish(scheduled))).await
+        let silent = AtomicBool::new(false);
+        let each = messages.into_iter().map(|scheduled| self.publish_unless(&silent, scheduled));
+        futures_util::stream::iter(each).buffered(AT_ONCE).collect().await
+    }
+
+    /// One of a batch, of which others were not confirmed in time if it is `silent`.
+    async fn publish_unless(
+        &self,
+        silent: &AtomicBool,
+        scheduled: Scheduled,
+    ) -> Result<String, NotScheduled> {
+        if silent.load(Ordering::Relaxed) {
+            let id = scheduled.message.id().map_or_else(new_id, str::to_owned);
+            let why = "those before it in the batch were not confirmed in time";
+            return Err(NotScheduled { id, problem: Problem::NotSent { why } });
+        }
+        let published = self.publish(scheduled).await;
+        match &published {
+            Ok(_) => silent.store(false, Ordering::Relaxed),
+            Err(refused) if refused.problem.is_unknown() => silent.store(true, Ordering::Relaxed),
+            Err(_) => {}
+        }
+        published
     }
 
     async fn publish(&self, scheduled: Scheduled) -> Result<String, NotScheduled> {
         let Scheduled { target, message, when } = scheduled;
-        let id = message.id().map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+        let id = message.id().map_or_else(new_id, str::to_owned);
         let published = async {
             let errand = self.errand(&id, target, message, when)?;
-            let unknown = |_| Problem::Unknown { within: self.within };
-            let confirm = self.publishing.publish(errand);
-            tokio::time::timeout(self.within, confirm).await.map_err(unknown)?
+            self.publishing.publish_within(errand, self.within).await
         };
         match published.await {
             Ok(()) => Ok(id),

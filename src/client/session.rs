@@ -12,7 +12,9 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::adaptive::AdaptiveSettings;
 use super::delivery::{Delivery, Raw};
+use super::far;
 use super::flow::FlowSettings;
 use super::gate::{Gate, Permit};
 use super::line::Line;
@@ -41,13 +43,15 @@ pub struct Plan<T> {
     pub handled: AtomicU64,
 }
 
-/// How fast handlers may start.
-#[derive(Debug, Clone)]
-pub enum Pace {
-    /// Each consumer by itself.
-    Each(FlowSettings),
-    /// All that share the gate together.
-    Together(Gate),
+/// How fast handlers may start: within all that is set here.
+#[derive(Debug, Clone, Default)]
+pub struct Pace {
+    /// Handlers under way at once, in place of what `flow` says.
+    pub concurrency: Option<u32>,
+    /// Of each consumer by itself.
+    pub flow: Option<FlowSettings>,
+    /// Of all that share the gate together.
+    pub shared: Option<Gate>,
 }
 
 pub struct Session<T> {
@@ -128,7 +132,7 @@ impl<T: Send + 'static> Session<T> {
                 biased;
                 // first: what is given back by a handler that a stop has woken would come again
                 () = stop.cancelled(), if stopping.is_none() => {
-                    stopping = Some(Instant::now() + self.plan.grace);
+                    stopping = Some(far::after(Instant::now(), self.plan.grace));
                     if !self.plan.in_order {
                         consumer.cancel().await?;
                     }
@@ -295,11 +299,33 @@ impl Wanted {
 }
 
 impl Pace {
+    /// What each consumer has for itself; none if it only shares a gate.
+    fn own(&self) -> Option<FlowSettings> {
+        if self.shared.is_some() && self.flow.is_none() && self.concurrency.is_none() {
+            return None;
+        }
+        let mut flow = self.flow.unwrap_or_default();
+        if let Some(handlers) = self.concurrency {
+            flow.concurrency = AdaptiveSettings::fixed(handlers);
+        }
+        Some(flow)
+    }
+
     /// For one more consumer.
     pub fn gate(&self) -> Gate {
-        match self {
-            Pace::Each(settings) => Gate::new(settings),
-            Pace::Together(gate) => gate.clone(),
+        match (self.own(), &self.shared) {
+            (Some(own), Some(shared)) => Gate::new(&own).within(shared.clone()),
+            (Some(own), None) => Gate::new(&own),
+            (None, Some(shared)) => shared.clone(),
+            (None, None) => Gate::new(&FlowSettings::default()),
         }
+    }
+
+    /// Handlers that may be under way at once.
+    pub fn at_once(&self) -> u32 {
+        let own =
+            self.own().map(|FlowSettings { concurrency, .. }| concurrency.max.max(concurrency.min));
+        let shared = self.shared.as_ref().map(Gate::limit);
+        own.into_iter().chain(shared).min().unwrap_or(1).max(1)
     }
 }

@@ -303,7 +303,7 @@ impl<T: Send + 'static> Work<T> {
             };
             let problem = match published {
                 Ok(()) => return How::Ack,
-                Err(Problem::Closed) => return How::Requeue,
+                Err(Problem::Closed | Problem::NotSent { .. }) => return How::Requeue,
                 Err(problem) => problem,
             };
             let (id, queue, hopeless) = (raw.id(), &*raw.queue, problem.is_about_message());

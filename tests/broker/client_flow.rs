@@ -421,3 +421,90 @@ async fn a_run_of_one_key_leaves_room_for_others() {
     worker.stop().await;
     broker.drop_it().await;
 }
+
+/// A gate and a concurrency, in either order: both hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_holds_beside_a_concurrency_in_either_order() {
+    let broker = Broker::fresh("client-gate-order").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let client = client(&config).await;
+    for gate_first in [true, false] {
+        let queue = format!("orders-{gate_first}");
+        client.declare_queue(&queue).await.unwrap();
+        let connection = broker.connect().await;
+        let messages = (0..40).map(|number: u32| dormouse::message::Message {
+            routing_key: queue.clone(),
+            body: number.to_string().into(),
+            ..<_>::default()
+        });
+        publish(&connection, messages).await;
+        let rate = Some(Rate::new(20, Duration::from_secs(1)));
+        let gate = Gate::new(&FlowSettings { rate, ..FlowSettings::default() });
+        let (most, now): (Arc<AtomicUsize>, Arc<AtomicUsize>) = <_>::default();
+        let log: Log<Instant> = Log::default();
+        let (seen, most_seen) = (log.clone(), most.clone());
+        let running = Running::start(|stop| {
+            let handler = move |_: Delivery<u32>| {
+                let (seen, most, now) = (seen.clone(), most_seen.clone(), now.clone());
+                async move {
+                    seen.note(Instant::now());
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(120)).await;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                }
+            };
+            let consumer = client.consumer::<u32>(&queue);
+            let consumer = match gate_first {
+                true => consumer.gate(gate).concurrency(2),
+                false => consumer.concurrency(2).gate(gate),
+            };
+            consumer.run(handler, stop)
+        });
+        let all = log.until(40).await;
+        running.stop().await;
+        let took = all[39] - all[0];
+        assert!(took >= Duration::from_millis(39 * 50 - 20), "the gate's rate holds: {took:?}");
+        assert!(most.load(Ordering::SeqCst) <= 2, "the concurrency holds");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A batch that waits for ever for others, and a stop that waits for ever for handlers.
+#[tokio::test(flavor = "multi_thread")]
+async fn for_ever_is_a_wait_and_a_grace() {
+    let broker = Broker::fresh("client-for-ever").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let client = client(&config).await;
+    client.declare_queue("orders").await.unwrap();
+    let connection = broker.connect().await;
+    let message = |number: u32| dormouse::message::Message {
+        routing_key: "orders".into(),
+        body: number.to_string().into(),
+        ..<_>::default()
+    };
+    publish(&connection, (0..7).map(message)).await;
+    let log: Log<usize> = Log::default();
+    let seen = log.clone();
+    let running = Running::start(|stop| {
+        let handler = move |batch: Vec<Delivery<u32>>| {
+            let seen = seen.clone();
+            async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                seen.note(batch.len());
+                batch.iter().map(|_| Verdict::Done).collect()
+            }
+        };
+        // of one key: they fill a batch together
+        let consumer = client.consumer::<u32>("orders").grace(Duration::MAX);
+        consumer.ordered_by(|_| "key").run_batches(5, Duration::MAX, handler, stop)
+    });
+    log.until(1).await;
+    running.stop().await;
+    assert_eq!(log.all(), [5, 2], "a full batch, and at the stop the rest");
+    is_empty(&config, "orders").await;
+    worker.stop().await;
+    broker.drop_it().await;
+}

@@ -291,3 +291,37 @@ async fn what_was_given_up_is_redriven_as_new() {
     worker.stop().await;
     broker.drop_it().await;
 }
+
+/// Another attempt later than the longest delay: the DLQ, with the reason; never at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_longer_than_any_delay_ends_in_the_dlq() {
+    let broker = Broker::fresh("client-pause-max").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let client = client(&config).await;
+    let connection = broker.connect().await;
+    let ten_years = dormouse::schedule::delay::MAX_DELAY + Duration::from_millis(1);
+    for (direct, pause) in [(false, Duration::MAX), (false, ten_years), (true, Duration::MAX)] {
+        let queue = format!("orders-{}", uuid::Uuid::now_v7().simple());
+        client.declare_queue(&queue).await.unwrap();
+        publish(&connection, [delayed(&queue, 0, "1")]).await;
+        let log: Log<u32> = Log::default();
+        let seen = log.clone();
+        let running = Running::start(|stop| {
+            let handler = move |delivery: Delivery<u32>| {
+                seen.note(delivery.attempt());
+                async move { Verdict::retry(Retry::After(pause), "much later") }
+            };
+            let consumer = client.consumer::<u32>(&queue);
+            let consumer = if direct { consumer.direct() } else { consumer };
+            consumer.run(handler, stop)
+        });
+        let dead = take_dead(&connection, &config, 1).await;
+        let why = words(&dead[0], stamp::DETAIL);
+        assert!(why.contains("longer than the longest"), "{why}");
+        running.stop().await;
+        assert_eq!(log.all(), [1], "{pause:?}, direct: {direct}");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}

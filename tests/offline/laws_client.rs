@@ -55,9 +55,11 @@ proptest! {
                 Step::Next => {
                     let batch = line.next(now, false).unwrap_or_default();
                     prop_assert!(batch.len() <= size);
+                    let others = under_way.len();
                     for (key, item) in batch {
                         if let Some(key) = &key {
-                            prop_assert!(under_way.iter().all(|(other, _)| other.as_ref() != Some(key)));
+                            let before = &under_way[..others];
+                            prop_assert!(before.iter().all(|(other, _)| other.as_ref() != Some(key)), "in another batch");
                             if let Some(before) = last.insert(key.clone(), item) {
                                 prop_assert!(before < item, "in the order in which they came");
                             }
@@ -79,6 +81,35 @@ proptest! {
         out.sort_unstable();
         prop_assert_eq!(out, (0..came).collect::<Vec<_>>(), "each exactly once");
         prop_assert!(line.is_empty());
+    }
+
+    /// Messages of one key fill a batch, in order, and the next batch waits until each of them is done.
+    #[test]
+    fn one_key_fills_its_batches(count in 1..60usize, size in 1..9usize) {
+        let now = Instant::now();
+        let mut line = Line::new(size, Duration::from_secs(3_600));
+        (0..count).for_each(|item| line.push(Some("key".into()), item, now));
+        let mut out = Vec::new();
+        while let Some(batch) = line.next(now, true) {
+            prop_assert_eq!(batch.len(), size.min(count - out.len()));
+            for place in 0..batch.len() {
+                prop_assert!(line.next(now, true).is_none(), "{} of {} done", place, batch.len());
+                line.done("key");
+            }
+            prop_assert_eq!(line.is_ready(now, false), count - out.len() - batch.len() >= size);
+            out.extend(batch.into_iter().map(|(_, item)| item));
+        }
+        prop_assert_eq!(out, (0..count).collect::<Vec<_>>());
+    }
+
+    /// No wait that a caller may choose panics.
+    #[test]
+    fn a_batch_may_wait_for_ever(size in 2..8usize) {
+        let now = Instant::now();
+        let mut line = Line::new(size, Duration::MAX);
+        line.push(None, 1, now);
+        prop_assert!(!line.is_ready(now, false) && line.due().is_some_and(|due| due > now));
+        prop_assert!(line.next(now, true).is_some());
     }
 
     /// A batch goes out when it is full or its oldest has waited, and not before.

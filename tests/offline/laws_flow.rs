@@ -518,3 +518,48 @@ async fn a_gate_reaches_a_rate_above_the_grain_of_timers() {
     assert!(took >= MS * 190, "{took:?}: faster than the rate");
     assert!(took < SECOND * 2, "{took:?}: a timer's grain of 1 ms for each message");
 }
+
+/// Every number and time that a caller may choose: nothing panics, and nothing stops for ever that was not
+/// told to.
+#[test]
+fn no_setting_panics_or_freezes() {
+    let now = Instant::now();
+    let times = [Duration::ZERO, Duration::from_nanos(1), Duration::from_secs(1), Duration::MAX];
+    let floats = [f64::NAN, f64::NEG_INFINITY, -1.0, 0.0, 0.5, 1.0, f64::INFINITY];
+    for long in times {
+        for count in [0, 1, u32::MAX] {
+            let mut bucket = TokenBucket::new(Rate::new(count, long).burst(count));
+            assert_eq!(bucket.take(now), Ok(()), "a full one");
+            let _ = bucket.take(now);
+        }
+        for share in floats {
+            let settings = BreakerSettings {
+                failures: share,
+                at_least: 1,
+                recent_for: long,
+                pause: long,
+                max_pause: long,
+                ..BreakerSettings::default()
+            };
+            let mut breaker = Breaker::new(settings);
+            for _ in 0..20 {
+                if let Admission::Pass(pass) = breaker.admit(now) {
+                    breaker.done(now, pass, Signal::Failed);
+                }
+            }
+            assert_eq!(breaker.state() == State::Closed, share > 1.0, "{share} {long:?}");
+        }
+    }
+    for (failures, tolerance, backoff) in
+        floats.iter().flat_map(|a| floats.iter().flat_map(move |b| floats.map(|c| (*a, *b, c))))
+    {
+        let settings =
+            AdaptiveSettings { failures, tolerance, backoff, ..AdaptiveSettings::default() };
+        let mut limit = AdaptiveLimit::new(settings);
+        for step in 0..200u64 {
+            let signal = if step % 3 == 0 { Signal::Failed } else { Signal::Succeeded };
+            limit.done(now + Duration::from_secs(step), Duration::from_millis(step), 8, signal);
+            assert!((1..=64).contains(&limit.limit()), "{settings:?}: {}", limit.limit());
+        }
+    }
+}

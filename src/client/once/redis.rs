@@ -221,6 +221,9 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Result<T
     })
 }
 
+/// Moments beyond this have no place in a clock.
+const LONGEST_LEASE: Duration = Duration::from_secs(100 * 366 * 86_400);
+
 /// Redis takes no expiry of zero.
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX).clamp(1, i64::MAX as u64 / 2)
@@ -257,7 +260,8 @@ impl Store for Redis {
     /// Renews at a third of the lease, and gives up when a tenth is left, as by then Redis may
     /// count faster than this machine.
     async fn keep(&self, claim: &RedisClaim) -> StoreError {
-        let lease = self.settings.lease;
+        // longer than it could be renewed in vain
+        let lease = self.settings.lease.min(LONGEST_LEASE);
         let mut renewed = claim.asked;
         let mut next = renewed + lease / 3;
         loop {
