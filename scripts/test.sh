@@ -7,10 +7,10 @@ cd "$(dirname "$0")/.."
 
 if cargo nextest --version >/dev/null 2>&1; then
   run=(cargo nextest run --all-features --no-fail-fast)
-  messages=(--test broker amqp10:: channels:: delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: doors:: client:: client_examples:: client_faults:: client_flow:: client_refused:: client_retry:: client_stops:: conformance:: authority:: privileges:: extremes:: settings:: tls::)
+  messages=(--test broker amqp10:: channels:: delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: doors:: client:: client_examples:: client_faults:: client_flow:: client_refused:: client_retry:: client_stops:: conformance:: authority:: privileges:: extremes:: refused:: settings:: tls::)
 else
   run=(cargo test --all-features --tests --no-fail-fast)
-  messages=(--test broker -- amqp10:: channels:: delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: doors:: client:: client_examples:: client_faults:: client_flow:: client_refused:: client_retry:: client_stops:: conformance:: authority:: privileges:: extremes:: settings:: tls::)
+  messages=(--test broker -- amqp10:: channels:: delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: doors:: client:: client_examples:: client_faults:: client_flow:: client_refused:: client_retry:: client_stops:: conformance:: authority:: privileges:: extremes:: refused:: settings:: tls::)
 fi
 # the same rules are a test, which needs no further program
 if cargo deny --version >/dev/null 2>&1; then

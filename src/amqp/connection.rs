@@ -236,10 +236,28 @@ pub(super) fn unexpected() -> AmqpError {
     lost("the broker sent something unexpected")
 }
 
+/// The largest frame to ask for, RabbitMQ's own default. The client library makes room for many frames of
+/// the agreed size at once, and some brokers are set to 1 GiB, or to 0, which is no limit.
+const FRAME_MAX_BYTES: u32 = 128 * 1024;
+/// The largest that an address may ask for with `?frame_max=`.
+const MOST_FRAME_MAX_BYTES: u32 = 1024 * 1024;
+/// The client library negotiates no less, nor does RabbitMQ since 4.1.
+const LEAST_FRAME_MAX_BYTES: u32 = 8 * 1024;
+
 /// The address of a node, as the client library wants it.
 fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
     let invalid = |problem| AmqpError::InvalidUri { address: uri.to_string(), problem };
     let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
+    let frame_max = match parsed.query.frame_max {
+        None | Some(0) => FRAME_MAX_BYTES,
+        Some(small @ 1..LEAST_FRAME_MAX_BYTES) => {
+            return Err(invalid(format!(
+                "frame_max={small} is too small: take {LEAST_FRAME_MAX_BYTES} or more, or leave it out"
+            )));
+        }
+        Some(bytes) => bytes.min(MOST_FRAME_MAX_BYTES),
+    };
+    parsed.query.frame_max = Some(frame_max);
     // lapin's parser knows no IPv6 address and would take localhost instead
     if let Some(url::Host::Ipv6(host)) =
         url::Url::parse(uri.expose()).ok().and_then(|url| url.host().map(|host| host.to_owned()))
@@ -283,14 +301,14 @@ fn explain(error: AmqpError, address: &str) -> AmqpError {
         }
         AmqpError::Lost(problem) => AmqpError::Unreachable(format!(
             "{address}: {problem}{}",
-            tls_hint(&problem, address).unwrap_or_default()
+            hint(&problem, address).unwrap_or_default()
         )),
         other => other,
     }
 }
 
-/// What to set for a refusal of the TLS layer, which only names the alert.
-fn tls_hint(problem: &str, address: &str) -> Option<&'static str> {
+/// What to set for a refusal that only names the alert of the TLS layer, or nothing at all.
+fn hint(problem: &str, address: &str) -> Option<&'static str> {
     let hints = [
         (
             "CertificateRequired",
@@ -317,6 +335,11 @@ fn tls_hint(problem: &str, address: &str) -> Option<&'static str> {
     if hung_up {
         return Some(
             " (it may want a client certificate, or refuse that of broker.cert_file: its log says which)",
+        );
+    }
+    if problem.contains("reset by peer") {
+        return Some(
+            " (a broker with frame_max below 8192 hangs up so: set 8192 or more in rabbitmq.conf; its log says why)",
         );
     }
     hints.into_iter().find(|(alert, _)| problem.contains(alert)).map(|(_, hint)| hint)

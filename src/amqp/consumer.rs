@@ -347,6 +347,16 @@ impl Consumer {
         self.channels[channel].acks.settle(tag);
     }
 
+    /// Keeps a delivery unacknowledged for long: it still takes a place in the prefetch, but its body is no
+    /// longer in memory.
+    pub fn keep(&mut self, tag: u64) {
+        if let Some(bytes) = self.unacked.get_mut(&tag) {
+            self.prefetch.settled(*bytes);
+            self.prefetch.delivered(0);
+            *bytes = 0;
+        }
+    }
+
     /// Gives a delivery back: RabbitMQ delivers it again, to anyone, at its old place in the queue where
     /// it can. `nack`, which does not count against a delivery limit on 4.3 as `reject` does.
     pub async fn requeue(&mut self, tag: u64) -> Result<(), AmqpError> {

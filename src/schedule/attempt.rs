@@ -50,10 +50,12 @@ pub enum Reason {
     NotDeadLettered,
     /// It came round to a delay exchange too often, as a dead letter of its target's.
     DeadLetterLoop,
+    /// RabbitMQ closed the channel over it when it was to go on inside, for example over its size.
+    RefusedInside,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 20] = [
+    pub const ALL: [Reason; 21] = [
         Reason::Unroutable,
         Reason::ExchangeNotFound,
         Reason::AccessRefused,
@@ -74,6 +76,7 @@ impl Reason {
         Reason::DeliveryLimit,
         Reason::NotDeadLettered,
         Reason::DeadLetterLoop,
+        Reason::RefusedInside,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -98,6 +101,7 @@ impl Reason {
             Reason::DeliveryLimit => "delivery-limit",
             Reason::NotDeadLettered => "not-dead-lettered",
             Reason::DeadLetterLoop => "dead-letter-loop",
+            Reason::RefusedInside => "refused-inside",
         }
     }
 
@@ -127,7 +131,8 @@ impl Reason {
             | Reason::Maxlen
             | Reason::DeliveryLimit
             | Reason::NotDeadLettered
-            | Reason::DeadLetterLoop => false,
+            | Reason::DeadLetterLoop
+            | Reason::RefusedInside => false,
         }
     }
 }

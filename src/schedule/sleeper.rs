@@ -2,6 +2,8 @@
 //! everything that acts on a queue, and the stamp. This file is the whole of what happens to a
 //! message: accepted, asleep, at the target, dead.
 
+use std::time::Duration;
+
 use super::attempt::{Failure, Reason};
 use super::comeback::Comeback;
 use super::death::{Death, X_DEATH, newest_entry};
@@ -9,7 +11,9 @@ use super::delay::{Due, X_DELAY};
 use super::rounds;
 use super::stamp::{self, SetAside, Stamp, StampFault, Target, array};
 use super::time::UnixMs;
-use crate::message::{Headers, Message, ShortString, Value, as_text, encoded_bytes, text};
+use crate::message::{
+    Headers, LongString, Message, Properties, ShortString, Value, as_text, encoded_bytes, text,
+};
 
 /// The header by which a message names its own target exchange.
 pub const TARGET_EXCHANGE: &str = "x-target-exchange";
@@ -22,6 +26,19 @@ const LONGEST_DETAIL: usize = 400;
 /// properties (ten short strings at most), our headers, and what RabbitMQ adds on the way, about
 /// 260 bytes of `x-death` for each hop.
 const ROOM_BYTES: usize = 16 * 1024;
+/// In a smaller frame than this, no more is kept free than this message may need.
+const AMPLE_FRAME_BYTES: usize = 64 * 1024;
+/// A frame's own bytes and those of a content header without properties.
+const FRAME_BYTES: usize = 8 + 14;
+/// What RabbitMQ adds for the levels that one message visits.
+const DEATHS_BYTES: usize = 8 * 260;
+/// A stamp with names and keys of ordinary length.
+const STAMP_BYTES: usize = 600;
+/// Characters of the names of dropped headers that are kept, and their bytes with the name of the header.
+const LONGEST_DROPPED: usize = 400;
+const DROPPED_BYTES: usize = LONGEST_DROPPED + 40;
+/// A failure, the next attempt, and the keys of the way.
+const FAILURE_BYTES: usize = 800;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sleeper {
@@ -51,6 +68,7 @@ impl Sleeper {
             priority: properties.priority.take(),
             delivery_mode: properties.delivery_mode.take(),
             user_id: properties.user_id.take(),
+            reply_to: properties.reply_to.take_if(|address| is_checked_by_broker(address)),
         };
         let exchange = properties
             .headers
@@ -74,6 +92,7 @@ impl Sleeper {
                 comeback: None,
                 set_aside,
                 failure: None,
+                waits_for_dlq: false,
             },
             message: published,
         }
@@ -90,12 +109,16 @@ impl Sleeper {
         let rounds = rounds::so_far(headers);
         let user_id = headers.get(stamp::USER_ID).and_then(as_text);
         let user_id = user_id.and_then(|user_id| ShortString::try_new(user_id).ok());
+        let reply_to = headers.get(stamp::REPLY_TO).and_then(as_text);
+        let reply_to = reply_to.and_then(|address| ShortString::try_new(address).ok());
+        let reply_to = reply_to.filter(is_checked_by_broker);
         let mut sleeper = Self::accept(dead, "", id, now, None);
         let Stamp { target, set_aside, comeback: back, rounds: so_far, .. } = &mut sleeper.stamp;
         *target = first.0;
         *back = Some(comeback);
         *so_far = rounds;
         set_aside.user_id = set_aside.user_id.take().or(user_id);
+        set_aside.reply_to = set_aside.reply_to.take().or(reply_to);
         set_aside.expiration = set_aside.expiration.take().or(death.original_expiration.clone());
         sleeper
     }
@@ -172,6 +195,9 @@ impl Sleeper {
         if let Some(user_id) = &set_aside.user_id {
             put(stamp::USER_ID, text(user_id.as_str()));
         }
+        if let Some(reply_to) = &set_aside.reply_to {
+            put(stamp::REPLY_TO, text(reply_to.as_str()));
+        }
         if !target.cc.is_empty() {
             put(CC, array(target.cc.iter().cloned()));
         }
@@ -204,8 +230,16 @@ impl Sleeper {
     /// The message for the DLQ: stamped, with its failure and its target in words. Client headers
     /// that do not fit a frame beside ours are left out, largest first, and named.
     pub fn dead(&self, exchange: &str, frame_max_bytes: usize) -> Message {
-        let mut message = self.asleep(exchange, std::iter::empty());
-        let dropped = drop_largest(&mut message.properties.headers, room(frame_max_bytes));
+        debug_assert!(!self.stamp.waits_for_dlq, "it is there");
+        let mut dropped = Vec::new();
+        let mut message = if key_bytes(&self.stamp.target.cc) > frame_max_bytes / 2 {
+            dropped.push(CC.to_owned());
+            let mut without = self.clone();
+            without.stamp.target.cc.clear();
+            without.asleep(exchange, std::iter::empty())
+        } else {
+            self.asleep(exchange, std::iter::empty())
+        };
         let mut put = |name: &str, value: Value| {
             message.properties.headers.insert(name.into(), value);
         };
@@ -214,8 +248,17 @@ impl Sleeper {
         if let Some(comeback) = &self.stamp.comeback {
             put(stamp::QUEUE, text(&comeback.queue));
         }
+        let for_headers = if frame_max_bytes >= AMPLE_FRAME_BYTES {
+            room(frame_max_bytes)
+        } else {
+            let taken = FRAME_BYTES + property_bytes(&message.properties) + DROPPED_BYTES;
+            frame_max_bytes.saturating_sub(taken)
+        };
+        dropped.extend(drop_largest(&mut message.properties.headers, for_headers));
         if !dropped.is_empty() {
-            put(stamp::DROPPED, text(&dropped.join(", ")));
+            let mut names = dropped.join(", ");
+            names.truncate(names.floor_char_boundary(LONGEST_DROPPED));
+            message.properties.headers.insert(stamp::DROPPED.into(), text(&names));
         }
         message
     }
@@ -232,6 +275,21 @@ impl Sleeper {
     pub fn retry_at(&mut self, at: UnixMs) {
         self.stamp.attempt += 1;
         self.stamp.retry_at = Some(at);
+    }
+
+    /// Puts a dead one to sleep, because the DLQ has no room for it: twice as long as it has been dead, in
+    /// effect, as far as `bounds` allow. `chance` in 0..1 spreads those that died together.
+    pub fn wait_for_dlq(&mut self, now: UnixMs, bounds: (Duration, Duration), chance: f64) {
+        let (least, most) = bounds;
+        let dead_for = self.stamp.failure.as_ref().map_or(least, |failure| now.since(failure.last));
+        let pause = dead_for.clamp(least, most.max(least)).mul_f64(0.75 + chance / 2.0);
+        self.stamp.retry_at = Some(now.plus(pause.min(most)));
+        self.stamp.waits_for_dlq = true;
+    }
+
+    /// It goes to the DLQ after all.
+    pub fn wake_for_dlq(&mut self) {
+        self.stamp.waits_for_dlq = false;
     }
 
     /// Puts it off without an attempt: it is overdue, and so are too many others.
@@ -251,7 +309,15 @@ impl Sleeper {
 
     /// Whether the client's headers leave room for ours in a frame.
     pub fn fits_frame(&self, frame_max_bytes: usize) -> bool {
-        encoded_bytes(&self.message.properties.headers) <= room(frame_max_bytes)
+        let keys = key_bytes(&self.stamp.target.cc);
+        let of_client = encoded_bytes(&self.message.properties.headers) + keys;
+        if frame_max_bytes >= AMPLE_FRAME_BYTES {
+            return of_client <= room(frame_max_bytes);
+        }
+        let mut ours = Headers::new();
+        self.stamp.write(&mut ours);
+        let ours = encoded_bytes(&ours) - keys + DEATHS_BYTES + FAILURE_BYTES;
+        of_client + ours + FRAME_BYTES + property_bytes(&self.message.properties) <= frame_max_bytes
     }
 
     pub fn headers(&self) -> &Headers {
@@ -317,6 +383,12 @@ pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) 
     sleeper
 }
 
+/// Whether RabbitMQ closes the channel of anyone who publishes it without consuming the replies there:
+/// <https://www.rabbitmq.com/docs/direct-reply-to#caveats>
+fn is_checked_by_broker(reply_to: &ShortString) -> bool {
+    reply_to.as_str() == "amq.rabbitmq.reply-to"
+}
+
 fn is_ours(name: &ShortString) -> bool {
     name.as_str().starts_with(stamp::PREFIX)
 }
@@ -340,9 +412,53 @@ fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
     field("original-expiration").and_then(|expiration| ShortString::try_new(expiration).ok())
 }
 
-/// Bytes of headers that a client may have, for ours to fit the same frame.
+/// What further routing keys take in a table.
+fn key_bytes(keys: &[LongString]) -> usize {
+    keys.iter().map(|key| key.len() + 5).sum()
+}
+
+/// What the properties other than the headers take in a frame, as they are and set aside.
+fn property_bytes(properties: &Properties) -> usize {
+    let Properties {
+        content_type,
+        content_encoding,
+        headers: _,
+        delivery_mode: _,
+        priority: _,
+        correlation_id,
+        reply_to,
+        expiration,
+        message_id,
+        timestamp: _,
+        kind,
+        user_id,
+        app_id,
+        cluster_id,
+    } = properties;
+    let texts = [
+        content_type,
+        content_encoding,
+        correlation_id,
+        reply_to,
+        expiration,
+        message_id,
+        kind,
+        user_id,
+        app_id,
+        cluster_id,
+    ];
+    // delivery mode, priority and timestamp are ten bytes
+    10 + texts.into_iter().flatten().map(|text| 1 + text.as_str().len()).sum::<usize>()
+}
+
+/// Bytes of headers that a client may have in an ample frame, for ours to fit the same one. In a small
+/// frame, what an ordinary stamp leaves.
 pub fn room(frame_max_bytes: usize) -> usize {
-    frame_max_bytes.saturating_sub(ROOM_BYTES)
+    if frame_max_bytes >= AMPLE_FRAME_BYTES {
+        frame_max_bytes - ROOM_BYTES
+    } else {
+        frame_max_bytes.saturating_sub(STAMP_BYTES + DEATHS_BYTES + FAILURE_BYTES)
+    }
 }
 
 fn drop_largest(headers: &mut Headers, room_bytes: usize) -> Vec<String> {

@@ -44,6 +44,11 @@ pub const DROPPED: &str = "x-dormouse-dropped-headers";
 pub const RAW_PROPERTIES: &str = "x-dormouse-raw-properties";
 pub const RAW_ROUTING_KEY: &str = "x-dormouse-raw-routing-key";
 const ORIGIN: &str = "x-dormouse-origin";
+/// [`ORIGIN`] of a message that is dead and sleeps until the DLQ has room. Another name, so that a worker
+/// that does not know of it finds no stamp, and never takes the message to its target.
+const DEAD_ORIGIN: &str = "x-dormouse-dead-origin";
+/// The `reply_to` that RabbitMQ takes from nobody but the channel that consumes the replies.
+pub const REPLY_TO: &str = "x-dormouse-reply-to";
 /// AMQP 0-9-1 short strings.
 pub const MAX_KEY_BYTES: usize = 255;
 
@@ -67,6 +72,9 @@ pub struct SetAside {
     pub delivery_mode: Option<u8>,
     /// RabbitMQ checks it against the publishing connection's user, which is now the worker.
     pub user_id: Option<ShortString>,
+    /// Only the pseudo address of direct reply-to: RabbitMQ closes a channel over it unless that channel
+    /// consumes the replies. AMQP 1.0 clients may send it.
+    pub reply_to: Option<ShortString>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -89,6 +97,8 @@ pub struct Stamp {
     pub set_aside: SetAside,
     /// The last failure, once there was one.
     pub failure: Option<Failure>,
+    /// It sleeps because the DLQ refused it, and goes there when it wakes.
+    pub waits_for_dlq: bool,
 }
 
 /// A message in a queue of ours without a stamp that can be read.
@@ -108,10 +118,11 @@ impl Stamp {
             |name: &'static str| headers.get(name).and_then(as_integer).ok_or(StampFault(name));
         let string =
             |name: &'static str| headers.get(name).and_then(as_text).ok_or(StampFault(name));
-        let Some(Value::FieldTable(origin)) = headers.get(ORIGIN) else {
-            return Err(StampFault(ORIGIN));
+        let (origin, waits_for_dlq) = match (headers.get(ORIGIN), headers.get(DEAD_ORIGIN)) {
+            (Some(Value::FieldTable(origin)), _) => (origin.inner(), false),
+            (None, Some(Value::FieldTable(origin))) => (origin.inner(), true),
+            _ => return Err(StampFault(ORIGIN)),
         };
-        let origin = origin.inner();
         let origin_text = |name: &str| origin.get(name).and_then(as_text);
         // names and keys that AMQP can carry, whoever stamped it
         let name = |name: &str, fault| match origin_text(name) {
@@ -149,6 +160,7 @@ impl Stamp {
                 priority: origin_byte("priority"),
                 delivery_mode: origin_byte("delivery-mode"),
                 user_id: short("user-id"),
+                reply_to: short("reply-to"),
             },
             failure: match headers.get(REASON) {
                 None => None,
@@ -159,6 +171,7 @@ impl Stamp {
                     last: unix_ms(LAST_FAILURE_MS)?,
                 }),
             },
+            waits_for_dlq,
         })
     }
 
@@ -176,7 +189,7 @@ impl Stamp {
         if self.rounds > 0 {
             put(ROUNDS, self.rounds_shown());
         }
-        put(ORIGIN, self.origin());
+        put(if self.waits_for_dlq { DEAD_ORIGIN } else { ORIGIN }, self.origin());
         if let Some(comeback) = &self.comeback {
             comeback.write(headers);
         }
@@ -211,6 +224,7 @@ impl Stamp {
         put("priority", self.set_aside.priority.map(Value::ShortShortUInt));
         put("delivery-mode", self.set_aside.delivery_mode.map(Value::ShortShortUInt));
         put("user-id", short(&self.set_aside.user_id));
+        put("reply-to", short(&self.set_aside.reply_to));
         Value::FieldTable(origin)
     }
 }

@@ -129,7 +129,8 @@ impl Delivery {
                     self.settle(settled, stopping);
                 }
                 done = self.inward.settled() => {
-                    for errand in done? {
+                    self.inward.mend(&mut self.consumer).await?;
+                    for errand in done {
                         self.done(errand);
                     }
                 }
@@ -175,6 +176,9 @@ impl Delivery {
                 return self.send(Errand { sleeper, tag, to: To::Dlq });
             }
         };
+        if sleeper.stamp.waits_for_dlq {
+            return self.wake_for_dlq(sleeper, tag);
+        }
         let plan = self.shared.layout.plan(sleeper.stamp.wake_at().since(now));
         // one unit more than planned is a slow clock; two are a changed layout, or a forced wake
         if plan.units >= 2 {
@@ -191,6 +195,12 @@ impl Delivery {
             return self.take_turn(sleeper, tag, now);
         }
         self.keep(sleeper.stamp.wake_at(), sleeper, tag);
+    }
+
+    /// It has slept because the DLQ refused it.
+    fn wake_for_dlq(&mut self, mut sleeper: Sleeper, tag: u64) {
+        sleeper.wake_for_dlq();
+        self.send(Errand { sleeper, tag, to: To::Dlq });
     }
 
     fn keep(&mut self, until: UnixMs, sleeper: Sleeper, tag: u64) {
@@ -238,10 +248,10 @@ impl Delivery {
             self.shared.metrics.lateness.record(now.since(wake_at).as_secs_f64());
             self.lanes.send(Parcel {
                 back: self.back(&sleeper),
-                sleeper,
                 tag,
                 sent: Instant::now(),
-                alone: false,
+                alone: self.shared.is_too_large(&sleeper),
+                sleeper,
                 shared: false,
             });
         }
@@ -314,6 +324,7 @@ impl Delivery {
         if reason == Reason::Unroutable {
             metrics.returned.increment(1);
         }
+        self.shared.note_size(&sleeper, &detail);
         let now = self.shared.clock.now();
         let attempt = sleeper.stamp.attempt;
         let pause = self.shared.backoff.pause(attempt, reason, fastrand::f64());

@@ -39,7 +39,7 @@ impl Inlet {
             tokio::select! {
                 biased;
                 done = self.inward.settled() => {
-                    let done = done?;
+                    self.inward.mend(&mut self.consumer).await?;
                     for errand in &done {
                         self.consumer.settle(errand.tag);
                     }

@@ -1,17 +1,25 @@
-//! Publishes into queues of ours, which always exist and never refuse for good: so it does not give
-//! up, and the delivery it replaces is acked only after the confirm.
+//! Publishes into queues of ours, and does not give up: the delivery that a publish replaces is acked only
+//! after the confirm. Three things can go wrong, and each concerns as few messages as it can:
+//!
+//! - A queue refuses (nack): the publish is made again after a pause, on a new channel. What the DLQ
+//!   refuses sleeps in the levels meanwhile, so that nothing else waits behind it.
+//! - RabbitMQ closes the channel over a message: [`Isolating`] finds that one, and it goes to the DLQ.
+//! - RabbitMQ does not take it for the DLQ either: it is *kept*, unacknowledged in the queue where it is,
+//!   and given back once in a while to be tried again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::Shared;
-use crate::amqp::{AmqpError, Connection, Outcome, Publisher};
+use super::tell::Tell;
+use crate::amqp::{AmqpError, Closed, Connection, Consumer, Isolating, Outcome};
 use crate::message::Message;
-use crate::schedule::Sleeper;
+use crate::schedule::{Reason, Sleeper};
 
 /// A message to put into a queue of ours, in place of delivery `tag`.
 #[derive(Debug)]
@@ -34,6 +42,14 @@ pub enum To {
 /// policy of the operator's; none of them heals faster.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What is dead sleeps for so long at least and at most before the DLQ is asked again.
+pub(super) const DLQ_AGAIN: (Duration, Duration) =
+    (Duration::from_secs(4), Duration::from_secs(300));
+
+/// What nobody takes goes back to its queue after so long, and is tried again: well within RabbitMQ's
+/// `consumer_timeout` of 30 minutes, which would close the channel.
+const KEEP: Duration = Duration::from_secs(300);
+
 /// An errand under way.
 pub struct Sent {
     errand: Errand,
@@ -55,12 +71,18 @@ const SHORT: Duration = Duration::from_millis(100);
 pub struct Inward {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
-    publisher: Publisher<Sent>,
+    publisher: Isolating<Sent>,
     /// Those that wait for company, the first of them since `gathered_since`.
     gathered: Vec<Errand>,
     gathered_since: Option<Instant>,
     /// Refused ones, in order of when to publish them again.
     paused: VecDeque<(Instant, Errand)>,
+    /// Deliveries that are kept, and since when, in order.
+    kept: VecDeque<(Instant, u64)>,
+    /// Of these, how many the consumer knows of.
+    known: usize,
+    told_of_refusals: Tell,
+    told_of_kept: Tell,
 }
 
 impl Inward {
@@ -71,10 +93,14 @@ impl Inward {
         Ok(Self {
             shared,
             connection: connection.clone(),
-            publisher: connection.publisher().await?,
+            publisher: Isolating::open(connection.clone()).await?,
             gathered: Vec::new(),
             gathered_since: None,
             paused: VecDeque::new(),
+            kept: VecDeque::new(),
+            known: 0,
+            told_of_refusals: Tell::default(),
+            told_of_kept: Tell::default(),
         })
     }
 
@@ -106,6 +132,9 @@ impl Inward {
 
     /// Plans by what is left of the delay now, and publishes.
     fn publish(&mut self, errand: Errand) {
+        if self.shared.is_too_large(&errand.sleeper) {
+            return self.publisher.publish_alone(Sent { errand, at: Instant::now() });
+        }
         let message = self.shared.entering(&errand.sleeper, errand.to);
         self.publisher.publish(message, Sent { errand, at: Instant::now() });
     }
@@ -115,60 +144,160 @@ impl Inward {
         self.paused.push_back((Instant::now() + PAUSE, errand));
     }
 
-    /// The errands that are done: confirmed by a queue of ours. Cancel safe.
-    ///
-    /// Errors: the channel is gone, and with it this session.
-    pub async fn settled(&mut self) -> Result<Vec<Errand>, AmqpError> {
+    /// The errands that are done: confirmed by a queue of ours. There may be none. Cancel safe. The
+    /// caller then calls [`Inward::mend`].
+    pub async fn settled(&mut self) -> Vec<Errand> {
         loop {
             let gathered = self.gathered_since.map(|since| since + GATHER);
             let again = self.paused.front().map(|(at, _)| *at);
+            let back = self.kept.front().map(|(since, _)| *since + KEEP);
             let until = |at: Option<Instant>| sleep_until(at.unwrap_or_else(Instant::now));
-            let settled = tokio::select! {
-                settled = self.publisher.settled() => settled,
-                () = until(gathered), if gathered.is_some() => {
-                    self.publish_gathered();
-                    continue;
-                }
+            tokio::select! {
+                settled = self.publisher.settled() => return self.sort(settled),
+                () = until(gathered), if gathered.is_some() => self.publish_gathered(),
                 () = until(again), if again.is_some() => {
                     if let Some((_, errand)) = self.paused.pop_front() {
                         self.send(errand);
                     }
-                    continue;
                 }
-            };
-            let done = self.sort(settled)?;
-            if !done.is_empty() {
-                return Ok(done);
+                () = until(back), if back.is_some() => return Vec::new(),
             }
         }
     }
 
-    fn sort(&mut self, settled: Vec<(Sent, Outcome)>) -> Result<Vec<Errand>, AmqpError> {
+    /// Opens anew channels that were closed, and gives back what was kept long enough. `consumer` is where
+    /// the errands' deliveries came from.
+    ///
+    /// Errors: the connection is gone, and with it this session.
+    pub async fn mend(&mut self, consumer: &mut Consumer) -> Result<(), AmqpError> {
+        let shared = &self.shared;
+        let render = |Sent { errand, .. }: &Sent| shared.entering(&errand.sleeper, errand.to);
+        self.publisher.mend(render).await?;
+        for (_, tag) in self.kept.range(self.known..) {
+            consumer.keep(*tag);
+        }
+        self.known = self.kept.len();
+        while let Some((since, tag)) = self.kept.front().copied()
+            && since.elapsed() >= KEEP
+        {
+            self.kept.pop_front();
+            self.known -= 1;
+            self.shared.kept.fetch_sub(1, Relaxed);
+            consumer.requeue(tag).await?;
+        }
+        Ok(())
+    }
+
+    fn sort(&mut self, settled: Vec<(Sent, Outcome)>) -> Vec<Errand> {
         let mut done = Vec::with_capacity(settled.len());
         for (Sent { errand, at }, outcome) in settled {
             match outcome {
                 Outcome::Confirmed => {
-                    if errand.to == To::Levels && at.elapsed() > LATE {
-                        self.shared.may_be_late.notify_one();
+                    self.shared.took(&errand.sleeper);
+                    match errand.to {
+                        To::Levels if at.elapsed() > LATE => self.shared.may_be_late.notify_one(),
+                        To::Dlq => self.shared.dlq_refuses.no_more(),
+                        To::Levels | To::Wait => {}
                     }
                     done.push(errand);
                 }
+                Outcome::Nacked if errand.to == To::Dlq => self.sleep_before_the_dlq(errand),
                 Outcome::Nacked => self.refused(errand, "a queue of ours rejected it"),
                 Outcome::Returned { .. } => {
                     self.shared.heal.notify_one();
                     self.refused(errand, "no queue of ours is bound for it");
                 }
-                Outcome::Unknown(closed) => {
-                    return Err(AmqpError::Closed { code: closed.code, text: closed.text });
-                }
+                Outcome::Unknown(closed) => self.closed_over(errand, &closed),
             }
         }
-        Ok(done)
+        done
+    }
+
+    /// It makes room for what does not go to the DLQ, and survives this worker.
+    fn sleep_before_the_dlq(&mut self, mut errand: Errand) {
+        self.shared.metrics.internal_refused.increment(1);
+        let now = self.shared.clock.now();
+        self.shared.dlq_refuses.seen(now);
+        let reason = errand.sleeper.stamp.failure.as_ref().map(|failure| failure.reason);
+        if reason == Some(Reason::RefusedInside) {
+            return self.send_later(errand); // the levels do not take it either
+        }
+        // through a level, so that it takes no place in the hold
+        let least = DLQ_AGAIN.0.max(self.shared.layout.unit() * 2);
+        let most = DLQ_AGAIN.1.min(self.shared.config.topology.max_delay);
+        let bounds = (least, most.max(least));
+        errand.sleeper.wait_for_dlq(now, bounds, fastrand::f64());
+        errand.to = To::Levels;
+        if let Some(times) = self.told_of_refusals.due() {
+            warn!(
+                times,
+                queue = self.shared.names.dlq(),
+                "the DLQ refuses messages: it is full by a policy or a limit, or unavailable. What is dead \
+                 sleeps and is tried again; nothing is lost, and other messages are not held up. Raise its \
+                 limit, or empty it with `dormouse dlq redrive` or `dormouse dlq purge`"
+            );
+        }
+        self.send(errand);
+    }
+
+    /// RabbitMQ closed the channel over this one.
+    fn closed_over(&mut self, mut errand: Errand, closed: &Closed) {
+        let Closed { code, text } = closed;
+        let id = &errand.sleeper.stamp.id;
+        match (code, errand.to) {
+            (404, _) => {
+                self.shared.heal.notify_one();
+                self.refused(errand, text);
+            }
+            // the channel went for another reason, or the user may not write there
+            (0 | 403, _) => self.refused(errand, text),
+            (_, To::Levels | To::Wait) => {
+                warn!(id, code, answer = text, "RabbitMQ refuses a message; it goes to the DLQ");
+                self.shared.note_size(&errand.sleeper, text);
+                let detail = format!("RabbitMQ refused to let it go on: {code} {text}");
+                errand.sleeper.fail(Reason::RefusedInside, detail, self.shared.clock.now());
+                errand.sleeper.wake_for_dlq();
+                errand.to = To::Dlq;
+                self.publisher.publish_alone(Sent { errand, at: Instant::now() });
+            }
+            (_, To::Dlq) => self.keep(errand, closed),
+        }
+    }
+
+    /// Nobody can publish it on this broker, so it stays where it is.
+    fn keep(&mut self, errand: Errand, Closed { code, text }: &Closed) {
+        self.shared.note_size(&errand.sleeper, text);
+        self.shared.metrics.internal_refused.increment(1);
+        self.shared.kept.fetch_add(1, Relaxed);
+        self.kept.push_back((Instant::now(), errand.tag));
+        if let Some(times) = self.told_of_kept.due() {
+            let Sleeper { stamp, .. } = &errand.sleeper;
+            warn!(
+                times,
+                id = stamp.id,
+                code,
+                answer = text,
+                exchange = stamp.target.exchange,
+                routing_key = stamp.target.routing_key,
+                bytes = errand.sleeper.body_bytes(),
+                "RabbitMQ takes a message from nobody, not even for the DLQ. It stays unacknowledged in the \
+                 queue where it is and is tried again every {KEEP:?}: raise the limit that is named here"
+            );
+        }
     }
 
     fn refused(&mut self, errand: Errand, problem: &str) {
-        warn!(id = errand.sleeper.stamp.id, to = ?errand.to, "{problem}: publishing again in {PAUSE:?}");
         self.shared.metrics.internal_refused.increment(1);
+        self.shared.inside_refuses.seen(self.shared.clock.now());
+        if let Some(times) = self.told_of_refusals.due() {
+            warn!(
+                times,
+                id = errand.sleeper.stamp.id,
+                to = ?errand.to,
+                "{problem}: publishing again every {PAUSE:?}, and what is behind it waits (see `dormouse \
+                 topology verify`)"
+            );
+        }
         self.send_later(errand);
     }
 
@@ -178,7 +307,33 @@ impl Inward {
     }
 }
 
+/// What this part of a session kept goes back to its queue.
+impl Drop for Inward {
+    fn drop(&mut self) {
+        self.shared.kept.fetch_sub(self.kept.len(), Relaxed);
+    }
+}
+
 impl Shared {
+    /// Whether RabbitMQ has refused as large a one.
+    pub(super) fn is_too_large(&self, sleeper: &Sleeper) -> bool {
+        sleeper.body_bytes() >= self.too_large_bytes.load(Relaxed)
+    }
+
+    /// The limit was raised, if it was in the way.
+    fn took(&self, sleeper: &Sleeper) {
+        if self.is_too_large(sleeper) {
+            self.too_large_bytes.store(usize::MAX, Relaxed);
+        }
+    }
+
+    /// Notes the size, if that is what RabbitMQ refused it for: others as large go alone from now on.
+    pub(super) fn note_size(&self, sleeper: &Sleeper, answer: &str) {
+        if answer.contains("message size") {
+            self.too_large_bytes.fetch_min(sleeper.body_bytes(), Relaxed);
+        }
+    }
+
     /// What is left of its delay.
     fn left(&self, sleeper: &Sleeper) -> Duration {
         sleeper.stamp.wake_at().since(self.clock.now())
@@ -186,6 +341,9 @@ impl Shared {
 
     /// Counts a message that entered the levels or the DLQ for the first time, or again.
     pub(super) fn count(&self, sleeper: &Sleeper, to: To) {
+        if sleeper.stamp.waits_for_dlq {
+            return;
+        }
         match (to, &sleeper.stamp.failure, &sleeper.stamp.comeback) {
             (To::Dlq, Some(failure), _) => self.metrics.dead_lettered(failure.reason),
             (_, _, Some(comeback)) => {

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub swept: Counter,
     pub parked: Counter,
     pub internal_refused: Counter,
+    pub dlq_refuses: Gauge,
+    pub kept: Gauge,
     pub unconfirmed: Gauge,
     pub intake_backlog: Gauge,
     pub intake_oldest_age: Gauge,
@@ -57,6 +59,8 @@ impl Metrics {
             swept: counter!("dormouse_swept_total"),
             parked: counter!("dormouse_parked_total"),
             internal_refused: counter!("dormouse_internal_refused_total"),
+            dlq_refuses: gauge!("dormouse_dlq_refuses"),
+            kept: gauge!("dormouse_kept_messages"),
             unconfirmed: gauge!("dormouse_unconfirmed_publishes"),
             intake_backlog: gauge!("dormouse_intake_backlog_messages"),
             intake_oldest_age: gauge!("dormouse_intake_oldest_age_seconds"),
@@ -128,6 +132,14 @@ pub fn describe() {
     describe_counter!(
         "dormouse_internal_refused_total",
         "Publishes into queues of ours that were refused and made again"
+    );
+    describe_gauge!(
+        "dormouse_dlq_refuses",
+        "1 while the DLQ refuses messages, which sleep until it has room"
+    );
+    describe_gauge!(
+        "dormouse_kept_messages",
+        "Messages that RabbitMQ refuses and the DLQ too, unacknowledged where they are"
     );
     describe_gauge!("dormouse_unconfirmed_publishes", "Publishes to targets without a confirm yet");
     describe_gauge!("dormouse_intake_backlog_messages", "Messages ready in the intake queues");

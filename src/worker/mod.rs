@@ -9,9 +9,12 @@
 //! A worker keeps no state: whatever it holds is unacknowledged, so the broker requeues it when the
 //! worker dies. Run one, or twenty.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
+
+use self::refusal::Refusal;
 
 use crate::config::Config;
 use crate::schedule::{Authority, Backoff, Layout, Policies};
@@ -33,11 +36,13 @@ mod metrics;
 pub mod moving;
 mod pace;
 mod parcel;
+mod refusal;
 mod retry;
 mod service;
 mod shares;
 mod sweep;
 mod targets;
+mod tell;
 mod uncarried;
 mod unreadable;
 
@@ -73,6 +78,14 @@ struct Shared {
     may_be_late: Notify,
     /// The wall clock was stepped ahead: what sleeps has to wake sooner.
     stepped_ahead: Notify,
+    /// Messages that the DLQ refused sleep until it has room.
+    dlq_refuses: Refusal,
+    /// Publishes into other queues of ours are refused and made again.
+    inside_refuses: Refusal,
+    /// Messages that RabbitMQ takes from nobody, unacknowledged in their queues.
+    kept: AtomicUsize,
+    /// RabbitMQ has refused a body of so many bytes for its size.
+    too_large_bytes: AtomicUsize,
 }
 
 impl Shared {
@@ -93,6 +106,10 @@ impl Shared {
             heal: Notify::new(),
             may_be_late: Notify::new(),
             stepped_ahead: Notify::new(),
+            dlq_refuses: Refusal::default(),
+            inside_refuses: Refusal::default(),
+            kept: AtomicUsize::new(0),
+            too_large_bytes: AtomicUsize::new(usize::MAX),
             config,
             clock,
             frame_max_bytes,

@@ -1,17 +1,19 @@
 //! Takes what sleeps out of queues and puts it to sleep in the current layout, until the same due time.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::{Clock, Pace};
-use crate::amqp::{AmqpError, Connection, Consumer, Delivered, Outcome, Publisher};
+use crate::amqp::{AmqpError, Closed, Connection, Consumer, Delivered, Isolating, Outcome};
 use crate::config::Config;
 use crate::message::Message;
 use crate::schedule::sleeper::unstamped;
-use crate::schedule::{Layout, Sleeper};
+use crate::schedule::{Layout, Reason, Sleeper};
 use crate::topology::{self, Names};
 
 /// Pause before a refused publish is made again.
@@ -22,12 +24,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Messages on their way from one queue to another.
 pub struct Moving {
-    names: Names,
-    layout: Layout,
-    clock: Clock,
-    frame_max_bytes: usize,
+    way: Way,
     consumer: Consumer,
-    publisher: Publisher<Moved>,
+    publisher: Isolating<Moved>,
     pace: Pace,
     /// When the next delivery may be taken.
     turn: Instant,
@@ -37,7 +36,7 @@ pub struct Moving {
     last_delivery: Instant,
     taken: u64,
     moved: u64,
-    unstamped: u64,
+    to_dlq: u64,
     late: bool,
 }
 
@@ -55,8 +54,8 @@ pub struct Speed {
 pub struct Stopped {
     /// Confirmed by the current layout and acked where it was.
     pub moved: u64,
-    /// Of these, messages without a stamp, which went to the DLQ.
-    pub unstamped: u64,
+    /// Of these, messages that went to the DLQ: without a stamp, or refused by RabbitMQ elsewhere.
+    pub to_dlq: u64,
     /// Not confirmed in time: they go back to their queue, and may be in both.
     pub unconfirmed: usize,
 }
@@ -74,8 +73,28 @@ pub enum MovingError {
 struct Moved {
     sleeper: Sleeper,
     tag: u64,
-    stamped: bool,
     at: Instant,
+    /// It has no stamp, or RabbitMQ refused it for the levels.
+    to_dlq: bool,
+}
+
+/// Where messages go.
+struct Way {
+    names: Names,
+    layout: Layout,
+    clock: Clock,
+    frame_max_bytes: usize,
+}
+
+impl Way {
+    /// Planned by what is left of the delay now.
+    fn message(&self, Moved { sleeper, to_dlq, .. }: &Moved) -> Message {
+        if *to_dlq {
+            return sleeper.dead(&self.names.dlq(), self.frame_max_bytes);
+        }
+        let plan = self.layout.plan(sleeper.stamp.wake_at().since(self.clock.now()));
+        self.names.entering(&self.layout, plan, sleeper)
+    }
 }
 
 /// A move that is confirmed so late may have been planned for another moment: see `worker/inward.rs`.
@@ -85,7 +104,7 @@ impl Moving {
     pub async fn start(
         config: &Config,
         clock: Clock,
-        connections: (&Connection, &Connection),
+        connections: (&Connection, &Arc<Connection>),
         queues: &[String],
         speed: Speed,
     ) -> Result<Self, AmqpError> {
@@ -96,12 +115,14 @@ impl Moving {
             consumer.consume(queue, prefetch as u16).await?;
         }
         Ok(Self {
-            names: Names::of(config),
-            layout: topology::layout(config),
-            clock,
-            frame_max_bytes: publishing.frame_max_bytes(),
+            way: Way {
+                names: Names::of(config),
+                layout: topology::layout(config),
+                clock,
+                frame_max_bytes: publishing.frame_max_bytes(),
+            },
             consumer,
-            publisher: publishing.publisher().await?,
+            publisher: Isolating::open(publishing.clone()).await?,
             pace: Pace::new(speed.rate),
             turn: Instant::now(),
             later: VecDeque::new(),
@@ -109,7 +130,7 @@ impl Moving {
             last_delivery: Instant::now(),
             taken: 0,
             moved: 0,
-            unstamped: 0,
+            to_dlq: 0,
             late: false,
         })
     }
@@ -172,11 +193,8 @@ impl Moving {
                 () = tokio::time::sleep_until(end.into()) => break,
             }
         }
-        let stopped = Stopped {
-            moved: self.moved,
-            unstamped: self.unstamped,
-            unconfirmed: self.publisher.len(),
-        };
+        let stopped =
+            Stopped { moved: self.moved, to_dlq: self.to_dlq, unconfirmed: self.publisher.len() };
         // the channels close as they are dropped, and give back what was sent and not taken
         self.consumer.finish().await?;
         Ok(stopped)
@@ -188,29 +206,20 @@ impl Moving {
         self.unsettled += 1;
         self.taken += 1;
         self.last_delivery = now;
-        let (sleeper, stamped) = match Sleeper::read(message) {
-            Ok(sleeper) => (sleeper, true),
+        let (sleeper, to_dlq) = match Sleeper::read(message) {
+            Ok(sleeper) => (sleeper, false),
             Err((fault, message)) => {
                 let id = Uuid::now_v7().to_string();
-                (unstamped(message, &fault, id, self.clock.now()), false)
+                (unstamped(message, &fault, id, self.way.clock.now()), true)
             }
         };
-        self.send(Moved { sleeper, tag, stamped, at: now });
+        self.send(Moved { sleeper, tag, to_dlq, at: now });
     }
 
     fn send(&mut self, mut moved: Moved) {
         moved.at = Instant::now();
-        let message = self.message(&moved);
+        let message = self.way.message(&moved);
         self.publisher.publish(message, moved);
-    }
-
-    /// Planned by what is left of the delay now.
-    fn message(&self, Moved { sleeper, stamped, .. }: &Moved) -> Message {
-        if !stamped {
-            return sleeper.dead(&self.names.dlq(), self.frame_max_bytes);
-        }
-        let plan = self.layout.plan(sleeper.stamp.wake_at().since(self.clock.now()));
-        self.names.entering(&self.layout, plan, sleeper)
     }
 
     async fn settle(&mut self, settled: Vec<(Moved, Outcome)>) -> Result<(), MovingError> {
@@ -220,16 +229,38 @@ impl Moving {
                     self.unsettled -= 1;
                     self.moved += 1;
                     self.late |= moved.at.elapsed() > LATE;
-                    self.unstamped += u64::from(!moved.stamped);
+                    self.to_dlq += u64::from(moved.to_dlq);
                     self.consumer.settle(moved.tag);
                 }
                 Outcome::Nacked => self.later.push_back((Instant::now() + PAUSE, moved)),
                 Outcome::Returned { .. } => return Err(MovingError::Incomplete),
-                Outcome::Unknown(closed) => {
-                    return Err(AmqpError::Closed { code: closed.code, text: closed.text }.into());
-                }
+                Outcome::Unknown(closed) => self.closed_over(moved, closed)?,
             }
         }
+        let way = &self.way;
+        self.publisher.mend(|moved| way.message(moved)).await?;
         Ok(self.consumer.flush().await?)
+    }
+    /// RabbitMQ refuses this one message. It goes to the DLQ, or stays where it is until the move stops.
+    fn closed_over(&mut self, mut moved: Moved, closed: Closed) -> Result<(), MovingError> {
+        let Closed { code, text } = closed;
+        match code {
+            404 => return Err(MovingError::Incomplete),
+            403 => return Err(AmqpError::Closed { code, text }.into()),
+            0 => self.later.push_back((Instant::now() + PAUSE, moved)),
+            _ if moved.to_dlq => {
+                let id = &moved.sleeper.stamp.id;
+                warn!(id, code, answer = text, "a message stays where it is: RabbitMQ refuses it");
+                self.unsettled -= 1;
+            }
+            _ => {
+                let detail = format!("RabbitMQ refused to let it go on: {code} {text}");
+                moved.sleeper.fail(Reason::RefusedInside, detail, self.way.clock.now());
+                moved.sleeper.wake_for_dlq();
+                moved.to_dlq = true;
+                self.publisher.publish_alone(moved);
+            }
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::channels::LEAST;
 use super::delivery::Delivery;
 use super::doors::Doors;
+use super::health::Trouble;
 use super::intake::Intake;
 use super::retry::Retry;
 use super::uncarried::move_uncarried;
@@ -391,8 +392,9 @@ async fn watch(
             // once a second at most, however many messages ask for it
             tokio::time::sleep(MONITOR).await;
         }
-        health.set_blocked(publishing.is_blocked());
         shared.metrics.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
+        health.set_trouble(Trouble::Blocked, publishing.is_blocked());
+        shared.tell_refusals(health);
         let backlog = match backlog(&mut ask, shared).await {
             Ok(messages) => messages,
             Err(error) => return error.into(),

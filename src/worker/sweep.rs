@@ -143,10 +143,16 @@ impl Sweeper<'_> {
     ) -> Result<u64, MovingError> {
         let rate = self.shared.config.sweep.rate;
         let speed = Speed { rate, window: (rate / IN_FLIGHT).clamp(1, 500) as usize };
-        let connections = (self.consuming, &**self.publishing);
+        let connections = (self.consuming, self.publishing);
         let clock = self.shared.clock.clone();
-        let mut moving =
-            Moving::start(&self.shared.config, clock, connections, &[queue.clone()], speed).await?;
+        let mut moving = Moving::start(
+            &self.shared.config,
+            clock,
+            connections,
+            std::slice::from_ref(&queue),
+            speed,
+        )
+        .await?;
         let mut counted = 0;
         while moving.taken() < stood && !moving.is_quiet_for(QUIET) && !self.stop.is_cancelled() {
             // what is taken during an alarm would enter its level when that is over

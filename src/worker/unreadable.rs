@@ -8,13 +8,13 @@ use super::intake::PARKING_PREFETCH;
 use super::{Clock, Metrics};
 use crate::amqp::{AmqpError, Problem, Quarantine, Unreadable, Watched};
 use crate::config::Config;
-use crate::message::{ByteArray, Message, Value};
+use crate::message::{ByteArray, Message, Value, encoded_bytes};
 use crate::schedule::stamp::{MAX_KEY_BYTES, RAW_PROPERTIES, RAW_ROUTING_KEY};
 use crate::schedule::{Reason, Sleeper, UnixMs};
 use crate::topology::Names;
 
-/// Room in a frame for everything beside the raw properties: our headers and a lossy routing key.
-const ROOM_BYTES: usize = 4 * 1024;
+/// Room in a frame for what is neither our headers nor the raw properties.
+const ROOM_BYTES: usize = 256;
 
 /// Looks through everything that a worker consumes, and says how many messages were moved.
 ///
@@ -40,7 +40,7 @@ pub(crate) async fn move_from(
     complete: impl Fn(&mut Sleeper, usize),
 ) -> Result<usize, AmqpError> {
     let mut quarantine = Quarantine::open(&config.broker, queues).await?;
-    let room_bytes = quarantine.frame_max_bytes().saturating_sub(ROOM_BYTES);
+    let frame_max_bytes = quarantine.frame_max_bytes();
     let dlq = Names::of(config).dlq();
     let mut moved = 0;
     while let Some(found) = quarantine.next().await? {
@@ -49,7 +49,7 @@ pub(crate) async fn move_from(
         let mut dead = dead(&found, queue, id.clone(), clock.now());
         complete(&mut dead, found.queue);
         let detail = dead.stamp.failure.as_ref().map(|failure| failure.detail.clone());
-        let message = with_raw(dead.dead(&dlq, usize::MAX), &found, room_bytes);
+        let message = with_raw(dead.dead(&dlq, usize::MAX), &found, frame_max_bytes);
         quarantine.replace(&found, message).await?;
         warn!(
             id,
@@ -105,7 +105,9 @@ fn dead(found: &Unreadable, queue: &str, id: String, now: UnixMs) -> Sleeper {
 }
 
 /// Adds the original's bytes, as far as a frame has room for them.
-fn with_raw(mut message: Message, found: &Unreadable, room_bytes: usize) -> Message {
+fn with_raw(mut message: Message, found: &Unreadable, frame_max_bytes: usize) -> Message {
+    let taken = encoded_bytes(&message.properties.headers) + found.routing_key.len() + ROOM_BYTES;
+    let room_bytes = frame_max_bytes.saturating_sub(taken);
     let properties = &found.properties[..found.properties.len().min(room_bytes)];
     for (name, raw) in [(RAW_PROPERTIES, properties), (RAW_ROUTING_KEY, &found.routing_key[..])] {
         message.properties.headers.insert(name.into(), Value::ByteArray(ByteArray::from(raw)));

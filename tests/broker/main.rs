@@ -31,6 +31,7 @@ mod once_consumer;
 mod operator;
 mod privileges;
 mod process;
+mod refused;
 mod rejecting;
 mod retry;
 mod retry_enable;

@@ -240,7 +240,7 @@ proptest! {
 
     #[test]
     fn a_stamp_is_read_as_it_was_written(id in "[a-z0-9-]{1,40}", due in any::<u32>(), attempt in 1u32..100, key in ".{0,40}",
-        cc in proptest::collection::vec(any::<Vec<u8>>(), 0..4), retry in proptest::option::of(any::<u32>()), failed in any::<bool>()) {
+        cc in proptest::collection::vec(any::<Vec<u8>>(), 0..4), retry in proptest::option::of(any::<u32>()), failed in any::<bool>(), waits_for_dlq in any::<bool>()) {
         let stamp = Stamp {
             id,
             due: UnixMs(due.into()),
@@ -251,6 +251,7 @@ proptest! {
             comeback: None,
             set_aside: Default::default(),
             failure: failed.then(|| Failure { reason: Reason::Nacked, detail: "why".into(), first: UnixMs(1), last: UnixMs(2) }),
+            waits_for_dlq,
         };
         let mut headers = Headers::new();
         stamp.write(&mut headers);
@@ -303,6 +304,28 @@ proptest! {
         let mut sleeper = Sleeper::accept(message, "", "id".into(), NOW, None);
         sleeper.fail(Reason::HeadersTooLarge, "x".repeat(5_000), NOW);
         prop_assert!(encoded_bytes(&sleeper.dead("dlq", 131_072).properties.headers) < 131_072 - 8_192);
+    }
+
+    #[test]
+    fn a_message_that_fits_fits_all_the_way(size in 0usize..20_000, key in 0usize..255, cc in 0usize..9, frame in 4_096usize..140_000) {
+        let mut headers = Headers::from([("h".into(), text(&"x".repeat(size)))]);
+        headers.insert("CC".into(), stamp::array((0..cc).map(|_| vec![b'k'; 200].into())));
+        let properties = Properties { headers, message_id: Some("m".repeat(200).into()), ..Default::default() };
+        let message = Message { properties, routing_key: "k".repeat(key), ..Default::default() };
+        let mut sleeper = Sleeper::accept(message, "", "0".repeat(36), NOW, None);
+        if sleeper.fits_frame(frame) {
+            sleeper.fail(Reason::Rejected, "x".repeat(5_000), NOW);
+            sleeper.retry_at(NOW);
+            // eight levels, each of which RabbitMQ notes in `x-death`
+            let asleep = sleeper.asleep("level", std::iter::repeat_n("l", 8));
+            prop_assert!(encoded_bytes(&asleep.properties.headers) + 8 * 260 + 250 <= frame);
+            prop_assert!(encoded_bytes(&sleeper.at_target().properties.headers) + 250 <= frame);
+        }
+        if cc < 3 {
+            let dead = sleeper.dead("dlq", frame);
+            prop_assert!(encoded_bytes(&dead.properties.headers) + 250 <= frame);
+            prop_assert!(Sleeper::read(dead).is_ok(), "its stamp is whole");
+        }
     }
 
     #[test]
@@ -410,4 +433,48 @@ fn a_header_opens_only_what_is_open_to_headers() {
     for closed in ["orders", "", "other", "dormouse.dlq"] {
         assert!(!allowed(Some(closed)), "{closed:?}");
     }
+}
+
+/// RabbitMQ closes the channel of anyone who publishes it without consuming the replies there, and AMQP 1.0
+/// clients may bring it in.
+#[test]
+fn the_pseudo_address_of_direct_reply_to_is_set_aside() {
+    let pseudo = "amq.rabbitmq.reply-to";
+    let sent = |reply_to: &str| Message {
+        properties: Properties { reply_to: Some(reply_to.into()), ..Default::default() },
+        ..Message::default()
+    };
+    let sleeper = Sleeper::accept(sent(pseudo), "", "id".into(), UnixMs(1), None);
+    let asleep = sleeper.asleep("level", std::iter::empty());
+    assert_eq!(asleep.properties.reply_to, None);
+    let read = Sleeper::read(asleep).expect("a stamp");
+    assert_eq!(read, sleeper);
+    assert_eq!(read.dead("dlq", 131_072).properties.reply_to, None);
+    let arrived = read.at_target();
+    assert_eq!(arrived.properties.reply_to, None);
+    assert_eq!(arrived.properties.headers.get(stamp::REPLY_TO), Some(&text(pseudo)));
+
+    let of_a_queue = Sleeper::accept(sent("replies"), "", "id".into(), UnixMs(1), None);
+    assert_eq!(of_a_queue.at_target().properties.reply_to, Some("replies".into()));
+}
+
+/// A worker that does not know of it finds no stamp, and never takes it to its target.
+#[test]
+fn what_waits_for_the_dlq_has_another_stamp_and_sleeps_longer_each_time() {
+    let mut sleeper = Sleeper::accept(Message::default(), "", "id".into(), UnixMs(1_000), None);
+    sleeper.fail(Reason::MalformedDelay, "why".into(), UnixMs(1_000));
+    let bounds = (Duration::from_secs(4), Duration::from_secs(60));
+    sleeper.wait_for_dlq(UnixMs(1_000), bounds, 0.5);
+    assert_eq!(sleeper.stamp.wake_at(), UnixMs(5_000));
+    sleeper.wait_for_dlq(UnixMs(31_000), bounds, 0.5);
+    assert_eq!(sleeper.stamp.wake_at(), UnixMs(61_000));
+    sleeper.wait_for_dlq(UnixMs(1_000_000), bounds, 1.0);
+    assert_eq!(sleeper.stamp.wake_at(), UnixMs(1_060_000));
+
+    let asleep = sleeper.asleep("level", std::iter::empty());
+    assert!(!asleep.properties.headers.contains_key("x-dormouse-origin"));
+    let mut read = Sleeper::read(asleep).expect("a stamp");
+    assert_eq!(read, sleeper);
+    read.wake_for_dlq();
+    assert!(read.dead("dlq", 131_072).properties.headers.contains_key("x-dormouse-origin"));
 }

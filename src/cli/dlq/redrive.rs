@@ -1,5 +1,6 @@
 //! `dormouse dlq redrive`: back into the cascade, as first published, with a new due time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -7,11 +8,12 @@ use serde_json::json;
 
 use super::select::{Which, by_ids};
 use super::{Entry, Look};
-use crate::amqp::{Connection, Outcome, Publisher};
+use crate::amqp::{Closed, Connection, Isolating, Outcome};
 use crate::cli::table::{count, number, print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::{Config, words};
-use crate::schedule::{Layout, UnixMs};
+use crate::message::Message;
+use crate::schedule::{Layout, Sleeper, UnixMs};
 use crate::topology::{Names, layout};
 use crate::worker::Clock;
 
@@ -52,19 +54,17 @@ impl Redrive {
         let mut look = Look::begin(config).await?;
         // apart, because an alarm blocks publishing connections and must not block giving back
         let publishing = match Connection::open(&config.broker, "dormouse dlq redrive").await {
-            Ok(publishing) => publishing,
+            Ok(publishing) => Arc::new(publishing),
             Err(error) => {
                 look.end().await?;
                 return Err(error.into());
             }
         };
         let mut work = Work {
-            layout: layout(config),
-            names: Names::of(config),
+            way: Way { layout: layout(config), names: Names::of(config), due },
             confirm_timeout: config.delivery.confirm_timeout,
-            due,
             incomplete: self.incomplete,
-            publisher: publishing.publisher().await?,
+            publisher: Isolating::open(publishing.clone()).await?,
             redriven: 0,
             left: Vec::new(),
             stopped: false,
@@ -99,13 +99,25 @@ impl Redrive {
     }
 }
 
-struct Work {
+/// Where messages go, and until when.
+struct Way {
     layout: Layout,
     names: Names,
-    confirm_timeout: Duration,
     due: UnixMs,
+}
+
+impl Way {
+    fn message(&self, sleeper: &Sleeper) -> Message {
+        let plan = self.layout.plan(self.due.since(Clock::default().now()));
+        self.names.entering(&self.layout, plan, sleeper)
+    }
+}
+
+struct Work {
+    way: Way,
+    confirm_timeout: Duration,
     incomplete: bool,
-    publisher: Publisher<Ticket>,
+    publisher: Isolating<Ticket>,
     redriven: u64,
     /// What stays in the DLQ though it was asked for, and why.
     left: Vec<(String, String)>,
@@ -116,6 +128,7 @@ struct Work {
 struct Ticket {
     tag: u64,
     id: String,
+    sleeper: Sleeper,
 }
 
 impl Work {
@@ -157,10 +170,9 @@ impl Work {
             ));
             return Ok(true);
         }
-        sleeper.revive(self.due);
-        let plan = self.layout.plan(self.due.since(Clock::default().now()));
-        let message = self.names.entering(&self.layout, plan, &sleeper);
-        self.publisher.publish(message, Ticket { tag, id });
+        sleeper.revive(self.way.due);
+        let message = self.way.message(&sleeper);
+        self.publisher.publish(message, Ticket { tag, id, sleeper });
         self.settle(look, WINDOW).await
     }
 
@@ -180,7 +192,7 @@ impl Work {
                 }
                 return Ok(false);
             };
-            for (Ticket { tag, id }, outcome) in settled {
+            for (Ticket { tag, id, .. }, outcome) in settled {
                 let why = match outcome {
                     Outcome::Confirmed => {
                         look.browse.remove(tag);
@@ -191,20 +203,21 @@ impl Work {
                         format!("returned: {code} {text}; `dormouse topology verify` tells more")
                     }
                     Outcome::Nacked => "a level queue rejected it".into(),
-                    Outcome::Unknown(closed) => closed.text,
+                    Outcome::Unknown(Closed { code, text }) => {
+                        format!("RabbitMQ refuses it: {code} {text}")
+                    }
                 };
                 self.left.push((id, why));
             }
-            if !self.publisher.is_open() && self.publisher.is_empty() {
-                return Ok(false);
-            }
+            let way = &self.way;
+            self.publisher.mend(|ticket| way.message(&ticket.sleeper)).await?;
         }
-        Ok(self.publisher.is_open())
+        Ok(true)
     }
 }
 
 fn report(work: &Work, output: Output) -> Result<Exit, Failure> {
-    let Work { redriven, left, due, .. } = work;
+    let Work { redriven, left, way: Way { due, .. }, .. } = work;
     if output == Output::Json {
         let left: Vec<_> = left.iter().map(|(id, why)| json!({ "id": id, "why": why })).collect();
         print_json(

@@ -140,6 +140,7 @@ fn properties(entry: &Entry) -> Vec<(&'static str, String)> {
             priority: aside.priority,
             delivery_mode: aside.delivery_mode,
             user_id: aside.user_id,
+            reply_to: aside.reply_to.or(properties.reply_to),
             ..properties
         };
     }

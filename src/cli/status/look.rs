@@ -35,6 +35,8 @@ pub struct Seen {
     pub ways_to_nowhere: usize,
     /// TTL in ms of those that have one, as declared.
     pub ttls_ms: BTreeMap<String, u64>,
+    /// Those that are as long as a policy lets them be, and the limit: `max-length 50`.
+    pub full: BTreeMap<String, String>,
 }
 
 pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure> {
@@ -56,6 +58,7 @@ pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure>
         missing_exchanges,
         ways_to_nowhere: 0,
         ttls_ms: BTreeMap::new(),
+        full: BTreeMap::new(),
     };
     match ask_management(config).await {
         Ok((version, standing)) => {
@@ -65,6 +68,7 @@ pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure>
             for info in infos {
                 let ttl_ms = info.arguments.get("x-message-ttl").and_then(|ttl| ttl.as_u64());
                 seen.ttls_ms.extend(ttl_ms.map(|ttl_ms| (info.name.clone(), ttl_ms)));
+                seen.full.extend(limit_reached(&info).map(|limit| (info.name.clone(), limit)));
                 seen.queues.insert(info.name.clone(), of_management(&info));
             }
             // a queue of ours that was deleted some seconds ago
@@ -117,4 +121,13 @@ fn of_management(info: &QueueInfo) -> Counts {
         backlog: info.dead_letter_backlog,
         consumers: info.consumers,
     }
+}
+
+/// The limit of a policy that a queue has reached, if there is one.
+fn limit_reached(info: &QueueInfo) -> Option<String> {
+    let limits = [("max-length", info.messages), ("max-length-bytes", info.message_bytes)];
+    limits.into_iter().find_map(|(key, now)| {
+        let limit = info.effective_policy.as_ref()?.get(key)?.as_u64()?;
+        (now? >= limit).then(|| format!("{key} {limit}"))
+    })
 }

@@ -33,8 +33,8 @@ Backlog counts what has expired but is not yet confirmed by where it goes; such
 messages are neither ready nor unacked. Unacked and backlog come from the
 management API and are up to five seconds old; without it they read ?.
 
-Exit code 3: exchanges or queues are missing, no worker runs, or messages
-are parked.";
+Exit code 3: exchanges or queues are missing, a queue is full, no worker runs,
+or messages are parked.";
 
 /// For a counter that cannot be seen.
 const UNKNOWN: &str = "?";

@@ -96,6 +96,7 @@ impl Overview {
             findings: Vec::new(),
         };
         overview.findings = overview.find(&names, &seen.missing_exchanges);
+        overview.findings.extend(full(&names, topology, seen));
         overview
     }
 
@@ -147,6 +148,25 @@ fn first_of(names: &[String]) -> String {
         0 => named,
         more => format!("{named} and {more} more"),
     }
+}
+
+/// Queues of ours that a policy bounds and that have no room.
+fn full(names: &Names, topology: &Topology, seen: &Seen) -> Vec<String> {
+    let ours = topology.queues.iter().filter_map(|queue| seen.full.get_key_value(&queue.name));
+    ours.map(|(queue, limit)| {
+        if *queue == names.dlq() {
+            format!(
+                "The DLQ is full: a policy sets {limit}. What is dead sleeps and is tried again; nothing is \
+                 lost. Raise the limit, or empty it with `dormouse dlq redrive` or `dormouse dlq purge`."
+            )
+        } else {
+            format!(
+                "Queue {queue} is full: a policy sets {limit}. What belongs there waits (`dormouse \
+                 topology verify`)."
+            )
+        }
+    })
+    .collect()
 }
 
 fn level_depth(

@@ -1,5 +1,6 @@
 //! `dormouse topology drain`: moves what sleeps in an older version or layout into the current one.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -65,7 +66,8 @@ impl Drain {
         }
         let stop = stop_on_signal()?;
         let consuming = Connection::open(&config.broker, "dormouse drain").await?;
-        let publishing = Connection::open(&config.broker, "dormouse drain publish").await?;
+        let publishing =
+            Arc::new(Connection::open(&config.broker, "dormouse drain publish").await?);
         let moving =
             Moving::start(config, Clock::default(), (&consuming, &publishing), &old.queues, SPEED)
                 .await?;
@@ -130,7 +132,7 @@ impl Emptying<'_> {
         if !self.empty().await? || (!keep && !self.unbind().await?) {
             return self.interrupted().await;
         }
-        let Stopped { moved, unstamped: to_dlq, .. } = self.moving.stop().await?;
+        let Stopped { moved, to_dlq, .. } = self.moving.stop().await?;
         let deleted = if keep { Vec::new() } else { delete(self.connection, &self.old).await? };
         match output {
             Output::Json => {

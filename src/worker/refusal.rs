@@ -1,0 +1,50 @@
+//! Whether queues of ours refuse messages, as the parts of a worker see it together.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Shared;
+use super::health::{Health, Trouble};
+use super::inward::DLQ_AGAIN;
+use crate::schedule::UnixMs;
+
+/// A refused publish is made again every second.
+const INSIDE: Duration = Duration::from_secs(5);
+
+/// What the DLQ refused asks it again within the longest pause and a quarter, and then it has to get there.
+const DLQ: Duration = DLQ_AGAIN.1.saturating_mul(2);
+
+/// When something was last refused; 0 is never, or no more.
+#[derive(Debug, Default)]
+pub(super) struct Refusal(AtomicU64);
+
+impl Refusal {
+    pub fn seen(&self, now: UnixMs) {
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+
+    /// It was taken.
+    pub fn no_more(&self) {
+        // read first: it is asked for every message, and shared
+        if self.0.load(Ordering::Relaxed) != 0 {
+            self.0.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether that was within `time`.
+    pub fn is_within(&self, time: Duration, now: UnixMs) -> bool {
+        now.since(UnixMs(self.0.load(Ordering::Relaxed))) < time
+    }
+}
+
+impl Shared {
+    /// Tells readiness and metrics.
+    pub(super) fn tell_refusals(&self, health: &Health) {
+        let now = self.clock.now();
+        let dlq_refuses = self.dlq_refuses.is_within(DLQ, now);
+        health.set_trouble(Trouble::DlqRefuses, dlq_refuses);
+        health.set_trouble(Trouble::InsideRefuses, self.inside_refuses.is_within(INSIDE, now));
+        self.metrics.dlq_refuses.set(if dlq_refuses { 1.0 } else { 0.0 });
+        self.metrics.kept.set(self.kept.load(Ordering::Relaxed) as f64);
+    }
+}
