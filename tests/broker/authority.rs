@@ -5,7 +5,7 @@ use crate::rejecting::run;
 use crate::support::*;
 use dormouse::amqp::{Connection, Outcome, Publisher};
 use dormouse::config::{Config, DelayExchange, Uri};
-use dormouse::message::{FieldArray, FieldTable, Message, Properties, Value, text};
+use dormouse::message::{FieldArray, FieldTable, Message, Properties, Value, as_integer, text};
 use dormouse::schedule::sleeper::{Sleeper, TARGET_EXCHANGE};
 use dormouse::schedule::{UnixMs, stamp};
 use dormouse::topology::{Names, Topology};
@@ -211,8 +211,10 @@ async fn forged_headers_change_nothing() {
     for (arrived, message) in take(&connection, "inbox", count).await {
         let names: Vec<_> = message.properties.headers.keys().map(|name| name.as_str()).collect();
         let mut left = names.iter().filter(|name| **name != "x-delay");
-        let of_worker = [stamp::ID, stamp::DUE_MS, stamp::ATTEMPT];
+        // a forged death counts as one round, which harms nobody else
+        let of_worker = [stamp::ID, stamp::DUE_MS, stamp::ATTEMPT, stamp::ROUNDS];
         assert!(left.all(|name| of_worker.contains(name)), "{}: {names:?}", body(&message));
+        assert!(header(&message, stamp::ROUNDS).is_none_or(|rounds| as_integer(rounds) == Some(1)));
         assert_ne!(words(&message, stamp::ID), "forged");
         assert_eq!(number(&message, stamp::ATTEMPT), 1);
         assert!(arrived as i64 >= number(&message, stamp::DUE_MS));

@@ -22,8 +22,8 @@ UNCARRIED = {"order": uuid.UUID(int=9)}
 ROWS = {
     "delay": ({"x-opt-delivery-delay": 300}, {}),
     "delay, text": ({"x-opt-delivery-delay": "300"}, {}),
-    "time": ({"x-opt-delivery-time": ulong(NOW_MS + 1300)}, {}),
-    "time, timestamp": ({"x-opt-delivery-time": timestamp(NOW_MS + 1300)}, {}),
+    "time": ({"x-opt-delivery-time": ulong(NOW_MS + 4300)}, {}),
+    "time, timestamp": ({"x-opt-delivery-time": timestamp(NOW_MS + 4300)}, {}),
     "property": ({}, {"x-delay": 300}),
     "absent": ({}, {}),
     "uuid": ({"x-opt-delivery-delay": 300}, UNCARRIED),
