@@ -11,7 +11,7 @@ use crate::support::*;
 use dormouse::management::Policy;
 use dormouse::message::{Message, text};
 use dormouse::schedule::stamp;
-use dormouse::topology::{Argument, Names};
+use dormouse::topology::Names;
 
 /// A policy that lets a queue hold so many messages.
 async fn limit(broker: &Broker, queue: &str, max_length: u64) {
@@ -67,36 +67,6 @@ async fn a_full_dlq_holds_up_nothing_and_loses_nothing() {
         (body(&dead[0]), words(&dead[0], stamp::REASON)),
         ("one more".into(), "malformed-delay".into())
     );
-    worker.stop().await;
-    broker.drop_it().await;
-}
-
-/// A target that was full takes messages again on the channels of the same session.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_was_full_is_reached_again() {
-    let broker = Broker::fresh("target-full").await;
-    let mut config = broker.config();
-    config.attempts.max = 1;
-    let worker = Worker::start(&config).await;
-    let connection = broker.connect().await;
-    let argument = |text: &str| Argument::Text(text.to_owned());
-    let arguments =
-        [("x-queue-type", argument("quorum")), ("x-overflow", argument("reject-publish"))];
-    let inbox = queue("inbox", arguments.into_iter().collect());
-    let topology = dormouse::topology::Topology { queues: vec![inbox], ..Default::default() };
-    declare_all(&connection, topology).await;
-    limit(&broker, "inbox", 2).await;
-    publish(&connection, (0..30).map(|n| delayed("inbox", 100, &format!("full {n}")))).await;
-    let dlq = Names::of(&config).dlq();
-    until("some are refused", async || depth(&connection, &dlq).await > Some(0)).await;
-    broker.management.delete_policy(&broker.vhost, "limit").await.unwrap();
-    let mut sent = 0;
-    while depth(&connection, "inbox").await < Some(10) {
-        publish(&connection, [delayed("inbox", 0, "room")]).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        sent += 1;
-        assert!(sent < 100, "a channel that was refused stays refused");
-    }
     worker.stop().await;
     broker.drop_it().await;
 }
