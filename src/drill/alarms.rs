@@ -13,7 +13,7 @@ use super::{Finding, Options, Outcome};
 const CATCHING_UP: Duration = Duration::from_secs(2);
 
 /// Somebody has to publish while an alarm is on, or nobody is told of it: messages wake for so long.
-const WAKING: Duration = Duration::from_secs(15);
+const WAKING: Duration = Duration::from_secs(30);
 
 /// How each is set and cleared on a node of our own.
 const ALARMS: [(&str, [&str; 2], [&str; 2]); 2] = [

@@ -249,8 +249,9 @@ async fn an_alarm_longer_than_consumer_timeout_doubles_nothing() {
     declare_all(&connection, Topology { queues, ..Topology::default() }).await;
     let worker = Worker::start(&own.config).await;
     let due = Names::of(&own.config).due();
+    // RabbitMQ tells of an alarm who publishes next: messages come due for as long as it may take to set one
     let sleeping = (0..MESSAGES)
-        .map(|number| delayed("inbox", 4_000 + 20 * number as i64, &number.to_string()));
+        .map(|number| delayed("inbox", 4_000 + 100 * number as i64, &number.to_string()));
     publish(&connection, sleeping).await;
     own.node.ctl(&["set_vm_memory_high_watermark", "0.000001"]).await.unwrap();
     until("readiness tells", async || worker.health.ready().is_err()).await;
