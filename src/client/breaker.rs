@@ -133,7 +133,8 @@ impl Breaker {
         match &mut self.phase {
             Phase::Closed { recent } => {
                 recent.push_back((now, failed));
-                if failed && self.settings.have_failed(recent, now) {
+                self.settings.forget(recent, now);
+                if failed && self.settings.have_failed(recent) {
                     self.open(now, self.settings.pause);
                 }
             }
@@ -173,14 +174,17 @@ impl Breaker {
 }
 
 impl BreakerSettings {
-    /// Drops what is no longer recent, and judges the rest.
-    fn have_failed(&self, recent: &mut VecDeque<(Instant, bool)>, now: Instant) -> bool {
+    /// Drops what is no longer recent: also while all is well, as a service may be for months.
+    fn forget(&self, recent: &mut VecDeque<(Instant, bool)>, now: Instant) {
         let most = self.recent.max(self.at_least).max(1) as usize;
         while recent.len() > most
             || recent.front().is_some_and(|(at, _)| now.duration_since(*at) > self.recent_for)
         {
             recent.pop_front();
         }
+    }
+
+    fn have_failed(&self, recent: &VecDeque<(Instant, bool)>) -> bool {
         let failed = recent.iter().filter(|(_, failed)| *failed).count();
         recent.len() >= self.at_least.max(1) as usize
             && failed as f64 >= recent.len() as f64 * share(self.failures)
@@ -190,4 +194,23 @@ impl BreakerSettings {
 /// One that is no number would never open it.
 fn share(failures: f64) -> f64 {
     if failures.is_nan() { BreakerSettings::default().failures } else { failures }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service that is well for months: what was remembered of it for a verdict that never came grew
+    /// with every message.
+    #[test]
+    fn no_more_is_remembered_than_is_recent() {
+        let settings = BreakerSettings { recent: 5, at_least: 3, ..BreakerSettings::default() };
+        let (mut breaker, now) = (Breaker::new(settings), Instant::now());
+        for _ in 0..1_000 {
+            let Admission::Pass(pass) = breaker.admit(now) else { panic!("it is closed") };
+            breaker.done(now, pass, Signal::Succeeded);
+        }
+        let Phase::Closed { recent } = &breaker.phase else { panic!("nothing failed") };
+        assert_eq!(recent.len(), 5);
+    }
 }
