@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::{AmqpError, Publisher};
-use crate::config::{Broker, Uri};
+use crate::config::{Broker, LEAST_FRAME_MAX_BYTES, Uri};
 
 /// Pauses between two tries to connect, without end: doubled from 100 ms to `broker.reconnect_max`, with
 /// jitter.
@@ -241,8 +241,6 @@ pub(super) fn unexpected() -> AmqpError {
 const FRAME_MAX_BYTES: u32 = 128 * 1024;
 /// The largest that an address may ask for with `?frame_max=`.
 const MOST_FRAME_MAX_BYTES: u32 = 1024 * 1024;
-/// The client library negotiates no less, nor does RabbitMQ since 4.1.
-const LEAST_FRAME_MAX_BYTES: u32 = 8 * 1024;
 
 /// The address of a node, as the client library wants it.
 fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {

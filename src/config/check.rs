@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::fault::Fault;
+use super::fault::{ConfigFaults, Fault};
 use super::keys::{Field, Key};
 use super::table::KEYS;
 use super::{Config, Uri, keys, read, show, words};
@@ -27,6 +27,12 @@ impl Config {
     /// names can be read, and does nothing else outside.
     pub fn check(&self) -> Vec<Fault> {
         broken(self).into_iter().map(|broken| broken.fault).collect()
+    }
+
+    /// Errors: the rules that it breaks at those keys for which `of` says so.
+    pub fn check_keys(&self, of: impl Fn(&str) -> bool) -> Result<(), ConfigFaults> {
+        let faults: Vec<_> = self.check().into_iter().filter(|fault| of(&fault.key)).collect();
+        if faults.is_empty() { Ok(()) } else { Err(ConfigFaults(faults)) }
     }
 }
 

@@ -24,6 +24,7 @@ pub use check::level_queue_count;
 pub use fault::{ConfigFaults, Fault};
 pub use keys::Key;
 pub use load::Sources;
+pub use options::LEAST_FRAME_MAX_BYTES;
 pub use retry::{DeadLetterReason, Retry, RetryOverride};
 pub use secret::Uri;
 pub use show::key_table;

@@ -5,6 +5,9 @@ use super::Uri;
 use super::fault::closest;
 use super::read::cut;
 
+/// The client library negotiates no smaller frame, nor does RabbitMQ since 4.1.
+pub const LEAST_FRAME_MAX_BYTES: u32 = 8 * 1024;
+
 /// Of RabbitMQ's options those that count. <https://www.rabbitmq.com/docs/uri-query-parameters>
 const TAKEN: [&str; 3] = ["auth_mechanism", "channel_max", "frame_max"];
 
@@ -47,6 +50,13 @@ fn problem(option: &str) -> Option<String> {
         }
         "frame_max" if value.parse::<u32>().is_err() => {
             Some(format!("has a {name} that is no whole number of bytes up to {}", u32::MAX))
+        }
+        "frame_max"
+            if value.parse().is_ok_and(|bytes| (1..LEAST_FRAME_MAX_BYTES).contains(&bytes)) =>
+        {
+            Some(format!(
+                "has a {name} that is too small; take {LEAST_FRAME_MAX_BYTES} or more, or leave it out"
+            ))
         }
         name if TAKEN.contains(&name) => None,
         name if TLS.contains(&name) => Some(format!(

@@ -189,6 +189,8 @@ uri = [
   "amqp://host?heartbeat=5&connection_timeout=5000&auth_mechanism=EXTERNAL",
   "amqps://host?cacertfile=/ca.pem&verify=verify_none&password=secret",
   "amqp://host?frame_max=8192&channel_max=16",
+  "amqp://host?frame_max=0",
+  "amqp://host?frame_max=8191",
   "amqp://host?frame_max=big&channel_max=65536&auth_mechanism=digest",
   "amqp://host?colour=blue&frame_maks=1",
   "amqp://host?secret",
@@ -203,6 +205,7 @@ broker.uri = "amqp://host?heartbeat=5&connection_timeout=5000&a… (options.toml
 broker.uri = "amqps://host?cacertfile=/ca.pem&verify=verify_non… (options.toml): has the option cacertfile, which has no effect here; set broker.ca_file
 broker.uri = "amqps://host?cacertfile=/ca.pem&verify=verify_non… (options.toml): has the option verify, which has no effect here: certificates and host names are always verified
 broker.uri = "amqps://host?cacertfile=/ca.pem&verify=verify_non… (options.toml): has the option password, which has no effect here: certificates and host names are always verified
+broker.uri = "amqp://host?frame_max=8191" (options.toml): has a frame_max that is too small; take 8192 or more, or leave it out
 broker.uri = "amqp://host?frame_max=big&channel_max=65536&auth_… (options.toml): has a frame_max that is no whole number of bytes up to 4294967295
 broker.uri = "amqp://host?frame_max=big&channel_max=65536&auth_… (options.toml): has a channel_max that is no whole number up to 65535
 broker.uri = "amqp://host?frame_max=big&channel_max=65536&auth_… (options.toml): has an unknown auth_mechanism; known are amqplain, anonymous, external, plain, rabbit-cr-demo
