@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::error::Problem;
 use crate::config::Config;
 use crate::message::{Message, Value, encoded_bytes, text};
-use crate::schedule::delay::{DELIVERY_TIME, MAX_DELAY, X_DELAY};
+use crate::schedule::delay::{DELIVERY_DELAY, DELIVERY_TIME, MAX_DELAY, X_DELAY};
 use crate::schedule::sleeper::{TARGET_EXCHANGE, room};
 use crate::schedule::{Due, Layout, Sleeper, UnixMs};
 use crate::topology::{self, Names};
@@ -30,6 +30,9 @@ pub enum When {
     In(Duration, Instant),
     At(UnixMs),
 }
+
+/// Headers that a worker obeys: the errand says itself what is in them.
+const SAYS_WHEN_OR_WHERE: [&str; 4] = [X_DELAY, DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE];
 
 /// Both clocks, read together.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +95,7 @@ impl Routes {
 
     /// For the delay exchange that leads to its target.
     fn delayed(&self, message: &Message, when: When, now: Now) -> Message {
-        let mut message = Message::clone(message);
+        let mut message = without_orders(message);
         let leads_there =
             self.delay_exchanges.iter().find(|(target, _)| *target == message.exchange);
         let headers = &mut message.properties.headers;
@@ -121,7 +124,8 @@ impl Routes {
         let id = message.properties.message_id.as_ref().map(ToString::to_string);
         let target_exchange = message.exchange.clone();
         let id = id.unwrap_or_default();
-        let mut sleeper = Sleeper::accept(message.clone(), &target_exchange, id, now.wall, None);
+        let message = without_orders(message);
+        let mut sleeper = Sleeper::accept(message, &target_exchange, id, now.wall, None);
         let left = when.left(now);
         let x_delay_ms = match when {
             When::In(delay, _) => Some(delay.as_millis() as i64),
@@ -133,6 +137,13 @@ impl Routes {
         let plan = self.layout.plan(left);
         self.names.entering(&self.layout, plan, &sleeper)
     }
+}
+
+/// Of several dialects the worker obeys one, and it must not be another than was asked for here.
+fn without_orders(message: &Message) -> Message {
+    let mut message = message.clone();
+    message.properties.headers.retain(|name, _| !SAYS_WHEN_OR_WHERE.contains(&name.as_str()));
+    message
 }
 
 impl When {

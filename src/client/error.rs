@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::mismatch::Mismatch;
 use crate::amqp::AmqpError;
-use crate::config::words;
+use crate::config::{ConfigFaults, words};
 use crate::message::Unacceptable;
 use crate::schedule::UnixMs;
 
@@ -15,6 +15,9 @@ pub enum ClientError {
     Broker(#[from] AmqpError),
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
+    /// A [`Config`](crate::config::Config) that was made by hand, with what no file may say.
+    #[error(transparent)]
+    Config(#[from] ConfigFaults),
     #[error("queue {queue:?} cannot be used: {problem}")]
     Queue { queue: String, problem: String },
     #[error(

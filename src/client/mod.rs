@@ -137,6 +137,21 @@ pub struct Client {
     publishing: Publishing,
 }
 
+/// What a client lives by. Addresses are judged when they are connected to, and files when they are read.
+const KEYS: [&str; 11] = [
+    "broker.connect_timeout",
+    "broker.heartbeat",
+    "broker.reconnect_max",
+    "topology.namespace",
+    "topology.version",
+    "topology.unit",
+    "topology.radix",
+    "topology.max_delay",
+    "schedule.max_past",
+    "hold.margin",
+    "delivery.confirm_timeout",
+];
+
 impl Client {
     /// Connects to `amqp://user:password@host:port/vhost` with the defaults of the configuration.
     pub async fn connect(uri: &str) -> Result<Self, ClientError> {
@@ -147,7 +162,10 @@ impl Client {
 
     /// Connects with the worker's configuration: its nodes, its namespace and, for who plans for itself,
     /// its levels. What concerns the worker alone is not looked at.
+    ///
+    /// Errors: a value that no file may have either, or a broker that cannot be reached.
     pub async fn open(config: Config) -> Result<Self, ClientError> {
+        config.check_keys(|key| KEYS.contains(&key))?;
         Ok(Self { publishing: Publishing::open(config).await? })
     }
 

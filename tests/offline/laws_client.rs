@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use dormouse::client::once::Once;
 use dormouse::client::{
-    DeliveryLimit, Errand, Header, Line, Now, Pauses, Retry, RetryPolicy, Returns, Routes,
-    Settlement, TraceContext, TraceFault, Verdict, When, delivery_limit, settlement,
+    Client, ClientError, DeliveryLimit, Errand, Header, Line, Now, Pauses, Retry, RetryPolicy,
+    Returns, Routes, Settlement, TraceContext, TraceFault, Verdict, When, delivery_limit,
+    settlement,
 };
 use dormouse::config::{Config, DelayExchange};
-use dormouse::message::{FieldArray, Message, Properties, Value, as_integer, as_text, text};
+use dormouse::message::{
+    FieldArray, Headers, Message, Properties, Value, as_integer, as_text, text,
+};
 use dormouse::schedule::{Sleeper, UnixMs, delay};
 use dormouse::topology;
 use proptest::collection::vec;
@@ -340,6 +343,67 @@ fn a_target_decides_the_delay_exchange() {
     assert_eq!(render(""), told("dormouse.delay", None));
     assert_eq!(render("orders"), told("orders.delay", None));
     assert_eq!(render("other"), told("dormouse.delay", Some("other")));
+}
+
+/// The call says when and where, and not a header that a worker would obey in its place.
+#[test]
+fn no_header_says_another_time_or_target_than_the_call() {
+    let routes = Routes::new(&Config::default());
+    let now = Now { wall: WALL, monotonic: Instant::now() };
+    let orders = [delay::X_DELAY, delay::DELIVERY_DELAY, delay::DELIVERY_TIME, "x-target-exchange"];
+    let headers: Headers = orders.iter().map(|name| ((*name).into(), text("77"))).collect();
+    for (when, direct) in [true, false].into_iter().flat_map(|direct| {
+        let hour = Duration::from_secs(3_600);
+        [When::In(hour, now.monotonic), When::At(WALL.plus(hour))].map(|when| (when, direct))
+    }) {
+        let properties = Properties { headers: headers.clone(), ..Properties::default() };
+        let message = Message { routing_key: "orders".into(), properties, ..Message::default() };
+        let errand = Errand::Later { message: message.into(), when, direct };
+        let rendered = routes.render(&errand, now, 131_072);
+        let (due, exchange) = if direct {
+            let stamp = Sleeper::read(rendered).expect("stamped").stamp;
+            (stamp.due, stamp.target.exchange)
+        } else {
+            let headers = &rendered.properties.headers;
+            let bounds = delay::Bounds { max_delay: delay::MAX_DELAY, max_past: Duration::ZERO };
+            let delay::Due::At { due, .. } = delay::read(headers, WALL, WALL, bounds).unwrap()
+            else {
+                panic!("at once: {headers:?}");
+            };
+            let target = headers.get("x-target-exchange").and_then(as_text);
+            (due, target.unwrap_or_default().to_owned())
+        };
+        assert_eq!(
+            (due, exchange.as_str()),
+            (WALL.plus(Duration::from_secs(3_600)), ""),
+            "{when:?} {direct}"
+        );
+    }
+}
+
+/// A configuration that was made by hand keeps to the limits of one from a file: the longest duration there
+/// is, as "no limit", would ask for billions of queues.
+#[tokio::test]
+async fn a_client_takes_no_configuration_that_no_file_may_have() {
+    type Change = fn(&mut Config);
+    let changes: [(&str, Change); 8] = [
+        ("broker.connect_timeout", |config| config.broker.connect_timeout = Duration::MAX),
+        ("broker.heartbeat", |config| config.broker.heartbeat = Duration::from_millis(500)),
+        ("broker.reconnect_max", |config| config.broker.reconnect_max = Duration::MAX),
+        ("topology.max_delay", |config| config.topology.max_delay = Duration::MAX),
+        ("topology.unit", |config| config.topology.unit = Duration::ZERO),
+        ("topology.radix", |config| config.topology.radix = u32::MAX),
+        ("schedule.max_past", |config| config.schedule.max_past = Duration::ZERO),
+        ("delivery.confirm_timeout", |config| config.delivery.confirm_timeout = Duration::MAX),
+    ];
+    for (key, change) in changes {
+        let mut config = Config::default();
+        change(&mut config);
+        match Client::open(config).await {
+            Err(ClientError::Config(faults)) => assert_eq!(faults.faults()[0].key, key),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
 }
 
 /// What a handler that is run once says of its message is what becomes of it.
