@@ -86,3 +86,29 @@ fn an_id_is_one_that_every_store_can_keep() {
     assert_eq!(Id::new("ü".repeat(513)).unwrap_err(), InvalidId::TooLong(1_026));
     assert_eq!(Id::new("ü".repeat(512)).unwrap().as_str().len(), 1_024);
 }
+
+/// Numbers and times that a caller may choose: nothing panics, and a store takes at least one message.
+#[test]
+fn no_setting_of_a_store_panics() {
+    let now = Instant::now();
+    for most in [0, 1, usize::MAX] {
+        for time in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
+            let mut marks = Marks::new(MemorySettings { most, remember: time, retry_after: time });
+            for number in 0..3 {
+                let id = Id::new(number.to_string()).unwrap();
+                assert_eq!(marks.begin(now, &id).unwrap(), Begin::New(()), "{most} {time:?}");
+                marks.complete(now, &id);
+            }
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_pool_has_at_least_one_connection_and_no_number_is_too_many() {
+    use dormouse::client::once::{Postgres, PostgresSettings};
+    for connections in [0, usize::MAX] {
+        let settings = PostgresSettings { connections, ..PostgresSettings::new("orders") };
+        let _ = Postgres::new(tokio_postgres::Config::new(), tokio_postgres::NoTls, settings);
+    }
+}

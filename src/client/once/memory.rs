@@ -8,8 +8,8 @@ use super::{Begin, Id, Store, StoreError};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemorySettings {
-    /// How many messages are remembered, those in progress included. Default 100,000. The oldest
-    /// mark goes first; what is in progress never goes.
+    /// How many messages are remembered, those in progress included; at least 1. Default 100,000. The
+    /// oldest mark goes first; what is in progress never goes.
     pub most: usize,
     /// How long a mark lasts. Default 1 day.
     pub remember: Duration,
@@ -57,7 +57,7 @@ impl Marks {
             }
             None => {}
         }
-        if self.states.len() >= self.settings.most {
+        if self.states.len() >= self.settings.most.max(1) {
             let (_, oldest) = self.done.pop_front().ok_or(StoreError::Full(self.states.len()))?;
             self.states.remove(&oldest);
         }

@@ -59,7 +59,7 @@ impl Pool {
         Self {
             connect: Box::new(connect),
             idle: Arc::default(),
-            room: Arc::new(Semaphore::new(most.max(1))),
+            room: Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))),
             answer_within,
         }
     }

@@ -46,6 +46,9 @@ const FORGET: &str = "
     )
     SELECT count(*) FROM gone";
 
+/// No mark is older, and PostgreSQL's intervals end somewhere.
+const LONGEST_AGE: Duration = Duration::from_secs(100 * 366 * 86_400);
+
 /// A statement's value with its type, so that the statement needs no round trip of its own to be prepared.
 type Value<'a> = (&'a (dyn ToSql + Sync), Type);
 
@@ -118,7 +121,7 @@ impl Postgres {
     /// then, with more than a duplicate may be late, retries included.
     pub async fn forget(&self, older_than: Duration) -> Result<u64, StoreError> {
         let connection = self.pool.take().await?;
-        let older_than_s = older_than.as_secs_f64();
+        let older_than_s = older_than.min(LONGEST_AGE).as_secs_f64();
         let values: [Value<'_>; 2] =
             [(&self.settings.scope, Type::TEXT), (&older_than_s, Type::FLOAT8)];
         let deleted = connection.client().query_typed(FORGET, &values);

@@ -44,7 +44,7 @@ const RENEW: &str = "
 pub struct RedisSettings {
     /// Whose marks these are: two services that both have to handle a message need two scopes.
     pub scope: String,
-    /// How long a worker that died blocks its message. A living one renews. Default 30 s.
+    /// How long a worker that died blocks its message, at least 100 ms. A living one renews. Default 30 s.
     pub lease: Duration,
     /// How long a mark lasts: longer than a duplicate may be late, retries included. Default 7 days.
     pub remember: Duration,
@@ -92,7 +92,8 @@ pub struct RedisClaim {
 impl Redis {
     /// `uri` such as `redis://localhost:6379/0`. Does not connect yet; must be called inside a tokio
     /// runtime.
-    pub fn new(uri: &str, settings: RedisSettings) -> Result<Self, StoreError> {
+    pub fn new(uri: &str, mut settings: RedisSettings) -> Result<Self, StoreError> {
+        settings.lease = settings.lease.max(SHORTEST_LEASE);
         let refused = |error: RedisError| {
             // an address may hold a password, so it is not repeated
             StoreError::Refused { store: STORE, problem: error.to_string() }
@@ -176,9 +177,10 @@ fn connection(client: &Client, settings: &RedisSettings) -> Result<ConnectionMan
 
 /// Answers that are about this server at this moment, and not about what it was asked: a master that was
 /// demoted by a failover, one that loads its data, one cut off from its replicas or its cluster, one that
-/// is busy with a script. <https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>
-const NOT_NOW: [&str; 8] = [
+/// is busy with a script or has no memory left. <https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>
+const NOT_NOW: [&str; 9] = [
     "READONLY",
+    "OOM",
     "LOADING",
     "MASTERDOWN",
     "CLUSTERDOWN",
@@ -220,6 +222,9 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = T>) -> Result<T
         problem: format!("no answer within {} ms", limit.as_millis()),
     })
 }
+
+/// One that is shorter would be over before it can be renewed: no handler would ever end.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
 
 /// Moments beyond this have no place in a clock.
 const LONGEST_LEASE: Duration = Duration::from_secs(100 * 366 * 86_400);

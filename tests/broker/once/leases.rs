@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dormouse::client::once::{Begin, Id, Once, Redis, RedisSettings, Store, StoreError, once};
 
 use super::super::stores::{MovingAddress, RedisServer, skipped};
-use super::super::support::until;
+use super::super::support::{DEADLINE, until};
 use super::{LEASE, handle_when_new, id, nothing, redis, victim};
 
 /// `kill -9` between effect and mark: the message waits for the lease, no longer, and is handled again.
@@ -227,4 +227,58 @@ async fn after_a_failover_redis_is_found_where_its_address_leads() {
     address.move_to(&old);
     handle_when_new(&store, &id("silent")).await;
     new.go_on();
+}
+
+/// What a server cannot do now is said about the server: the message waits until it can.
+#[tokio::test]
+async fn what_redis_cannot_do_at_the_moment_is_waited_for() {
+    if skipped() {
+        return;
+    }
+    let server = RedisServer::start().await;
+    let store = redis(&server);
+    let mut operator = server.connect().await;
+    for (setting, cannot, can, code) in
+        [("maxmemory", "1", "0", "OOM"), ("min-replicas-to-write", "1", "0", "NOREPLICAS")]
+    {
+        let mut set = async |value: &str| {
+            let mut set = redis::cmd("CONFIG");
+            set.arg("SET").arg(setting).arg(value);
+            set.query_async::<()>(&mut operator).await.unwrap();
+        };
+        set(cannot).await;
+        match once(&store, &id(code), nothing).await {
+            Once::NotStarted(StoreError::Unavailable { problem, .. }) => {
+                assert!(problem.contains(code), "{problem}");
+            }
+            other => panic!("{code}: {other:?}"),
+        }
+        set(can).await;
+        handle_when_new(&store, &id(code)).await;
+    }
+}
+
+/// Times that a caller may choose: a lease too short to be renewed is made longer, and the longest are no
+/// reason to panic.
+#[tokio::test]
+async fn every_lease_lets_a_handler_end() {
+    if skipped() {
+        return;
+    }
+    let server = RedisServer::start().await;
+    for (number, long) in
+        [Duration::ZERO, Duration::from_nanos(1), Duration::MAX].into_iter().enumerate()
+    {
+        let (lease, remember, answer_within) = (long, long, DEADLINE.max(long));
+        let scope = number.to_string();
+        let settings = RedisSettings { scope, lease, remember, answer_within };
+        let store = Redis::new(&server.uri(), settings).unwrap();
+        let order = id("order");
+        let ran = once(&store, &order, async |_| {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            Ok::<_, ()>(())
+        });
+        let ran = ran.await;
+        assert!(matches!(ran, Once::Handled(())), "{long:?}: {ran:?}");
+    }
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::super::stores::{PostgresServer, skipped};
 use super::super::support::until;
-use super::{id, nothing, pay, postgres, postgres_as, postgres_server, victim};
+use super::{handle_when_new, id, nothing, pay, postgres, postgres_as, postgres_server, victim};
 
 /// `kill -9` between effect and mark: neither is there, and the message is new at once.
 #[tokio::test]
@@ -191,4 +191,59 @@ async fn a_missing_table_says_what_to_do() {
     );
     store.create_table().await.unwrap();
     assert!(matches!(once(&store, &id("no table"), nothing).await, Once::Handled(())));
+}
+
+/// A failover makes the server a standby under the store's connections: it takes no writes, and then ends
+/// the connections. Both are said about the server, and not about the message.
+#[tokio::test]
+async fn a_demoted_or_restarted_postgres_is_waited_for() {
+    if skipped() {
+        return;
+    }
+    let (server, store) = postgres_server().await;
+    assert!(matches!(once(&store, &id("before"), nothing).await, Once::Handled(())));
+    server.sql("ALTER SYSTEM SET default_transaction_read_only = on").await;
+    server.sql("SELECT pg_reload_conf()").await;
+    until("it takes no writes", async || {
+        let demoted = once(&store, &id("demoted"), nothing).await;
+        match demoted {
+            Once::Handled(()) | Once::Duplicate => false,
+            Once::NotStarted(StoreError::Unavailable { problem, .. }) => {
+                assert!(problem.contains("25006"), "{problem}");
+                true
+            }
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+    server.sql("ALTER SYSTEM RESET default_transaction_read_only").await;
+    server.sql("SELECT pg_reload_conf()").await;
+    handle_when_new(&store, &id("promoted")).await;
+    assert!(matches!(once(&store, &id("before"), nothing).await, Once::Duplicate));
+
+    // in the middle of a handler, as `pg_ctl stop` and a failover do
+    let order = id("ended");
+    let ended = once(&store, &order, async |_| {
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND \
+                      application_name = '' AND backend_type = 'client backend'";
+        server.sql(others).await;
+        Ok::<_, ()>(())
+    });
+    let ended = ended.await;
+    let unavailable =
+        matches!(&ended, Once::Unmarked { error: StoreError::Unavailable { .. }, .. });
+    assert!(unavailable, "{ended:?}");
+    handle_when_new(&store, &order).await;
+}
+
+/// Marks older than anything are none.
+#[tokio::test]
+async fn the_longest_time_forgets_nothing() {
+    if skipped() {
+        return;
+    }
+    let (_server, store) = postgres_server().await;
+    assert!(matches!(once(&store, &id("order"), nothing).await, Once::Handled(())));
+    assert_eq!(store.forget(Duration::MAX).await.unwrap(), 0);
+    assert_eq!(store.forget(Duration::ZERO).await.unwrap(), 1);
 }
