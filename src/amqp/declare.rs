@@ -8,15 +8,13 @@ use lapin::options::{
 use lapin::types::{FieldTable, LongString};
 
 use super::{AmqpError, Connection};
+use crate::topology::diff::OTHER_ARGUMENTS;
 use crate::topology::order::Item;
 use crate::topology::{Argument, Arguments, Binding, Destination, Exchange, Kind, Queue, Topology};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeclareError {
-    #[error(
-        "{what} stands on the broker with other arguments, and arguments cannot be changed in place ({answer}). \
-         Raise topology.version to build the new layout beside the old one, then `dormouse topology drain`"
-    )]
+    #[error("{what} stands on the broker with other arguments ({answer}), and {OTHER_ARGUMENTS}")]
     Different { what: String, answer: String },
     #[error(
         "the broker does not know an argument of {what} ({answer}). Dormouse needs RabbitMQ 3.10 or newer; \

@@ -47,6 +47,13 @@ pub enum Object {
     Queue,
 }
 
+/// What to do about an object that stands with other arguments.
+pub const OTHER_ARGUMENTS: &str = "\
+arguments cannot be changed in place. Where the name has a version (as in dormouse.v1.due), raise \
+topology.version to build the new layout beside the old one, then `dormouse topology drain`. Where it has none, \
+another version does not help: give a delay exchange whose name is taken another one, or delete what is in its \
+place; and for another topology.queue_type empty the layout, then `dormouse topology destroy`";
+
 /// Queues and exchanges of one topology version that the configuration does not ask for: an older
 /// version, or a layout that had more levels.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

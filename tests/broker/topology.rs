@@ -125,6 +125,25 @@ async fn a_refused_apply_names_every_argument_that_differs() {
     broker.drop_it().await;
 }
 
+/// A name of ours that is taken, by an exchange of the archived plugin's type, say. It has no version, so
+/// another version is no remedy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_name_without_a_version_is_told_what_helps() {
+    let broker = Broker::fresh("taken").await;
+    let operator = Operator::of(&broker);
+    let connection = broker.connect().await;
+    exchange_with_queue(&connection, "dormouse.delay", "inbox").await;
+    for verb in ["plan", "apply"] {
+        let output = operator.run(&[verb]);
+        exits_with(&output, 3);
+        let shown = shown(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in ["dormouse.delay", "another version does not help", "another one"] {
+            assert!(shown.contains(words), "{verb}: {words}: {shown}");
+        }
+    }
+    broker.drop_it().await;
+}
+
 /// What RabbitMQ before 3.10 answers to a TTL on a quorum queue, shown with an argument that no
 /// version knows there.
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use crate::cli::table::{Table, count, fold, left, print, print_json, wide};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::{Config, words};
 use crate::management::ManagementError;
-use crate::topology::diff::{Diff, Difference, Leftover};
+use crate::topology::diff::{Diff, Difference, Leftover, OTHER_ARGUMENTS};
 use crate::topology::{Binding, Queue, Topology};
 
 /// What apply would do, and how much of it could be seen.
@@ -93,10 +93,7 @@ impl Plan {
         }
         self.print_leftovers(config)?;
         if !different.is_empty() {
-            say(
-                "Apply would be refused (406), since arguments cannot be changed in place. Raise \
-                 topology.version to build the new layout beside this one, apply, then drain.",
-            )?;
+            say(&format!("Apply would be refused (406), since {OTHER_ARGUMENTS}."))?;
         } else if self.diff.is_empty() {
             let stand = if self.blind.is_some() { "exist" } else { "stand as they should" };
             say(&format!(
