@@ -79,8 +79,9 @@ async fn what_is_held_is_spread_over_channels() {
     let taken = take(&connection, "inbox", MESSAGES).await;
     assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, stamp::DUE_MS)));
     worker.stop().await;
-    let left = depth().await;
-    assert_eq!((left.ready, left.consumers), (0, 0), "what was not acked would be back");
+    // the broker may still count a consumer of a connection that has just closed (4.0.5)
+    until("no consumer is left", async || depth().await.consumers == 0).await;
+    assert_eq!(depth().await.ready, 0, "what was not acked would be back");
     broker.drop_it().await;
 }
 
