@@ -1,12 +1,16 @@
 //! Declares a topology, and says in words what stands in the way.
 
+use std::time::Duration;
+
 use futures_util::future::{join_all, try_join_all};
 use lapin::ExchangeKind;
 use lapin::options::{
     ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::{FieldTable, LongString};
 
+use super::exists::Ask;
 use super::{AmqpError, Connection};
 use crate::topology::diff::OTHER_ARGUMENTS;
 use crate::topology::order::Item;
@@ -48,6 +52,11 @@ pub fn channels_to_declare(most: usize) -> usize {
     (most / CHANNELS).clamp(1, CHANNELS)
 }
 
+/// A first declare takes a second or two, on a slow disk several.
+const LOCKED_AT_MOST: Duration = Duration::from_secs(60);
+const LOCKED_PAUSE: Duration = Duration::from_millis(250);
+const LOCKED_PAUSE_AT_MOST: Duration = Duration::from_secs(2);
+
 /// Declares what is missing, back to front: [`Topology::stages`]. Idempotent; nothing that stands is
 /// changed or deleted.
 pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {
@@ -60,6 +69,55 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
         },
         other => other,
     })
+}
+
+/// [`declare`], one connection after another where exchanges are missing: RabbitMQ answers the second declare
+/// of a quorum queue before the first one has started its leader, and what is dead-lettered there until then
+/// is lost (seen on 3.10.8). An exchange that stands leads to queues that whoever declared them was told of.
+///
+/// `lock` names a queue that is exclusive to this connection meanwhile, and is deleted then. Nobody waits longer
+/// than [`LOCKED_AT_MOST`], and a user who may not declare it goes on without.
+pub async fn declare_alone(
+    connection: &Connection,
+    topology: &Topology,
+    lock: &str,
+) -> Result<(), DeclareError> {
+    let failed = |source| DeclareError::Failed { what: format!("queue {lock:?}"), source };
+    let mut ask = Ask::open(connection).await.map_err(failed)?;
+    let mut pause = LOCKED_PAUSE;
+    let given_up = tokio::time::Instant::now() + LOCKED_AT_MOST;
+    while !ask.missing_exchanges(topology).await.map_err(failed)?.is_empty() {
+        let taken = match take(connection, lock).await {
+            Ok(channel) => {
+                let declared = declare(connection, topology).await;
+                let _ = channel.queue_delete(lock.into(), QueueDeleteOptions::default()).await;
+                let _ = channel.close(200, "declared".into()).await;
+                return declared;
+            }
+            Err(AmqpError::Closed { code: 405, .. }) => true,
+            Err(AmqpError::Closed { code: 403 | 406, .. }) => false,
+            Err(error) => return Err(failed(error)),
+        };
+        if !taken || tokio::time::Instant::now() >= given_up {
+            break;
+        }
+        // each try that fails is an error in the broker's log
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LOCKED_PAUSE_AT_MOST);
+    }
+    declare(connection, topology).await
+}
+
+/// The exclusive queue `lock`, and the channel that declared it.
+///
+/// Errors: another connection has it (405), or this user may not declare it (403), or the virtual host has
+/// no room for it (406).
+async fn take(connection: &Connection, lock: &str) -> Result<lapin::Channel, AmqpError> {
+    let channel = connection.channel().await?;
+    let options = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    let classic = Arguments::from([("x-queue-type", Argument::Text("classic".into()))]);
+    channel.queue_declare(lock.into(), options, table(&classic)).await?;
+    Ok(channel)
 }
 
 async fn declare_stages(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {

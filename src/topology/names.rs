@@ -86,6 +86,11 @@ impl Names {
         format!("{}.swept", self.namespace)
     }
 
+    /// The exclusive queue that stands while a connection declares what is missing.
+    pub fn declaring(&self) -> String {
+        format!("{}.declaring", self.namespace)
+    }
+
     /// `dormouse.v1.`: begins every name that depends on the layout.
     pub fn versioned(&self) -> String {
         format!("{}.v{}.", self.namespace, self.version)

@@ -17,7 +17,7 @@ use super::retry::Retry;
 use super::uncarried::move_uncarried;
 use super::unreadable::move_unreadable;
 use super::{Channels, Clock, Health, Shared, backs, sweep};
-use crate::amqp::declare::{DeclareError, declare};
+use crate::amqp::declare::{DeclareError, declare_alone};
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection, Consumer, pauses};
 use crate::config::Config;
@@ -292,7 +292,8 @@ async fn connected(
 ) -> Result<(), WorkerError> {
     let shared = Arc::new(shared);
     if shared.config.topology.declare {
-        declare(consuming, &Topology::of(&shared.config)).await?;
+        let lock = shared.names.declaring();
+        declare_alone(consuming, &Topology::of(&shared.config), &lock).await?;
     }
     let versions = installed_versions(consuming, &shared).await?;
     let mut parts = JoinSet::new();

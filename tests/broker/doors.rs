@@ -94,14 +94,15 @@ async fn all_arrives(broker: &Broker, published: usize) {
     }
 }
 
-/// Two workers declare at once. What is rejected in that time is not looked at here: the second is told that
-/// the retry queue stands while RabbitMQ still starts it for the first (docs/operations.md).
+/// Two workers declare at once, and so one after the other: the second would be told that the retry queue
+/// stands while RabbitMQ still starts it for the first, and what is rejected then would be lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn publishers_that_do_not_wait_lose_nothing_with_two_workers() {
     let broker = Broker::fresh("doors").await;
     jobs(&broker).await;
     let stop = CancellationToken::new();
     let published = publisher(broker.config(), stop.clone());
+    let rejected = rejecting(broker.config(), JOBS);
     let quick = ["--set", "retry.initial_backoff=100ms"];
     let mut workers = [worker_process(&broker, &quick), worker_process(&broker, &quick)];
     for worker in &mut workers {
@@ -112,6 +113,7 @@ async fn publishers_that_do_not_wait_lose_nothing_with_two_workers() {
     let published = published.await.unwrap();
     assert!(published > 0);
     all_arrives(&broker, published).await;
+    assert_eq!(rejected.await.unwrap().len(), JOBS);
     for worker in workers {
         worker.stop().await.unwrap();
     }

@@ -5,15 +5,17 @@ use serde_json::json;
 use super::look;
 use super::plan::{self, Plan, amount, created_json, say};
 use crate::amqp::Connection;
-use crate::amqp::declare::{DeclareError, declare};
+use crate::amqp::declare::{DeclareError, declare_alone};
 use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
+use crate::topology::Names;
 
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
     let plan = Plan::look(config).await?;
     let connection = Connection::open(&config.broker, "dormouse topology").await?;
-    let declared = declare(&connection, &plan.wanted).await;
+    let lock = Names::of(config).declaring();
+    let declared = declare_alone(&connection, &plan.wanted, &lock).await;
     connection.close().await;
     if let Err(error) = declared {
         // the broker names the first that it refused; here are all of them
