@@ -2,13 +2,17 @@
 FROM rust:1-slim-bookworm AS build
 WORKDIR /dormouse
 COPY Cargo.toml Cargo.lock ./
+COPY crates/broker/Cargo.toml crates/broker/
+COPY crates/core/Cargo.toml crates/core/
 # dependencies first, so that a change of ours does not build them again
-RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
+RUN mkdir src crates/broker/src crates/core/src \
+    && echo 'fn main() {}' >src/main.rs && touch src/lib.rs crates/broker/src/lib.rs crates/core/src/lib.rs \
     && cargo build --release --locked --bin dormouse \
-    && rm -r src
+    && rm -r src crates/*/src
+COPY crates crates
 COPY src src
 # cargo goes by file times, and the copied files are older than what was just built
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin dormouse \
+RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs && cargo build --release --locked --bin dormouse \
     && strip target/release/dormouse
 
 FROM debian:bookworm-slim

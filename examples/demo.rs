@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use dormouse::amqp::{Connection, Consumer, Outcome};
-use dormouse::config::{Config, Sources, words};
+use dormouse::config::{Sources, words};
 use dormouse::message::{Message, Properties, Value, as_text};
 use dormouse::schedule::{UnixMs, delay, stamp};
 use dormouse::topology;
@@ -46,7 +46,7 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
         ("attempts.initial_backoff", "500ms"),
         ("http.listen", ""),
     ];
-    let config = Config::load(Sources {
+    let config = dormouse::config::load(Sources {
         environment: std::env::vars().collect(),
         overrides: overrides.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
         ..Default::default()

@@ -3,7 +3,7 @@
 
 use amq_protocol::types::parsing::parse_field_table;
 use dormouse::amqp::amqp10::sections::carried;
-use dormouse::config::{Config, Sources};
+use dormouse::config::Sources;
 use dormouse::management::{
     BindingInfo, ExchangeInfo, FeatureFlag, Overview, Permissions, Policy, QueueInfo, Whoami,
 };
@@ -49,7 +49,7 @@ pub fn amqp10(bytes: &[u8]) {
 pub fn configuration(bytes: &[u8]) {
     let file = std::env::temp_dir().join(format!("dormouse-fuzz-{}.toml", std::process::id()));
     std::fs::write(&file, bytes).expect("a temporary file");
-    match Config::load(Sources { file: Some(file), ..Sources::default() }) {
+    match dormouse::config::load(Sources { file: Some(file), ..Sources::default() }) {
         Ok(config) => assert!(!config.to_toml().is_empty()),
         Err(faults) => assert!(!faults.to_string().is_empty()),
     }

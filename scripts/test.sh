@@ -6,10 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if cargo nextest --version >/dev/null 2>&1; then
-  run=(cargo nextest run --all-features --no-fail-fast)
+  run=(cargo nextest run --workspace --all-features --no-fail-fast)
   messages=(--test broker amqp10:: channels:: delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: doors:: client:: client_examples:: client_faults:: client_flow:: client_refused:: client_retry:: client_stops:: conformance:: authority:: privileges:: extremes:: refused:: settings:: tls::)
 else
-  run=(cargo test --all-features --tests --no-fail-fast)
+  run=(cargo test --workspace --all-features --tests --no-fail-fast)
   messages=(--test broker -- amqp10:: channels:: delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: doors:: client:: client_examples:: client_faults:: client_flow:: client_refused:: client_retry:: client_stops:: conformance:: authority:: privileges:: extremes:: refused:: settings:: tls::)
 fi
 # the same rules are a test, which needs no further program
@@ -24,8 +24,8 @@ with_broker() {
 
 # what is optional: the library without it, then everything with all of it
 cargo check --quiet --lib
-cargo build --all-features --all-targets
-cargo test --all-features --doc --quiet
+cargo build --workspace --all-features --all-targets
+cargo test --workspace --all-features --doc --quiet
 
 # the stores of idempotent handling; where they cannot be had, their tests say that they are skipped
 code=0

@@ -43,16 +43,11 @@
 //!   the connection's.) The **DLQ** takes what failed for good.
 //! - **stamp**: our headers on a sleeping message; a **sleeper** is a message with its stamp.
 
+pub use dormouse_core::{message, schedule, topology};
+
 pub mod config;
-pub mod message;
 
-mod alarm;
-
-pub mod schedule;
-pub mod topology;
-
-pub mod amqp;
-pub mod management;
+pub use dormouse_broker::{amqp, management};
 
 pub mod worker;
 

@@ -52,7 +52,7 @@ pub fn configured(settings: &[String]) -> anyhow::Result<Config> {
         let (key, value) = setting.split_once('=').context("write a setting as KEY=VALUE")?;
         overrides.push((key.to_owned(), value.to_owned()));
     }
-    Ok(Config::load(Sources { overrides, ..Default::default() })?)
+    Ok(dormouse::config::load(Sources { overrides, ..Default::default() })?)
 }
 
 fn virtual_host(name: &str) -> String {

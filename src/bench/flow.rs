@@ -17,10 +17,10 @@ use super::payload::Payload;
 use super::profile::Timing;
 use super::record::{Record, Windows, histogram};
 use super::watched::{Look, Watched};
-use crate::alarm::Alarm;
 use crate::amqp::{AmqpError, Connection, Consumer, Outcome};
 use crate::config::Broker;
 use crate::schedule::UnixMs;
+use dormouse_broker::precise_timer::PreciseTimer;
 
 /// What to run. The topology stands already, and the target is empty.
 #[derive(Debug, Clone)]
@@ -195,7 +195,7 @@ impl Flow {
             confirm_us: histogram(),
             hops: 0,
         };
-        let alarm = Alarm::new();
+        let timer = PreciseTimer::open();
         // a channel that was closed takes no more
         let mut over = false;
         while !(over && publisher.is_empty()) {
@@ -225,7 +225,7 @@ impl Flow {
                     }
                 }
                 () = progress.arrival.notified(), if !over => {}
-                () = alarm.at(wake) => {}
+                () = timer.at(wake) => {}
             }
         }
         done

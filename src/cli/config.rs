@@ -61,7 +61,7 @@ fn sound(config: &Config) -> String {
 
 /// Faults as data; the same exit code as everywhere else.
 fn check(options: &Options) -> Result<Exit, Failure> {
-    let faults = match Config::load(options.sources()?) {
+    let faults = match crate::config::load(options.sources()?) {
         Ok(_) => Vec::new(),
         Err(faults) => faults.faults().iter().map(fault).collect(),
     };

@@ -140,7 +140,7 @@ pub fn main() -> ExitCode {
 impl Options {
     /// Defaults, file, environment and flags as one checked configuration.
     pub fn load(&self) -> Result<Config, Failure> {
-        Config::load(self.sources()?).map_err(|faults| Failure::usage(faults.to_string()))
+        crate::config::load(self.sources()?).map_err(|faults| Failure::usage(faults.to_string()))
     }
 
     /// The same options for another process of ours, but for the broker.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mismatch::Mismatch;
-use crate::amqp::AmqpError;
+use crate::amqp::{AmqpError, Closed, Refused};
 use crate::config::{ConfigFaults, words};
 use crate::message::Unacceptable;
 use crate::schedule::UnixMs;
@@ -103,10 +103,10 @@ impl Problem {
     /// Whether no time heals it, because of what the message is.
     pub(super) fn is_about_message(&self) -> bool {
         match self {
-            // one routing key is not for this user, though the exchange is:
-            // <https://www.rabbitmq.com/docs/access-control#topic-authorisation>
-            Problem::Refused { code: 403, text } => text.contains("access to topic '"),
-            Problem::Refused { code, .. } => *code != 404,
+            Problem::Refused { code, text } => {
+                let closed = Closed { code: *code, text: text.clone() };
+                !matches!(closed.refused(), Refused::Exchange)
+            }
             Problem::Unacceptable(_)
             | Problem::TooLongForAmqp { .. }
             | Problem::HeadersTooLarge

@@ -45,7 +45,9 @@ pub async fn check(config: &Config, queue: &str) -> Result<(), ClientError> {
         Err(ClientError::NoRetryExchange { queue, found, wanted })
     };
     for _ in 0..TRIES {
-        let problem = match look(config, queue).await {
+        let found = Management::queue(&config.broker, queue).await;
+        let found = found.map(|found| found.as_ref().map_or(DeadLetter::Unknown, dead_letter));
+        let problem = match found {
             Ok(DeadLetter::Exchange(found)) if found == wanted => return Ok(()),
             Ok(DeadLetter::Exchange(found)) => return refuse(format!("{found:?}")),
             Ok(DeadLetter::None) => return refuse("none".to_owned()),
@@ -63,14 +65,4 @@ pub async fn check(config: &Config, queue: &str) -> Result<(), ClientError> {
         return Ok(());
     }
     refuse("none that the broker's statistics tell".to_owned())
-}
-
-async fn look(config: &Config, queue: &str) -> Result<DeadLetter, String> {
-    let broker = &config.broker;
-    let uri = broker.uri.first().ok_or("broker.uri is empty")?;
-    let vhost = uri.virtual_host().ok_or("broker.uri names no virtual host")?;
-    let asked = async { Management::of(broker)?.queues(&vhost).await };
-    let queues = asked.await.map_err(|error| error.to_string())?;
-    let found = queues.iter().find(|info| info.name == queue);
-    Ok(found.map_or(DeadLetter::Unknown, dead_letter))
 }

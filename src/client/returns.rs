@@ -114,7 +114,8 @@ impl Returns {
             return;
         }
         for _ in 0..TRIES {
-            match look(config, queue).await {
+            let found = Management::queue(&config.broker, queue).await;
+            match found.map(|found| found.as_ref().map_or(DeliveryLimit::Unknown, delivery_limit)) {
                 Ok(DeliveryLimit::Unknown) => tokio::time::sleep(PAUSE).await,
                 Ok(limit) => {
                     self.warn_of(limit, queue);
@@ -143,14 +144,4 @@ impl Returns {
              (`delivery-limit`, if it has no lower x-delivery-limit), or declare it with Client::declare_queue"
         );
     }
-}
-
-async fn look(config: &Config, queue: &str) -> Result<DeliveryLimit, String> {
-    let broker = &config.broker;
-    let uri = broker.uri.first().ok_or("broker.uri is empty")?;
-    let vhost = uri.virtual_host().ok_or("broker.uri names no virtual host")?;
-    let asked = async { Management::of(broker)?.queues(&vhost).await };
-    let queues = asked.await.map_err(|error| error.to_string())?;
-    let found = queues.iter().find(|info| info.name == queue);
-    Ok(found.map_or(DeliveryLimit::Unknown, delivery_limit))
 }

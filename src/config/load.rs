@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use ::config::{ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
-use super::check::{self, Broken};
-use super::fault::{ConfigFaults, Fault, closest};
-use super::keys::{self, Field, Key};
-use super::read::{self, cut};
-use super::table::KEYS;
-use super::{Config, DelayExchange};
+use super::{log, read};
+use dormouse_core::settings::Config;
+use dormouse_core::settings::check;
+use dormouse_core::settings::fault::{ConfigFaults, Fault, closest};
+use dormouse_core::settings::keys::{Field, Key};
+use dormouse_core::settings::rules::Broken;
+use dormouse_core::settings::table::{self, KEYS};
+use dormouse_core::settings::text::cut;
 
 /// Where a configuration comes from, weakest first. Nothing else is read: no default path, no
 /// environment of the process.
@@ -29,74 +31,73 @@ pub struct Sources {
 const COMMAND_LINE: &str = "command line";
 const DEFAULT: &str = "default";
 
-impl Config {
-    /// Defaults < file < environment < overrides; a list is replaced as a whole. Unknown keys and
-    /// unknown `DORMOUSE_` variables are faults, and so is everything [`Config::check`] finds.
-    pub fn load(sources: Sources) -> Result<Self, ConfigFaults> {
-        let mut faults = Vec::new();
-        let file = sources
-            .file
-            .as_deref()
-            .map_or_else(|| Some(Layer::default()), |path| from_file(path, &mut faults));
-        let all_is_known = file.is_some();
-        let environment = from_environment(&sources.environment, &mut faults);
-        let overrides = from_overrides(&sources.overrides, &mut faults);
+/// Defaults < file < environment < overrides; a list is replaced as a whole. Unknown keys and
+/// unknown `DORMOUSE_` variables are faults, and so is everything [`check`] finds.
+pub fn load(sources: Sources) -> Result<Config, ConfigFaults> {
+    let mut faults = Vec::new();
+    let file = sources
+        .file
+        .as_deref()
+        .map_or_else(|| Some(Layer::default()), |path| from_file(path, &mut faults));
+    let all_is_known = file.is_some();
+    let environment = from_environment(&sources.environment, &mut faults);
+    let overrides = from_overrides(&sources.overrides, &mut faults);
 
-        let merged = match merge([file.unwrap_or_default(), environment, overrides]) {
-            Ok(merged) => merged,
-            Err(error) => {
-                let problem = one_line(&error.to_string());
-                faults.push(fault("configuration", None, None, problem));
-                return Err(ConfigFaults(faults));
-            }
-        };
-
-        let mut config = Self::default();
-        for key in KEYS {
-            let Some(value) = lookup(&merged, key.name) else { continue };
-            let Err(wrong) = read::read(key, value, &mut config) else { continue };
-            faults.extend(wrong.into_iter().map(|wrong| {
-                let shown = wrong.item.or_else(|| read::shown(key, value));
-                fault(key.name, shown, value.origin(), wrong.problem)
-            }));
+    let merged = match merge([file.unwrap_or_default(), environment, overrides]) {
+        Ok(merged) => merged,
+        Err(error) => {
+            let problem = one_line(&error.to_string());
+            faults.push(fault("configuration", None, None, problem));
+            return Err(ConfigFaults::new(faults));
         }
-        if lookup(&merged, "delay_exchange").is_none() {
-            config.delay_exchanges.clear();
-        }
-        config.put_the_default_exchange_first();
+    };
 
-        // a rule is not judged by a default that stands in for what could not be read
-        let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
-        let judged = |broken: &Broken| {
-            (all_is_known || broken.involves.len() == 1)
-                && !broken.involves.iter().any(|key| unread.iter().any(|u| u == key))
-        };
-        faults.extend(check::broken(&config).into_iter().filter(judged).map(|broken| {
-            let mut fault = broken.fault;
-            let given = keys::find(&fault.key).zip(lookup(&merged, &fault.key));
-            fault.origin =
-                given.map_or(Some(DEFAULT), |(_, value)| value.origin()).map(str::to_owned);
-            if let Some((key, value)) = given
-                && !broken.of_an_item
-            {
-                fault.value = read::shown(key, value).or(fault.value);
-            }
-            fault
+    let mut config = Config::default();
+    for key in KEYS {
+        let Some(value) = lookup(&merged, key.name) else { continue };
+        let Err(wrong) = read::read(key, value, &mut config) else { continue };
+        faults.extend(wrong.into_iter().map(|wrong| {
+            let shown = wrong.item.or_else(|| read::shown(key, value));
+            fault(key.name, shown, value.origin(), wrong.problem)
         }));
-        // what belongs to no key comes first
-        faults.sort_by_key(|fault| keys::position(&fault.key));
-        if faults.is_empty() { Ok(config) } else { Err(ConfigFaults(faults)) }
     }
+    if lookup(&merged, "delay_exchange").is_none() {
+        config.delay_exchanges.clear();
+    }
+    config.put_the_default_exchange_first();
 
-    /// `{namespace}.delay` is always there and always first; its target may be configured.
-    fn put_the_default_exchange_first(&mut self) {
-        let name = format!("{}.delay", self.topology.namespace);
-        let first = match self.delay_exchanges.iter().position(|exchange| exchange.name == name) {
-            Some(index) => self.delay_exchanges.remove(index),
-            None => DelayExchange { name, target_exchange: String::new() },
-        };
-        self.delay_exchanges.insert(0, first);
-    }
+    // a rule is not judged by a default that stands in for what could not be read
+    let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
+    let judged = |broken: &Broken| {
+        (all_is_known || broken.involves.len() == 1)
+            && !broken.involves.iter().any(|key| unread.iter().any(|u| u == key))
+    };
+    faults.extend(broken(&config).into_iter().filter(judged).map(|broken| {
+        let mut fault = broken.fault;
+        let given = table::find(&fault.key).zip(lookup(&merged, &fault.key));
+        fault.origin = given.map_or(Some(DEFAULT), |(_, value)| value.origin()).map(str::to_owned);
+        if let Some((key, value)) = given
+            && !broken.of_an_item
+        {
+            fault.value = read::shown(key, value).or(fault.value);
+        }
+        fault
+    }));
+    // what belongs to no key comes first
+    faults.sort_by_key(|fault| table::position(&fault.key));
+    if faults.is_empty() { Ok(config) } else { Err(ConfigFaults::new(faults)) }
+}
+
+/// Every rule that `config` breaks, that of the log's filter included.
+pub fn check(config: &Config) -> Vec<Fault> {
+    broken(config).into_iter().map(|broken| broken.fault).collect()
+}
+
+fn broken(config: &Config) -> Vec<Broken> {
+    let mut broken = check::broken(config);
+    broken.extend(log::broken(config));
+    broken.sort_by_key(|broken| table::position(&broken.fault.key));
+    broken
 }
 
 /// The known keys of one source, each value with its origin.
@@ -178,7 +179,7 @@ fn keep_known(
         let path = format!("{prefix}{name}");
         let section = format!("{path}.");
         let is_section = KEYS.iter().any(|key| key.name.starts_with(&section));
-        match (keys::find(&path), value.kind) {
+        match (table::find(&path), value.kind) {
             (Some(key), ValueKind::Table(_)) => {
                 let problem = match key.field {
                     Field::DelayExchanges(_) | Field::RetryPolicies(_) => {
@@ -256,7 +257,7 @@ fn is_unknown_variable(name: &str) -> bool {
 fn from_overrides(overrides: &[(String, String)], faults: &mut Vec<Fault>) -> Layer {
     let mut layer = Layer::default();
     for (name, value) in overrides {
-        match keys::find(name) {
+        match table::find(name) {
             Some(key) => layer.insert(key, COMMAND_LINE, value.as_str()),
             None => {
                 faults.push(fault(&printable(name), None, Some(COMMAND_LINE), unknown_key(name)));

@@ -98,7 +98,7 @@ impl Site {
         }
         all.push(("broker.uri".into(), uri.to_owned()));
         all.push(("broker.management_uri".into(), nodes[0].management_uri()));
-        let config = Config::load(Sources { overrides: all.clone(), ..Sources::default() })?;
+        let config = crate::config::load(Sources { overrides: all.clone(), ..Sources::default() })?;
         let site = Self { nodes, config, settings: all, options: options.clone(), hired: 0 };
         let connection = Connection::open(&site.config.broker, "drill").await?;
         declare(&connection, &Topology::of(&site.config)).await?;

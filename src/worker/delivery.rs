@@ -14,18 +14,18 @@ use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes};
 use super::parcel::Parcel;
 use super::{Hold, Pace, Shared};
-use crate::alarm::Alarm;
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::schedule::comeback::Comeback;
 use crate::schedule::sleeper::{is_set_by_broker, unstamped};
 use crate::schedule::{Reason, Sleeper, UnixMs, death};
 use crate::topology::wait_ttl;
+use dormouse_broker::precise_timer::PreciseTimer;
 
 pub struct Delivery {
     shared: Arc<Shared>,
     consumer: Consumer,
     hold: Hold<Held>,
-    alarm: Alarm,
+    timer: PreciseTimer,
     held_bytes: u64,
     lanes: Lanes,
     inward: Inward,
@@ -105,7 +105,7 @@ impl Delivery {
             shared,
             consumer,
             hold,
-            alarm: Alarm::new(),
+            timer: PreciseTimer::open(),
             held_bytes: 0,
             lanes,
             inward,
@@ -134,7 +134,7 @@ impl Delivery {
                         self.done(errand);
                     }
                 }
-                () = self.alarm.at(wake), if !stopping => {}
+                () = self.timer.at(wake), if !stopping => {}
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.consumer.cancel().await?;

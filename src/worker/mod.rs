@@ -22,7 +22,6 @@ use crate::topology::{self, Names};
 
 mod backs;
 mod channels;
-mod clock;
 mod delivery;
 mod doors;
 mod freshness;
@@ -48,7 +47,7 @@ mod unreadable;
 
 pub use backs::{Backs, Look};
 pub use channels::Channels;
-pub use clock::Clock;
+pub use dormouse_core::clock::Clock;
 pub use freshness::Freshness;
 pub use health::Health;
 pub use hold::Hold;

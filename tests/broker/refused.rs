@@ -2,7 +2,6 @@
 //! else, is not lost, and does not multiply what goes beside it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::json;
 

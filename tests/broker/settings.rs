@@ -145,7 +145,7 @@ impl Case {
         settings.push(("topology.namespace", namespace));
         settings.push((&self.key, &self.value));
         let overrides = settings.into_iter().map(|(key, value)| (key.into(), value.into()));
-        Config::load(Sources { overrides: overrides.collect(), ..Sources::default() })
+        dormouse::config::load(Sources { overrides: overrides.collect(), ..Sources::default() })
             .expect("a configuration as documented")
     }
 

@@ -20,11 +20,11 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 fn from_toml(name: &str, toml: &str) -> Result<Config, ConfigFaults> {
-    Config::load(Sources { file: Some(file(name, toml)), ..Sources::default() })
+    dormouse::config::load(Sources { file: Some(file(name, toml)), ..Sources::default() })
 }
 
 fn from_variables(variables: &[(&str, &str)]) -> Result<Config, ConfigFaults> {
-    Config::load(Sources { environment: pairs(variables), ..Sources::default() })
+    dormouse::config::load(Sources { environment: pairs(variables), ..Sources::default() })
 }
 
 fn exchange(name: &str, target: &str) -> DelayExchange {
@@ -33,7 +33,7 @@ fn exchange(name: &str, target: &str) -> DelayExchange {
 
 #[test]
 fn without_sources_the_defaults_stand_and_break_no_rule() {
-    let config = Config::load(Sources::default()).unwrap();
+    let config = dormouse::config::load(Sources::default()).unwrap();
     assert_eq!(config, Config::default());
     assert_eq!(config.check(), []);
 }
@@ -41,7 +41,7 @@ fn without_sources_the_defaults_stand_and_break_no_rule() {
 #[test]
 fn a_flag_beats_a_variable_beats_the_file_beats_the_default() {
     let toml = "[topology]\nversion = 2\nradix = 3\nmax_delay = \"3d\"\n";
-    let config = Config::load(Sources {
+    let config = dormouse::config::load(Sources {
         file: Some(file("layers", toml)),
         environment: pairs(&[
             ("DORMOUSE_TOPOLOGY_VERSION", "4"),
@@ -63,9 +63,9 @@ fn a_list_replaces_a_list() {
         environment,
         ..Sources::default()
     };
-    let config = Config::load(sources(Vec::new())).unwrap();
+    let config = dormouse::config::load(sources(Vec::new())).unwrap();
     assert_eq!(config.targets.queues, ["^a", "^b,c"]);
-    let config = Config::load(sources(pairs(&[
+    let config = dormouse::config::load(sources(pairs(&[
         ("DORMOUSE_TARGETS_QUEUES", "^d, ^e"),
         ("DORMOUSE_TARGETS_HEADER_EXCHANGES", ""),
     ])))
@@ -130,7 +130,8 @@ fn empty_means_none() {
 #[test]
 fn the_sample_file_loads() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("topology/dormouse.toml");
-    let config = Config::load(Sources { file: Some(path), ..Sources::default() }).unwrap();
+    let config =
+        dormouse::config::load(Sources { file: Some(path), ..Sources::default() }).unwrap();
     assert_eq!(config.delay_exchanges.len(), 3);
 }
 
@@ -446,7 +447,7 @@ proptest! {
 
     #[test]
     fn any_bytes_in_a_file_load_or_are_faults(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let loaded = Config::load(Sources { file: Some(file("bytes", bytes)), ..Sources::default() });
+        let loaded = dormouse::config::load(Sources { file: Some(file("bytes", bytes)), ..Sources::default() });
         prop_assert!(loaded.is_ok() || !loaded.unwrap_err().faults().is_empty());
     }
 
@@ -474,7 +475,7 @@ proptest! {
         } else {
             Sources { environment: pair(key.variable()), ..Sources::default() }
         };
-        match Config::load(sources) {
+        match dormouse::config::load(sources) {
             Ok(config) => prop_assert_eq!(config.check(), []),
             Err(faults) => prop_assert!(one_line_each(&faults), "{faults}"),
         }
@@ -484,9 +485,9 @@ proptest! {
     fn any_name_of_a_variable_or_flag_loads_or_is_a_fault(name in "\\PC{0,30}|[a-z._]{0,30}") {
         let variable = (format!("DORMOUSE_{}", name.to_uppercase()), "1".to_string());
         let environment = vec![variable];
-        let _ = Config::load(Sources { environment, ..Sources::default() });
+        let _ = dormouse::config::load(Sources { environment, ..Sources::default() });
         let overrides = vec![(name, "1".to_string())];
-        let _ = Config::load(Sources { overrides, ..Sources::default() });
+        let _ = dormouse::config::load(Sources { overrides, ..Sources::default() });
     }
 
     #[test]

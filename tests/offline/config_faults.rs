@@ -15,7 +15,7 @@ fn faults(name: &str, toml: &str, variables: &[(&str, &str)], flags: &[(&str, &s
     };
     let sources =
         Sources { file: Some(path), environment: owned(variables), overrides: owned(flags) };
-    let faults = Config::load(sources).expect_err("faults");
+    let faults = dormouse::config::load(sources).expect_err("faults");
     let faults = faults.faults().iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     faults.replace(&format!("{}/", folder.display()), "")
 }
@@ -465,7 +465,7 @@ large.toml: is not TOML: number too large to fit in target type
     );
     let missing = Sources { file: Some("nowhere.toml".into()), ..Sources::default() };
     assert_text(
-        &Config::load(missing).unwrap_err().to_string(),
+        &dormouse::config::load(missing).unwrap_err().to_string(),
         r##"
 the configuration has 1 fault:
   nowhere.toml: cannot be read: No such file or directory (os error 2)
@@ -484,7 +484,7 @@ fn at_80_columns() {
     ];
     let environment = environment.map(|(name, value)| (name.to_string(), value.to_string())).into();
     let faults: ConfigFaults =
-        Config::load(Sources { environment, ..Sources::default() }).unwrap_err();
+        dormouse::config::load(Sources { environment, ..Sources::default() }).unwrap_err();
     assert_text(
         &faults.to_string(),
         r##"

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use clap::CommandFactory;
@@ -52,6 +53,11 @@ fn mentioned(pattern: &str) -> BTreeSet<(String, String)> {
     }
     assert!(!found.is_empty(), "{pattern}");
     found
+}
+
+/// The code, without tests and examples.
+fn ours() -> impl Iterator<Item = (String, String)> {
+    ["src", "crates"].into_iter().flat_map(rust_files)
 }
 
 fn rust_files(folder: &str) -> Vec<(String, String)> {
@@ -159,7 +165,7 @@ fn every_key_and_variable_that_the_program_names_exists() {
         Regex::new(&format!(r"(?:^|[^.\w/])((?:{})\.[a-z_]+)(?:$|[^\w(])", sections())).unwrap();
     let variable = Regex::new(r"\b(DORMOUSE_[A-Z_]+)").unwrap();
     let mut found = 0;
-    for (file, text) in rust_files("src") {
+    for (file, text) in ours() {
         for said in string.captures_iter(&text).filter_map(|hit| hit.get(1).or(hit.get(2))) {
             for hit in key.captures_iter(said.as_str()) {
                 assert!(is_key(&hit[1]) || &hit[1] == "broker.log", "{file}: {}", &hit[1]);
@@ -218,7 +224,7 @@ fn every_metric_and_header_exists() {
             || table.contains(&format!("CREATE TABLE IF NOT EXISTS {metric} ("));
         assert!(known, "{document}: {metric}");
     }
-    let stamp = read("src/schedule/stamp.rs");
+    let stamp = read("crates/core/src/schedule/headers.rs");
     for (document, header) in mentioned(r"`(x-dormouse-[a-z-]+)`") {
         assert!(stamp.contains(&format!("\"{header}\"")), "{document}: {header}");
     }
@@ -375,9 +381,9 @@ fn shipping_agrees_with_the_defaults() {
 #[test]
 fn each_library_is_used_behind_its_door_only() {
     let fences = [
-        ("lapin", &["src/amqp/", "src/message.rs"][..]),
+        ("lapin", &["crates/broker/src/amqp/"][..]),
         ("axum", &["src/http/"]),
-        ("ureq", &["src/management/"]),
+        ("ureq", &["crates/broker/src/management/"]),
         ("clap", &["src/cli/"]),
         ("redis", &["src/client/once/"]),
         ("tokio_postgres", &["src/client/once/"]),
@@ -385,7 +391,7 @@ fn each_library_is_used_behind_its_door_only() {
     let fences = fences.map(|(library, doors)| {
         (Regex::new(&format!(r"\b{library}::|\buse {library}\b")).unwrap(), doors)
     });
-    for (file, text) in rust_files("src") {
+    for (file, text) in ours() {
         for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
             for (used, doors) in &fences {
                 let inside = doors.iter().any(|door| file.starts_with(door));
@@ -395,11 +401,36 @@ fn each_library_is_used_behind_its_door_only() {
     }
 }
 
+/// Whatever a crate reaches, it may use: so it must not reach it.
+#[test]
+fn what_decides_reaches_no_runtime_and_no_connection() {
+    let args = [
+        "tree",
+        "--package=dormouse-core",
+        "--edges=normal",
+        "--prefix=none",
+        "--offline",
+        "--locked",
+    ];
+    let output = Command::new(env!("CARGO"))
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let crates: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(crates.contains("amq-protocol-types"), "{tree}");
+    for outside in ["tokio", "lapin", "tracing", "ureq", "clap"] {
+        assert!(!crates.contains(outside), "dormouse-core reaches {outside}");
+    }
+}
+
 #[test]
 fn no_lint_is_silenced_without_a_reason() {
     // to the end of the line on which the attribute ends
     let silenced = Regex::new(r"(?ms)^\s*#!?\[(?:allow|expect)\(.*?\)\].*?$").unwrap();
-    for (file, text) in ["src", "tests", "examples"].into_iter().flat_map(rust_files) {
+    for (file, text) in ["src", "crates", "tests", "examples"].into_iter().flat_map(rust_files) {
         for attribute in silenced.find_iter(&text).map(|found| found.as_str()) {
             let is_explained = attribute.contains("reason =") || attribute.contains("//");
             assert!(is_explained, "{file}: {attribute}");

@@ -17,7 +17,7 @@ fn path(name: &str) -> PathBuf {
 fn sample() -> Config {
     let file = Some(path("dormouse.toml"));
     let sources = Sources { file, environment: Vec::new(), overrides: Vec::new() };
-    Config::load(sources).expect("the sample configuration is right")
+    dormouse::config::load(sources).expect("the sample configuration is right")
 }
 
 fn golden(name: &str, made: &str) {

@@ -1,0 +1,11 @@
+//! What a broker was seen to hold, as its management API tells it. Whoever asks fills these in.
+
+mod cluster;
+mod policy;
+mod queue;
+mod topology;
+
+pub use cluster::{FeatureFlag, FeatureFlagState, Overview, Permissions, Whoami};
+pub use policy::Policy;
+pub use queue::{COLUMNS, QueueInfo};
+pub use topology::{BindingInfo, DestinationType, ExchangeInfo};

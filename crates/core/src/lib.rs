@@ -1,0 +1,18 @@
+//! Decides, and does nothing else: what a message asks for, when it is due, which way it goes, what the
+//! broker should hold. No runtime, no connection; the clock is the one file that looks outside.
+//!
+//! | | in → out |
+//! |---|---|
+//! | [`settings`] | everything that can be set, with its limits: values, and every fault of them |
+//! | [`message`] | what AMQP carries, as values |
+//! | [`schedule`] | headers → due time → plan → stamp; failure → attempt or DLQ; death → retry or DLQ |
+//! | [`topology`] | settings → exchanges, queues, bindings as data; comparison |
+//! | [`inventory`] | what a broker was seen to hold |
+//! | [`clock`] | the time of day |
+
+pub mod clock;
+pub mod inventory;
+pub mod message;
+pub mod schedule;
+pub mod settings;
+pub mod topology;

@@ -1,0 +1,27 @@
+//! Decide: what a message asks for, when it is due, which way it goes, and what becomes of it when
+//! that fails. Pure: the time of day and chance come in as arguments.
+
+pub mod attempt;
+pub mod authority;
+pub mod comeback;
+pub mod death;
+pub mod delay;
+pub mod headers;
+pub mod plan;
+pub mod retry;
+pub mod rounds;
+pub mod sleeper;
+pub mod stamp;
+pub mod time;
+
+pub use attempt::{Backoff, Failure, Reason};
+pub use authority::{Authority, Refusal};
+pub use comeback::Comeback;
+pub use death::{Death, DeathFault};
+pub use delay::{DelayFault, Due};
+pub use plan::{Layout, Level, Plan};
+pub use retry::{Policies, Policy, Verdict};
+pub use rounds::Rounds;
+pub use sleeper::Sleeper;
+pub use stamp::{Stamp, StampFault, Target};
+pub use time::UnixMs;

@@ -1,0 +1,481 @@
+//! A sleeper is a message between its publish and its delivery: the client's part, cleaned of
+//! everything that acts on a queue, and the stamp. This file is the whole of what happens to a
+//! message: accepted, asleep, at the target, dead.
+
+use std::time::Duration;
+
+use super::attempt::{Failure, Reason};
+use super::comeback::Comeback;
+use super::death::{Death, newest_entry};
+use super::delay::Due;
+use super::headers as names;
+use super::headers::{X_DEATH, X_DELAY};
+use super::rounds;
+use super::stamp::{SetAside, Stamp, StampFault, Target};
+use super::time::UnixMs;
+use crate::message::{
+    Headers, LongString, Message, Properties, ShortString, Value, array, as_text, encoded_bytes,
+    long_strings, text,
+};
+
+pub use super::headers::{CC, TARGET_EXCHANGE};
+const PERSISTENT: u8 = 2;
+/// Characters of a failure's detail that are kept: it is repeated in a header on every hop.
+const LONGEST_DETAIL: usize = 400;
+
+/// Room that everything but the client's headers may need in a content header frame: the other
+/// properties (ten short strings at most), our headers, and what RabbitMQ adds on the way, about
+/// 260 bytes of `x-death` for each hop.
+const ROOM_BYTES: usize = 16 * 1024;
+/// In a smaller frame than this, no more is kept free than this message may need.
+const AMPLE_FRAME_BYTES: usize = 64 * 1024;
+/// A frame's own bytes and those of a content header without properties.
+const FRAME_BYTES: usize = 8 + 14;
+/// What RabbitMQ adds for the levels that one message visits.
+const DEATHS_BYTES: usize = 8 * 260;
+/// A stamp with names and keys of ordinary length.
+const STAMP_BYTES: usize = 600;
+/// Characters of the names of dropped headers that are kept, and their bytes with the name of the header.
+const LONGEST_DROPPED: usize = 400;
+const DROPPED_BYTES: usize = LONGEST_DROPPED + 40;
+/// A failure, the next attempt, and the keys of the way.
+const FAILURE_BYTES: usize = 800;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sleeper {
+    pub stamp: Stamp,
+    /// As the target will see it, but for what [`Sleeper::at_target`] adds. Its exchange and routing
+    /// key are empty: the stamp has them.
+    message: Message,
+}
+
+impl Sleeper {
+    /// Takes in a message as a client published it. Headers in our namespace are discarded: whoever
+    /// may publish to a delay exchange does not get to stamp.
+    ///
+    /// `expired_in` is the intake queue where it expired by its own `expiration`, if that is how it
+    /// came: the value is then in the newest death entry.
+    pub fn accept(
+        mut published: Message,
+        target_exchange: &str,
+        id: String,
+        now: UnixMs,
+        expired_in: Option<&str>,
+    ) -> Self {
+        let properties = &mut published.properties;
+        let expired = expired_in.and_then(|queue| original_expiration(&properties.headers, queue));
+        let set_aside = SetAside {
+            expiration: properties.expiration.take().or(expired),
+            priority: properties.priority.take(),
+            delivery_mode: properties.delivery_mode.take(),
+            user_id: properties.user_id.take(),
+            reply_to: properties.reply_to.take_if(|address| is_checked_by_broker(address)),
+        };
+        let exchange = properties
+            .headers
+            .get(TARGET_EXCHANGE)
+            .and_then(as_text)
+            .unwrap_or(target_exchange)
+            .to_owned();
+        let cc = long_strings(properties.headers.get(CC));
+        properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name.as_str()));
+        published.exchange.clear();
+        let target =
+            Target { exchange, routing_key: std::mem::take(&mut published.routing_key), cc };
+        Self {
+            stamp: Stamp {
+                id,
+                due: now,
+                retry_at: None,
+                attempt: 1,
+                rounds: 0,
+                target,
+                comeback: None,
+                set_aside,
+                failure: None,
+                waits_for_dlq: false,
+            },
+            message: published,
+        }
+    }
+
+    /// Takes in a message that a queue dead-lettered to the retry exchange, to bring it back there.
+    ///
+    /// The id stays if it had one; `id` is for one that had none.
+    pub fn take_back(dead: Message, death: &Death, id: String, now: UnixMs) -> Self {
+        let headers = &dead.properties.headers;
+        let comeback = Comeback::of(headers, death, now);
+        let first = First::of(&dead, death);
+        let id = headers.get(names::ID).and_then(as_text).and_then(uuid).unwrap_or(id);
+        let rounds = rounds::so_far(headers);
+        let user_id = headers.get(names::USER_ID).and_then(as_text);
+        let user_id = user_id.and_then(|user_id| ShortString::try_new(user_id).ok());
+        let reply_to = headers.get(names::REPLY_TO).and_then(as_text);
+        let reply_to = reply_to.and_then(|address| ShortString::try_new(address).ok());
+        let reply_to = reply_to.filter(is_checked_by_broker);
+        let mut sleeper = Self::accept(dead, "", id, now, None);
+        let Stamp { target, set_aside, comeback: back, rounds: so_far, .. } = &mut sleeper.stamp;
+        *target = first.0;
+        *back = Some(comeback);
+        *so_far = rounds;
+        set_aside.user_id = set_aside.user_id.take().or(user_id);
+        set_aside.reply_to = set_aside.reply_to.take().or(reply_to);
+        set_aside.expiration = set_aside.expiration.take().or(death.original_expiration.clone());
+        sleeper
+    }
+
+    /// Sets when it is brought back.
+    pub fn bring_back_at(&mut self, at: UnixMs) {
+        self.stamp.due = at;
+        self.stamp.comeback.iter_mut().for_each(Comeback::count);
+    }
+
+    /// Sets when it is due; a positive `x-delay` arrives negated, "already delayed".
+    pub fn schedule(&mut self, due: Due) {
+        match due {
+            Due::AtOnce => {}
+            Due::At { due, x_delay_ms } => {
+                self.stamp.due = due;
+                if let Some(delay_ms) = x_delay_ms {
+                    self.headers_mut().insert(X_DELAY.into(), Value::LongLongInt(-delay_ms));
+                }
+            }
+        }
+    }
+
+    /// Takes up a message from a queue of ours, where it was put by [`Sleeper::asleep`].
+    #[expect(clippy::result_large_err)] // the message goes back whole; a sleeper is as large
+    pub fn read(mut message: Message) -> Result<Self, (StampFault, Message)> {
+        let stamp = match Stamp::read(&message.properties.headers) {
+            Ok(stamp) => stamp,
+            Err(fault) => return Err((fault, message)),
+        };
+        message.exchange.clear();
+        message.routing_key.clear();
+        message.properties.delivery_mode = None;
+        message
+            .properties
+            .headers
+            .retain(|name, _| !is_ours(name) && !is_set_by_broker(name.as_str()));
+        Ok(Self { stamp, message })
+    }
+
+    /// The message for a queue of ours: persistent, stamped, with the keys of the way.
+    pub fn asleep<'a>(&self, exchange: &str, mut keys: impl Iterator<Item = &'a str>) -> Message {
+        let mut message = self.message.clone();
+        message.exchange = exchange.to_owned();
+        message.routing_key = keys.next().unwrap_or_default().to_owned();
+        message.properties.delivery_mode = Some(PERSISTENT);
+        let headers = &mut message.properties.headers;
+        self.stamp.write(headers);
+        let mut keys = keys.peekable();
+        if keys.peek().is_some() {
+            headers.insert(CC.into(), array(keys.map(|key| key.as_bytes().into())));
+        }
+        message
+    }
+
+    /// The message as its consumers get it: the README's table of kept, restored and changed.
+    pub fn at_target(&self) -> Message {
+        let mut message = self.message.clone();
+        let Stamp { id, due, attempt, target, set_aside, .. } = &self.stamp;
+        message.exchange = target.exchange.clone();
+        message.routing_key = target.routing_key.clone();
+        message.properties.expiration = set_aside.expiration.clone();
+        message.properties.priority = set_aside.priority;
+        message.properties.delivery_mode = set_aside.delivery_mode;
+        let mut put = |name: &str, value: Value| {
+            message.properties.headers.insert(name.into(), value);
+        };
+        put(names::ID, text(id));
+        put(names::DUE_MS, Value::LongLongInt(due.0 as i64));
+        put(names::ATTEMPT, Value::LongInt(*attempt as i32));
+        if self.stamp.rounds > 0 {
+            put(names::ROUNDS, self.stamp.rounds_shown());
+        }
+        if let Some(user_id) = &set_aside.user_id {
+            put(names::USER_ID, text(user_id.as_str()));
+        }
+        if let Some(reply_to) = &set_aside.reply_to {
+            put(names::REPLY_TO, text(reply_to.as_str()));
+        }
+        if !target.cc.is_empty() {
+            put(CC, array(target.cc.iter().cloned()));
+        }
+        message
+    }
+
+    /// The message on its way back to the queue of its comeback, and to no other.
+    ///
+    /// Through `exchange`, a fanout of that queue alone: it keeps its first routing key and its `CC`,
+    /// which lead nowhere there. Without one, through the default exchange: that would deliver to `CC`,
+    /// so it and the first routing key are in headers.
+    pub fn at_queue(&self, comeback: &Comeback, exchange: Option<&str>) -> Message {
+        let mut message = self.at_target();
+        let headers = &mut message.properties.headers;
+        let Target { exchange: first, routing_key, cc } = &self.stamp.target;
+        comeback.write(headers);
+        headers.insert(names::FIRST_EXCHANGE.into(), text(first));
+        headers.insert(names::FIRST_ROUTING_KEY.into(), text(routing_key));
+        if exchange.is_none() {
+            headers.remove(CC);
+            if !cc.is_empty() {
+                headers.insert(names::FIRST_CC.into(), array(cc.iter().cloned()));
+            }
+            message.routing_key = comeback.queue.clone();
+        }
+        message.exchange = exchange.unwrap_or_default().to_owned();
+        message
+    }
+
+    /// The message for the DLQ: stamped, with its failure and its target in words. Client headers
+    /// that do not fit a frame beside ours are left out, largest first, and named.
+    pub fn dead(&self, exchange: &str, frame_max_bytes: usize) -> Message {
+        debug_assert!(!self.stamp.waits_for_dlq, "it is there");
+        let mut dropped = Vec::new();
+        let mut message = if key_bytes(&self.stamp.target.cc) > frame_max_bytes / 2 {
+            dropped.push(CC.to_owned());
+            let mut without = self.clone();
+            without.stamp.target.cc.clear();
+            without.asleep(exchange, std::iter::empty())
+        } else {
+            self.asleep(exchange, std::iter::empty())
+        };
+        let mut put = |name: &str, value: Value| {
+            message.properties.headers.insert(name.into(), value);
+        };
+        put(names::EXCHANGE, text(&self.stamp.target.exchange));
+        put(names::ROUTING_KEY, text(&self.stamp.target.routing_key));
+        if let Some(comeback) = &self.stamp.comeback {
+            put(names::QUEUE, text(&comeback.queue));
+        }
+        let for_headers = if frame_max_bytes >= AMPLE_FRAME_BYTES {
+            room(frame_max_bytes)
+        } else {
+            let taken = FRAME_BYTES + property_bytes(&message.properties) + DROPPED_BYTES;
+            frame_max_bytes.saturating_sub(taken)
+        };
+        dropped.extend(drop_largest(&mut message.properties.headers, for_headers));
+        if !dropped.is_empty() {
+            let mut names = dropped.join(", ");
+            names.truncate(names.floor_char_boundary(LONGEST_DROPPED));
+            message.properties.headers.insert(names::DROPPED.into(), text(&names));
+        }
+        message
+    }
+
+    /// Notes a failure, keeping the time of the first.
+    pub fn fail(&mut self, reason: Reason, mut detail: String, now: UnixMs) {
+        let end = detail.char_indices().nth(LONGEST_DETAIL).map_or(detail.len(), |(end, _)| end);
+        detail.truncate(end);
+        let first = self.stamp.failure.as_ref().map_or(now, |failure| failure.first);
+        self.stamp.failure = Some(Failure { reason, detail, first, last: now });
+    }
+
+    /// Sets the next attempt.
+    pub fn retry_at(&mut self, at: UnixMs) {
+        self.stamp.attempt += 1;
+        self.stamp.retry_at = Some(at);
+    }
+
+    /// Puts a dead one to sleep, because the DLQ has no room for it: twice as long as it has been dead, in
+    /// effect, as far as `bounds` allow. `chance` in 0..1 spreads those that died together.
+    pub fn wait_for_dlq(&mut self, now: UnixMs, bounds: (Duration, Duration), chance: f64) {
+        let (least, most) = bounds;
+        let dead_for = self.stamp.failure.as_ref().map_or(least, |failure| now.since(failure.last));
+        let pause = dead_for.clamp(least, most.max(least)).mul_f64(0.75 + chance / 2.0);
+        self.stamp.retry_at = Some(now.plus(pause.min(most)));
+        self.stamp.waits_for_dlq = true;
+    }
+
+    /// It goes to the DLQ after all.
+    pub fn wake_for_dlq(&mut self) {
+        self.stamp.waits_for_dlq = false;
+    }
+
+    /// Puts it off without an attempt: it is overdue, and so are too many others.
+    pub fn postpone(&mut self, until: UnixMs) {
+        self.stamp.retry_at = Some(until);
+    }
+
+    /// Makes it as new, for a redrive.
+    pub fn revive(&mut self, due: UnixMs) {
+        self.stamp.due = due;
+        self.stamp.retry_at = None;
+        self.stamp.attempt = 1;
+        self.stamp.rounds = 0;
+        self.stamp.failure = None;
+        self.stamp.comeback.iter_mut().for_each(Comeback::revive);
+    }
+
+    /// Whether the client's headers leave room for ours in a frame.
+    pub fn fits_frame(&self, frame_max_bytes: usize) -> bool {
+        let keys = key_bytes(&self.stamp.target.cc);
+        let of_client = encoded_bytes(&self.message.properties.headers) + keys;
+        if frame_max_bytes >= AMPLE_FRAME_BYTES {
+            return of_client <= room(frame_max_bytes);
+        }
+        let mut ours = Headers::new();
+        self.stamp.write(&mut ours);
+        let ours = encoded_bytes(&ours) - keys + DEATHS_BYTES + FAILURE_BYTES;
+        of_client + ours + FRAME_BYTES + property_bytes(&self.message.properties) <= frame_max_bytes
+    }
+
+    pub fn headers(&self) -> &Headers {
+        &self.message.properties.headers
+    }
+
+    pub fn message(&self) -> &Message {
+        &self.message
+    }
+
+    pub fn body_bytes(&self) -> usize {
+        self.message.body.len()
+    }
+
+    fn headers_mut(&mut self) -> &mut Headers {
+        &mut self.message.properties.headers
+    }
+}
+
+/// Where a dead-lettered message was first published to. One that we brought back before tells that in
+/// our headers: its death names only the way that we took.
+struct First(Target);
+
+impl First {
+    fn of(dead: &Message, death: &Death) -> Self {
+        let headers = &dead.properties.headers;
+        let words = |name: &str| headers.get(name).and_then(as_text).map(str::to_owned);
+        let name = |name: &str| words(name).filter(|text| text.len() <= names::MAX_KEY_BYTES);
+        // a dead-letter routing key has replaced them, or they are as delivered
+        let (routing_key, cc) = match death.keys.as_deref() {
+            Some([key, cc @ ..]) if std::str::from_utf8(key.as_bytes()).is_ok() => {
+                (key.to_string(), cc.to_vec())
+            }
+            Some(_) | None => (dead.routing_key.clone(), long_strings(headers.get(CC))),
+        };
+        let by_default = death.exchange.is_empty() && routing_key == death.queue;
+        First(match (name(names::FIRST_EXCHANGE), name(names::FIRST_ROUTING_KEY)) {
+            (Some(exchange), Some(routing_key)) if by_default => {
+                let cc = long_strings(headers.get(names::FIRST_CC));
+                Target { exchange, routing_key, cc }
+            }
+            (Some(exchange), Some(first)) if first == routing_key => {
+                Target { exchange, routing_key, cc }
+            }
+            _ => Target { exchange: death.exchange.clone(), routing_key, cc },
+        })
+    }
+}
+
+/// An id of ours is a UUID; anything else is a client's own idea.
+fn uuid(id: &str) -> Option<String> {
+    uuid::Uuid::try_parse(id).ok().map(|id| id.to_string())
+}
+
+/// A message of ours that lost its stamp: taken up as one that can only go to the DLQ.
+pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) -> Sleeper {
+    let mut sleeper = Sleeper::accept(message, "", id, now, None);
+    sleeper.fail(
+        Reason::MalformedStamp,
+        format!("{fault}; somebody published into a queue of ours"),
+        now,
+    );
+    sleeper
+}
+
+/// Whether RabbitMQ closes the channel of anyone who publishes it without consuming the replies there:
+/// <https://www.rabbitmq.com/docs/direct-reply-to#caveats>
+fn is_checked_by_broker(reply_to: &ShortString) -> bool {
+    reply_to.as_str() == "amq.rabbitmq.reply-to"
+}
+
+fn is_ours(name: &ShortString) -> bool {
+    name.as_str().starts_with(names::PREFIX)
+}
+
+/// Headers that RabbitMQ sets about its own queues. A death header that stayed would end the
+/// message's next way through the same queues: <https://www.rabbitmq.com/docs/dlx#cycles>.
+pub fn is_set_by_broker(name: &str) -> bool {
+    matches!(name, CC | "BCC" | X_DEATH | "x-delivery-count" | "x-acquired-count")
+        || name.starts_with("x-first-death-")
+        || name.starts_with("x-last-death-")
+}
+
+/// `x-death[0].original-expiration`, if the newest death was an expiry in `queue`.
+/// <https://www.rabbitmq.com/docs/dlx#effects>
+fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
+    let newest = newest_entry(headers)?.inner();
+    let field = |name: &str| newest.get(name).and_then(as_text);
+    if field("queue") != Some(queue) || field("reason") != Some("expired") {
+        return None;
+    }
+    field("original-expiration").and_then(|expiration| ShortString::try_new(expiration).ok())
+}
+
+/// What further routing keys take in a table.
+fn key_bytes(keys: &[LongString]) -> usize {
+    keys.iter().map(|key| key.len() + 5).sum()
+}
+
+/// What the properties other than the headers take in a frame, as they are and set aside.
+fn property_bytes(properties: &Properties) -> usize {
+    let Properties {
+        content_type,
+        content_encoding,
+        headers: _,
+        delivery_mode: _,
+        priority: _,
+        correlation_id,
+        reply_to,
+        expiration,
+        message_id,
+        timestamp: _,
+        kind,
+        user_id,
+        app_id,
+        cluster_id,
+    } = properties;
+    let texts = [
+        content_type,
+        content_encoding,
+        correlation_id,
+        reply_to,
+        expiration,
+        message_id,
+        kind,
+        user_id,
+        app_id,
+        cluster_id,
+    ];
+    // delivery mode, priority and timestamp are ten bytes
+    10 + texts.into_iter().flatten().map(|text| 1 + text.as_str().len()).sum::<usize>()
+}
+
+/// Bytes of headers that a client may have in an ample frame, for ours to fit the same one. In a small
+/// frame, what an ordinary stamp leaves.
+pub fn room(frame_max_bytes: usize) -> usize {
+    if frame_max_bytes >= AMPLE_FRAME_BYTES {
+        frame_max_bytes - ROOM_BYTES
+    } else {
+        frame_max_bytes.saturating_sub(STAMP_BYTES + DEATHS_BYTES + FAILURE_BYTES)
+    }
+}
+
+fn drop_largest(headers: &mut Headers, room_bytes: usize) -> Vec<String> {
+    let mut dropped = Vec::new();
+    while encoded_bytes(headers) > room_bytes {
+        let size = |(name, value): (&ShortString, &Value)| {
+            encoded_bytes(&Headers::from([(name.clone(), value.clone())]))
+        };
+        let of_client = headers.iter().filter(|(name, _)| !is_ours(name));
+        let Some(largest) =
+            of_client.max_by_key(|field| size(*field)).map(|(name, _)| name.clone())
+        else {
+            break;
+        };
+        headers.remove(&largest);
+        dropped.push(largest.to_string());
+    }
+    dropped
+}

@@ -1,0 +1,192 @@
+//! The headers of ours that travel with a sleeping message: who it is, when it is due, where it
+//! goes, and what was set aside because it would disturb the cascade.
+//!
+//! Flat headers are for people and consumers to read, the table `x-dormouse-origin` is for delivery
+//! to restore from. No header that a client sends under our prefix survives intake.
+
+use super::attempt::{Failure, Reason};
+use super::comeback::Comeback;
+pub use super::headers::*;
+use super::rounds;
+use super::time::UnixMs;
+use crate::message::{
+    FieldTable, Headers, LongString, ShortString, Value, as_integer, as_text, text,
+};
+pub use crate::message::{array, long_strings};
+
+/// Where a message goes when it is due.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Target {
+    pub exchange: String,
+    pub routing_key: String,
+    /// Further routing keys from the publisher's `CC`. Bytes: AMQP does not promise UTF-8.
+    pub cc: Vec<LongString>,
+}
+
+/// Properties that would act inside the cascade, kept for the target.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SetAside {
+    /// Counts from delivery; inside it would expire the message in the wrong queue.
+    pub expiration: Option<ShortString>,
+    /// Would reorder a level queue on RabbitMQ 4.x and break its FIFO expiry.
+    pub priority: Option<u8>,
+    /// Inside, every message is persistent.
+    pub delivery_mode: Option<u8>,
+    /// RabbitMQ checks it against the publishing connection's user, which is now the worker.
+    pub user_id: Option<ShortString>,
+    /// Only the pseudo address of direct reply-to: RabbitMQ closes a channel over it unless that channel
+    /// consumes the replies. AMQP 1.0 clients may send it.
+    pub reply_to: Option<ShortString>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stamp {
+    /// Stable from intake to target.
+    pub id: String,
+    /// When the publisher asked for it.
+    pub due: UnixMs,
+    /// When the next attempt is, once one has failed.
+    pub retry_at: Option<UnixMs>,
+    /// The delivery about to be made, counted from 1.
+    pub attempt: u32,
+    /// How often it has come round to a delay exchange without a client, see [`Rounds`].
+    ///
+    /// [`Rounds`]: super::Rounds
+    pub rounds: u32,
+    pub target: Target,
+    /// It goes back to a queue, and to that only; the target is then what it was first published to.
+    pub comeback: Option<Comeback>,
+    pub set_aside: SetAside,
+    /// The last failure, once there was one.
+    pub failure: Option<Failure>,
+    /// It sleeps because the DLQ refused it, and goes there when it wakes.
+    pub waits_for_dlq: bool,
+}
+
+/// A message in a queue of ours without a stamp that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("header {0} is missing or of the wrong type")]
+pub struct StampFault(pub &'static str);
+
+impl Stamp {
+    /// When it has to leave the cascade: its due time, or that of the next attempt.
+    pub fn wake_at(&self) -> UnixMs {
+        self.retry_at.unwrap_or(self.due)
+    }
+
+    /// Reads what [`Stamp::write`] wrote.
+    pub fn read(headers: &Headers) -> Result<Self, StampFault> {
+        let integer =
+            |name: &'static str| headers.get(name).and_then(as_integer).ok_or(StampFault(name));
+        let string =
+            |name: &'static str| headers.get(name).and_then(as_text).ok_or(StampFault(name));
+        let (origin, waits_for_dlq) = match (headers.get(ORIGIN), headers.get(DEAD_ORIGIN)) {
+            (Some(Value::FieldTable(origin)), _) => (origin.inner(), false),
+            (None, Some(Value::FieldTable(origin))) => (origin.inner(), true),
+            _ => return Err(StampFault(ORIGIN)),
+        };
+        let origin_text = |name: &str| origin.get(name).and_then(as_text);
+        // names and keys that AMQP can carry, whoever stamped it
+        let name = |name: &str, fault| match origin_text(name) {
+            Some(text) if text.len() <= MAX_KEY_BYTES => Ok(text.to_owned()),
+            Some(_) | None => Err(StampFault(fault)),
+        };
+        let origin_byte = |name: &str| {
+            origin.get(name).and_then(as_integer).and_then(|number| u8::try_from(number).ok())
+        };
+        let short = |name: &str| origin_text(name).and_then(|text| ShortString::try_new(text).ok());
+        let unix_ms = |name| integer(name).map(|ms| UnixMs(u64::try_from(ms).unwrap_or(0)));
+        Ok(Self {
+            id: string(ID)?.to_owned(),
+            due: unix_ms(DUE_MS)?,
+            retry_at: if headers.contains_key(RETRY_AT_MS) {
+                Some(unix_ms(RETRY_AT_MS)?)
+            } else {
+                None
+            },
+            attempt: u32::try_from(integer(ATTEMPT)?).map_err(|_| StampFault(ATTEMPT))?,
+            rounds: rounds::so_far(headers),
+            target: Target {
+                exchange: name("exchange", "x-dormouse-origin.exchange")?,
+                routing_key: name("routing-key", "x-dormouse-origin.routing-key")?,
+                cc: long_strings(origin.get("cc")),
+            },
+            comeback: if origin.contains_key("queue") {
+                let queue = name("queue", "x-dormouse-origin.queue")?;
+                Some(Comeback::read(queue, headers))
+            } else {
+                None
+            },
+            set_aside: SetAside {
+                expiration: short("expiration"),
+                priority: origin_byte("priority"),
+                delivery_mode: origin_byte("delivery-mode"),
+                user_id: short("user-id"),
+                reply_to: short("reply-to"),
+            },
+            failure: match headers.get(REASON) {
+                None => None,
+                Some(_) => Some(Failure {
+                    reason: Reason::parse(string(REASON)?).ok_or(StampFault(REASON))?,
+                    detail: string(DETAIL)?.to_owned(),
+                    first: unix_ms(FIRST_FAILURE_MS)?,
+                    last: unix_ms(LAST_FAILURE_MS)?,
+                }),
+            },
+            waits_for_dlq,
+        })
+    }
+
+    /// Adds the stamp to `headers`, for a queue of ours.
+    pub fn write(&self, headers: &mut Headers) {
+        let mut put = |name: &str, value: Value| {
+            headers.insert(name.into(), value);
+        };
+        put(ID, text(&self.id));
+        put(DUE_MS, Value::LongLongInt(self.due.0 as i64));
+        put(ATTEMPT, Value::LongInt(self.attempt as i32));
+        if let Some(retry_at) = self.retry_at {
+            put(RETRY_AT_MS, Value::LongLongInt(retry_at.0 as i64));
+        }
+        if self.rounds > 0 {
+            put(ROUNDS, self.rounds_shown());
+        }
+        put(if self.waits_for_dlq { DEAD_ORIGIN } else { ORIGIN }, self.origin());
+        if let Some(comeback) = &self.comeback {
+            comeback.write(headers);
+        }
+        let mut put = |name: &str, value: Value| {
+            headers.insert(name.into(), value);
+        };
+        if let Some(failure) = &self.failure {
+            put(REASON, text(failure.reason.as_str()));
+            put(DETAIL, text(&failure.detail));
+            put(FIRST_FAILURE_MS, Value::LongLongInt(failure.first.0 as i64));
+            put(LAST_FAILURE_MS, Value::LongLongInt(failure.last.0 as i64));
+        }
+    }
+
+    pub(super) fn rounds_shown(&self) -> Value {
+        Value::LongLongInt(self.rounds.into())
+    }
+
+    fn origin(&self) -> Value {
+        let mut origin = FieldTable::default();
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                origin.insert(name.into(), value);
+            }
+        };
+        let short = |value: &Option<ShortString>| value.as_ref().map(|value| text(value.as_str()));
+        put("exchange", Some(text(&self.target.exchange)));
+        put("routing-key", Some(text(&self.target.routing_key)));
+        put("queue", self.comeback.as_ref().map(|comeback| text(&comeback.queue)));
+        put("cc", (!self.target.cc.is_empty()).then(|| array(self.target.cc.iter().cloned())));
+        put("expiration", short(&self.set_aside.expiration));
+        put("priority", self.set_aside.priority.map(Value::ShortShortUInt));
+        put("delivery-mode", self.set_aside.delivery_mode.map(Value::ShortShortUInt));
+        put("user-id", short(&self.set_aside.user_id));
+        put("reply-to", short(&self.set_aside.reply_to));
+        Value::FieldTable(origin)
+    }
+}

@@ -1,0 +1,121 @@
+//! In: a key's name. Out: its variable, where its value lives in [`Config`] and what it may be.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::retry::{DeadLetterReason, RetryOverride};
+use super::secret::Uri;
+use super::values::{Config, DelayExchange};
+use super::words;
+
+/// One thing an operator can set.
+pub struct Key {
+    /// `section.key` in the file and on the command line.
+    pub name: &'static str,
+    /// The variable, where it is not [`Key::variable`]'s rule.
+    pub short_variable: Option<&'static str>,
+    /// One sentence without its full stop.
+    pub meaning: &'static str,
+    pub field: Field,
+}
+
+/// Where a value lives in [`Config`], and what it may be.
+pub enum Field {
+    Uris(fn(&mut Config) -> &mut Vec<Uri>),
+    MaybeUri(fn(&mut Config) -> &mut Option<Uri>),
+    MaybeFile(fn(&mut Config) -> &mut Option<PathBuf>),
+    MaybeAddress(fn(&mut Config) -> &mut Option<SocketAddr>),
+    Duration(fn(&mut Config) -> &mut Duration, Durations),
+    Whole {
+        get: fn(&Config) -> u64,
+        set: fn(&mut Config, u64),
+        min: u64,
+        max: u64,
+        unit: &'static str,
+    },
+    Ratio(fn(&mut Config) -> &mut f64, f64, f64),
+    Switch(fn(&mut Config) -> &mut bool),
+    Choice {
+        get: fn(&Config) -> &'static str,
+        set: fn(&mut Config, &str),
+        of: [&'static str; 2],
+    },
+    Text(fn(&mut Config) -> &mut String, &'static str),
+    Texts(fn(&mut Config) -> &mut Vec<String>, &'static str),
+    DelayExchanges(fn(&mut Config) -> &mut Vec<DelayExchange>),
+    Ladder(fn(&mut Config) -> &mut Vec<Duration>),
+    Reasons(fn(&mut Config) -> &mut Vec<DeadLetterReason>),
+    RetryPolicies(fn(&mut Config) -> &mut Vec<RetryOverride>),
+}
+
+/// The durations from `min` to `max` that are a multiple of `step`.
+pub struct Durations {
+    pub min: Duration,
+    pub max: Duration,
+    pub step: Duration,
+}
+
+impl Key {
+    /// `DORMOUSE_` and the key in capitals, dots as underscores; three are shorter.
+    pub fn variable(&self) -> String {
+        match self.short_variable {
+            Some(variable) => variable.into(),
+            None => self.long_variable(),
+        }
+    }
+
+    pub fn long_variable(&self) -> String {
+        format!("DORMOUSE_{}", self.name.replace('.', "_").to_uppercase())
+    }
+
+    pub fn is_secret(&self) -> bool {
+        matches!(self.field, Field::Uris(_) | Field::MaybeUri(_))
+    }
+
+    /// What a value must be, with its unit and limits: completes "must be …".
+    pub fn right(&self) -> String {
+        match &self.field {
+            Field::Uris(_) => "amqp:// or amqps:// URIs, separated by commas".into(),
+            Field::MaybeUri(_) => r#"an http:// or https:// URI, or "" to guess"#.into(),
+            Field::MaybeFile(_) => r#"a readable file, or "" for none"#.into(),
+            Field::MaybeAddress(_) => r#"an IP address and port, or "" for nowhere"#.into(),
+            Field::Duration(_, Durations { min, max, step }) => {
+                let whole = if *step == Duration::from_secs(1) { " of whole seconds" } else { "" };
+                format!("a duration{whole}, {} to {}", words::duration(*min), words::duration(*max))
+            }
+            Field::Whole { min, max, unit, .. } => {
+                let unit = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
+                if *max > u16::MAX.into() {
+                    format!("a whole number{unit}, at least {min}")
+                } else {
+                    format!("a whole number{unit}, {min} to {max}")
+                }
+            }
+            Field::Ratio(_, min, max) if *max == f64::MAX => format!("a number, at least {min}"),
+            Field::Ratio(_, min, max) => format!("a number, {min} to {max}"),
+            Field::Switch(_) => "true or false".into(),
+            Field::Choice { of: [one, other], .. } => format!(r#""{one}" or "{other}""#),
+            Field::Text(_, right) | Field::Texts(_, right) => (*right).into(),
+            Field::DelayExchanges(_) => "tables of name and target_exchange".into(),
+            Field::Ladder(_) => LADDER.into(),
+            Field::Reasons(_) => REASONS.into(),
+            Field::RetryPolicies(_) => "tables of queues and what is different for them".into(),
+        }
+    }
+}
+
+impl Durations {
+    pub fn problem(&self, key: &Key, duration: Duration) -> Option<String> {
+        if !(self.min..=self.max).contains(&duration) {
+            Some(format!("must be {}", key.right()))
+        } else if !duration.as_nanos().is_multiple_of(self.step.as_nanos()) {
+            Some(format!("must be a multiple of {}", words::duration(self.step)))
+        } else {
+            None
+        }
+    }
+}
+
+pub const LADDER: &str = r#"a list of durations such as ["2m", "10m", "1h"], or [] for none"#;
+pub const REASONS: &str = "a list of rejected, expired, maxlen, delivery_limit";

@@ -1,0 +1,53 @@
+//! In: a configuration, and the rules it breaks one by one. Out: a fault for each.
+
+use super::fault::Fault;
+use super::show;
+use super::table::find;
+use super::text::{cut, quoted};
+use super::values::Config;
+
+/// A broken rule and the keys it was judged by.
+pub struct Broken {
+    pub fault: Fault,
+    pub involves: &'static [&'static str],
+    /// The fault shows the item of a list rather than the whole value.
+    pub of_an_item: bool,
+}
+
+/// Judges one configuration.
+pub struct Rules<'a> {
+    pub config: &'a Config,
+    pub broken: Vec<Broken>,
+}
+
+impl<'a> Rules<'a> {
+    pub fn new(config: &'a Config) -> Self {
+        Self { config, broken: Vec::new() }
+    }
+
+    pub fn fail(&mut self, involves: &'static [&'static str], problem: impl Into<String>) {
+        let value = find(involves[0]).map(|key| cut(&show::value(key, self.config)));
+        self.push(involves, value, problem.into(), false);
+    }
+
+    pub fn fail_item(
+        &mut self,
+        involves: &'static [&'static str],
+        item: &str,
+        problem: impl Into<String>,
+    ) {
+        self.push(involves, Some(cut(&quoted(item))), problem.into(), true);
+    }
+
+    /// The first of the keys is the one to blame.
+    pub fn push(
+        &mut self,
+        involves: &'static [&'static str],
+        value: Option<String>,
+        problem: String,
+        of_an_item: bool,
+    ) {
+        let fault = Fault { key: involves[0].into(), value, origin: None, problem };
+        self.broken.push(Broken { fault, involves, of_an_item });
+    }
+}

@@ -1,0 +1,253 @@
+//! In: nothing. Out: [`Config`], everything that can be set, with its defaults.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::retry::Retry;
+use super::secret::Uri;
+
+/// Everything an operator can set. Durations carry their unit in the type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub broker: Broker,
+    pub topology: Topology,
+    /// At least one. The first is the delay exchange for everyone.
+    pub delay_exchanges: Vec<DelayExchange>,
+    pub targets: Targets,
+    pub schedule: Schedule,
+    pub intake: Intake,
+    pub hold: Hold,
+    pub delivery: Delivery,
+    pub attempts: Attempts,
+    pub retry: Retry,
+    pub sweep: Sweep,
+    pub http: Http,
+    pub log: Log,
+    pub stop: Stop,
+}
+
+/// How to reach RabbitMQ. One worker serves one virtual host, the one the URI names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broker {
+    /// `amqp://` or `amqps://`; several name the nodes of one cluster and are tried in turn.
+    pub uri: Vec<Uri>,
+    /// Where the management API answers; by default guessed from the first AMQP URI.
+    pub management_uri: Option<Uri>,
+    /// PEM file of the certificate authority for `amqps://` and `https://`.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of the client certificate and its key.
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// How long one attempt to connect may take.
+    pub connect_timeout: Duration,
+    /// AMQP heartbeat, whole seconds: a dead peer is noticed within two of them.
+    pub heartbeat: Duration,
+    /// The longest pause between two attempts to reconnect.
+    pub reconnect_max: Duration,
+}
+
+/// The shape of the cascade. A change of `unit` or `radix` needs a new `version`, because queue
+/// arguments cannot be changed in place; a change of `queue_type` needs all of it built anew.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Topology {
+    /// First word of every name of ours.
+    pub namespace: String,
+    /// Version in the names of the levels, so that two layouts can stand side by side.
+    pub version: u32,
+    /// TTL of the shortest level queue; what is left of a delay below it is held in the worker.
+    pub unit: Duration,
+    /// Digits per level: radix 16 gives 15 queues and at most one hop a level.
+    pub radix: u32,
+    /// The longest delay accepted; a longer one goes to the DLQ.
+    pub max_delay: Duration,
+    pub queue_type: QueueType,
+    /// Whether the worker declares the topology when it starts.
+    pub declare: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueType {
+    /// Replicated, dead-letters at least once.
+    Quorum,
+    /// Dead-letters at most once: a broker stopped in the wrong moment loses messages.
+    Classic,
+}
+
+/// An exchange that delays what is published to it, and where that goes afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DelayExchange {
+    pub name: String,
+    /// The empty string is RabbitMQ's default exchange: the routing key names the queue.
+    pub target_exchange: String,
+}
+
+/// What a message may reach. Never: names of ours and `amq.*`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Targets {
+    /// Exchanges that a message may name itself in the header `x-target-exchange`.
+    pub header_exchanges: Vec<String>,
+    /// Regular expressions (as in RabbitMQ's permissions) for the queues that the default exchange
+    /// may deliver to. Default: `.*`.
+    pub queues: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schedule {
+    /// Count a relative delay from RabbitMQ's own `timestamp_in_ms` header. Only where the broker's
+    /// message interceptor overwrites it: a stale copy would look overdue.
+    pub trust_broker_timestamp: bool,
+    /// A moment longer ago than this is no late message but a number of another unit, as seconds since the
+    /// epoch are: the message goes to the DLQ. Default: 365 days.
+    pub max_past: Duration,
+    /// A target that dead-letters to a delay exchange sends its messages round: how often before they go to
+    /// the DLQ. Default: 100, less than a second of the fastest such circle.
+    pub max_rounds: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Intake {
+    /// Unacknowledged deliveries a consumer, and publishes waiting for their confirm.
+    pub prefetch: u16,
+}
+
+/// The last stretch, in memory, unacknowledged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hold {
+    /// Messages held at once, which is also the due queue's prefetch.
+    pub max_messages: u16,
+    /// Bytes of bodies held at once.
+    pub max_bytes: u64,
+    /// How much earlier than needed a message leaves the last level, to make up for slow hops.
+    pub margin: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// Publishes to targets waiting for their confirm.
+    pub window: u16,
+    /// A publish without a confirm for this long has failed; its outcome is unknown.
+    pub confirm_timeout: Duration,
+    /// How long a target exchange that failed is not tried again.
+    pub avoid_failed_exchange: Duration,
+    /// Messages a second and worker that are overdue by more than 5 s; 0 is no limit.
+    pub overdue_rate: u32,
+}
+
+/// What happens to a message that cannot be delivered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempts {
+    /// Deliveries tried before the message goes to the DLQ.
+    pub max: u32,
+    /// Pause before the second attempt.
+    pub initial_backoff: Duration,
+    /// Each further pause is this many times longer.
+    pub multiplier: f64,
+    pub max_backoff: Duration,
+    /// Share of a pause that is random, 0 to 1, so that failures do not return all at once.
+    pub jitter: f64,
+}
+
+/// What is done in the levels after a broker's start, so that nothing carries its downtime on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sweep {
+    /// Messages a second that are planned again; 0 is never.
+    pub rate: u32,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Http {
+    /// Where `/metrics`, `/healthz` and `/readyz` answer; absent means nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,dormouse=debug`.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stop {
+    /// From SIGTERM to the end: what is not confirmed by then is dropped and the broker requeues it.
+    pub grace: Duration,
+}
+
+impl Config {
+    /// `{namespace}.delay` is always there and always first; its target may be configured.
+    pub fn put_the_default_exchange_first(&mut self) {
+        let name = format!("{}.delay", self.topology.namespace);
+        let first = match self.delay_exchanges.iter().position(|exchange| exchange.name == name) {
+            Some(index) => self.delay_exchanges.remove(index),
+            None => DelayExchange { name, target_exchange: String::new() },
+        };
+        self.delay_exchanges.insert(0, first);
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            broker: Broker {
+                uri: vec![Uri::new("amqp://guest:guest@127.0.0.1:5672/%2f")],
+                management_uri: None,
+                ca_file: None,
+                cert_file: None,
+                key_file: None,
+                connect_timeout: Duration::from_secs(10),
+                heartbeat: Duration::from_secs(20),
+                reconnect_max: Duration::from_secs(10),
+            },
+            topology: Topology {
+                namespace: "dormouse".into(),
+                version: 1,
+                unit: Duration::from_secs(15),
+                radix: 16,
+                max_delay: Duration::from_secs(365 * 24 * 3600),
+                queue_type: QueueType::Quorum,
+                declare: true,
+            },
+            delay_exchanges: vec![DelayExchange {
+                name: "dormouse.delay".into(),
+                target_exchange: String::new(),
+            }],
+            targets: Targets { header_exchanges: Vec::new(), queues: vec![".*".into()] },
+            schedule: Schedule {
+                trust_broker_timestamp: false,
+                max_past: Duration::from_secs(365 * 86_400),
+                max_rounds: 100,
+            },
+            intake: Intake { prefetch: 400 },
+            hold: Hold {
+                max_messages: 50_000,
+                max_bytes: 256 * 1024 * 1024,
+                margin: Duration::from_millis(100),
+            },
+            delivery: Delivery {
+                window: 1_000,
+                confirm_timeout: Duration::from_secs(30),
+                avoid_failed_exchange: Duration::from_secs(5),
+                overdue_rate: 0,
+            },
+            attempts: Attempts {
+                max: 8,
+                initial_backoff: Duration::from_secs(1),
+                multiplier: 3.0,
+                max_backoff: Duration::from_secs(600),
+                jitter: 0.2,
+            },
+            retry: Retry::default(),
+            sweep: Sweep { rate: 1_000 },
+            http: Http { listen: Some(([127, 0, 0, 1], 15_790).into()) },
+            log: Log { filter: "info".into(), format: LogFormat::Text },
+            stop: Stop { grace: Duration::from_secs(20) },
+        }
+    }
+}

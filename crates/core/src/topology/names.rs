@@ -1,0 +1,137 @@
+//! Every name of ours, in one place. Names begin with the namespace; what depends on the layout of
+//! the levels carries the topology version, so that two layouts can stand side by side.
+
+use crate::message::Message;
+use crate::schedule::{Layout, Level, Plan, Sleeper};
+use crate::settings::{Config, DelayExchange};
+
+/// Names in one namespace and of one topology version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    namespace: String,
+    version: u32,
+}
+
+/// RabbitMQ keeps names and keys as short strings: <https://www.rabbitmq.com/docs/queues#names>.
+pub const MAX_NAME_BYTES: usize = 255;
+
+impl Names {
+    pub fn new(namespace: &str, version: u32) -> Self {
+        Self { namespace: namespace.to_owned(), version }
+    }
+
+    pub fn of(config: &Config) -> Self {
+        Self::new(&config.topology.namespace, config.topology.version)
+    }
+
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The same namespace in another topology version.
+    pub fn in_version(&self, version: u32) -> Self {
+        Self::new(&self.namespace, version)
+    }
+
+    /// The queue that holds what was published to a delay exchange until the worker has planned it.
+    /// Each delay exchange has its own, so that the queue says where a message came from.
+    pub fn intake(&self, delay: &DelayExchange) -> String {
+        format!("{}.intake{}", self.namespace, self.suffix(delay))
+    }
+
+    /// Exchange and queue that take over what expires in an intake queue by a client's own
+    /// `expiration`, or finds it unbound. Read like intake.
+    pub fn expired(&self, delay: &DelayExchange) -> String {
+        format!("{}.expired{}", self.namespace, self.suffix(delay))
+    }
+
+    fn suffix(&self, delay: &DelayExchange) -> String {
+        if delay.name == format!("{}.delay", self.namespace) {
+            String::new()
+        } else {
+            format!(".{}", delay.name)
+        }
+    }
+
+    /// Exchange and queue for what the cascade could not route: the end of every dead end.
+    pub fn parking(&self) -> String {
+        format!("{}.parking", self.namespace)
+    }
+
+    /// Exchange and queue for what consumers rejected: the dead-letter exchange of any queue.
+    pub fn retry(&self) -> String {
+        format!("{}.retry", self.namespace)
+    }
+
+    /// The fanout exchange in front of a queue that takes its messages back. None if the queue's name
+    /// leaves no room for ours.
+    pub fn back(&self, queue: &str) -> Option<String> {
+        let name = format!("{}{queue}", self.backs());
+        (name.len() <= MAX_NAME_BYTES).then_some(name)
+    }
+
+    /// `dormouse.back.`: begins the name of every exchange that leads back to a queue.
+    pub fn backs(&self) -> String {
+        format!("{}.back.", self.namespace)
+    }
+
+    /// Exchange and queue of the DLQ.
+    pub fn dlq(&self) -> String {
+        format!("{}.dlq", self.namespace)
+    }
+
+    /// The queue with the mark that the levels were swept since the broker's start. Not a part of the
+    /// topology that every worker declares: a classic queue cannot be declared while its node is down.
+    pub fn swept(&self) -> String {
+        format!("{}.swept", self.namespace)
+    }
+
+    /// The exclusive queue that stands while a connection declares what is missing.
+    pub fn declaring(&self) -> String {
+        format!("{}.declaring", self.namespace)
+    }
+
+    /// `dormouse.v1.`: begins every name that depends on the layout.
+    pub fn versioned(&self) -> String {
+        format!("{}.v{}.", self.namespace, self.version)
+    }
+
+    /// Exchange and queue for what is due within a unit.
+    pub fn due(&self) -> String {
+        format!("{}due", self.versioned())
+    }
+
+    /// Exchange and queue where a full hold puts back what is due last.
+    pub fn wait(&self) -> String {
+        format!("{}wait", self.versioned())
+    }
+
+    /// The direct exchange in front of a level.
+    pub fn level_exchange(&self, level: &Level) -> String {
+        format!("{}level.{:02}", self.versioned(), level.number)
+    }
+
+    /// A level queue: level and digit, so that it sorts, and its TTL in words.
+    pub fn level_queue(&self, level: &Level, digit: usize) -> String {
+        format!("{}.{:03}.{}", self.level_exchange(level), digit, level.keys[digit])
+    }
+
+    /// Where a level's queues expire into: the next level's exchange, or the due exchange.
+    pub fn below(&self, layout: &Layout, level: &Level) -> String {
+        match level.number.checked_sub(1) {
+            Some(below) => self.level_exchange(&layout.levels()[below]),
+            None => self.due(),
+        }
+    }
+
+    /// Where a plan enters: exchange for the first publish.
+    pub fn entry(&self, layout: &Layout, entry: Option<usize>) -> String {
+        entry.map_or_else(|| self.due(), |level| self.level_exchange(&layout.levels()[level]))
+    }
+
+    /// The message as it enters the cascade by this plan.
+    pub fn entering(&self, layout: &Layout, plan: Plan, sleeper: &Sleeper) -> Message {
+        let keys = layout.path(plan).map(|(_, key)| key);
+        sleeper.asleep(&self.entry(layout, plan.entry), keys)
+    }
+}

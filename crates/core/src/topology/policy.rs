@@ -1,0 +1,205 @@
+//! In: a key of a policy and the queue or exchange it applies to. Out: what it does to messages, if it
+//! does anything. Pure.
+//!
+//! Policies override what we declare: on a quorum queue TTLs and limits are the lower of policy and
+//! argument, and for `overflow` the policy wins. A dead-letter exchange of ours wins over a policy's.
+//! <https://www.rabbitmq.com/docs/policies>
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::verify::Weight;
+use super::{Argument, Exchange, Queue};
+use crate::inventory::Policy;
+use crate::settings::words;
+
+/// What a key of a policy does to the messages of a queue or exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Harm {
+    pub weight: Weight,
+    pub effect: String,
+}
+
+/// A user's or an operator's policy. Of each kind at most one applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    User,
+    Operator,
+}
+
+impl Owner {
+    /// `policy "blanket"`, `operator policy "limits"`.
+    pub fn label(self, name: &str) -> String {
+        match self {
+            Owner::User => format!("policy {name:?}"),
+            Owner::Operator => format!("operator policy {name:?}"),
+        }
+    }
+}
+
+/// What a policy can apply to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    QuorumQueue,
+    ClassicQueue,
+    Exchange,
+}
+
+/// The policy that RabbitMQ applies to `name`: of those that match, the one of the highest priority.
+///
+/// Errors: the pattern that we cannot judge, because RabbitMQ's regular expressions know more.
+pub fn applied<'a>(
+    policies: &'a [Policy],
+    name: &str,
+    kind: Kind,
+) -> Result<Option<&'a Policy>, String> {
+    let mut found: Option<&Policy> = None;
+    for policy in policies.iter().filter(|policy| applies_to(&policy.apply_to, kind)) {
+        let pattern = regex::Regex::new(&policy.pattern).map_err(|_| policy.pattern.clone())?;
+        let higher = found.is_none_or(|found| policy.priority > found.priority);
+        if higher && pattern.is_match(name) {
+            found = Some(policy);
+        }
+    }
+    Ok(found)
+}
+
+fn applies_to(apply_to: &str, kind: Kind) -> bool {
+    match kind {
+        Kind::QuorumQueue => matches!(apply_to, "all" | "queues" | "quorum_queues"),
+        Kind::ClassicQueue => matches!(apply_to, "all" | "queues" | "classic_queues"),
+        Kind::Exchange => matches!(apply_to, "all" | "exchanges"),
+    }
+}
+
+/// What `key` = `value` does to `queue`, whose messages the worker holds for at most `held`.
+pub fn on_queue(queue: &Queue, key: &str, value: &Value, held: Duration) -> Option<Harm> {
+    match key {
+        "message-ttl" => message_ttl(queue, value.as_i64()),
+        "expires" => fault(format!(
+            "RabbitMQ deletes the queue, with every message in it, once nobody has consumed from it \
+             for {}; a level queue never has a consumer",
+            milliseconds(value)
+        )),
+        "max-length" | "max-length-bytes" => fault(if queue.is_quorum() {
+            "once it is full it rejects (with overflow drop-head it drops its oldest messages for \
+             good): publishes wait, what should expire into it stays behind in the level above, and \
+             32 such messages stop that level for everybody"
+        } else {
+            "once it is full it drops its oldest messages for good"
+        }),
+        "overflow"
+            if value != "reject-publish" && queue.is_quorum() && queue.expires_into().is_some() =>
+        {
+            fault(
+                "dead-lettering silently falls back to at-most-once: RabbitMQ deletes what is just \
+                 expiring at the moment the policy comes, and while it stays a broker that stops \
+                 at the wrong moment loses it",
+            )
+        }
+        "dead-letter-routing-key" if queue.expires_into().is_some() => fault(
+            "messages that expire here lose the keys of their way and get this one: they find no \
+             queue, are parked, and go round and round through the worker",
+        ),
+        "dead-letter-exchange" if queue.expires_into().is_none() => {
+            note("what RabbitMQ removes from this queue goes there; by itself it removes nothing")
+        }
+        "delivery-limit" => delivery_limit(queue, value.as_i64()),
+        "consumer-timeout" if queue.ttl_ms().is_none() => consumer_timeout(value, held),
+        "federation-upstream" | "federation-upstream-set" => {
+            note("messages of the upstream's queue of this name are moved here")
+        }
+        _ => None,
+    }
+}
+
+/// What `key` does to `exchange`. An alternate exchange of ours wins over a policy's.
+pub fn on_exchange(exchange: &Exchange, key: &str) -> Option<Harm> {
+    match key {
+        "federation-upstream" | "federation-upstream-set" => fault(
+            "messages of the upstream's exchange of this name are copied in: each is delivered on \
+             both sides",
+        ),
+        "alternate-exchange" if exchange.arguments.is_empty() => {
+            note("what no queue here is bound for goes there")
+        }
+        _ => None,
+    }
+}
+
+fn message_ttl(queue: &Queue, policy_ms: Option<i64>) -> Option<Harm> {
+    match (queue.ttl_ms(), queue.expires_into()) {
+        (Some(ours_ms), _) if policy_ms.is_some_and(|policy_ms| policy_ms >= ours_ms) => None,
+        (Some(_), _) => fault(
+            "messages leave this queue early; the worker sends them back to sleep, which costs hops, \
+             and with a TTL near zero they go round and round",
+        ),
+        (None, Some(into)) => note(format!(
+            "messages that wait here longer than that for a worker expire into {into:?}, which is \
+             read as well: a detour, no loss"
+        )),
+        (None, None) => fault("messages that wait here longer than that are dropped for good"),
+    }
+}
+
+fn delivery_limit(queue: &Queue, limit: Option<i64>) -> Option<Harm> {
+    if !queue.is_quorum() || limit.is_some_and(|limit| limit >= super::DELIVERY_LIMIT) {
+        return None;
+    }
+    let then = match queue.expires_into() {
+        Some(_) => "leaves it ahead of time",
+        None => "is dropped for good",
+    };
+    fault(format!(
+        "a message returned to it more often than that {then}; whatever a worker holds is returned \
+         when it is stopped or killed"
+    ))
+}
+
+fn consumer_timeout(value: &Value, held: Duration) -> Option<Harm> {
+    let timeout = Duration::from_millis(value.as_u64()?);
+    if timeout > held {
+        return None;
+    }
+    fault(format!(
+        "RabbitMQ closes the worker's channel while it holds messages, up to {}, for their due time: \
+         they are delivered late, and the worker begins anew each time",
+        words::duration(held)
+    ))
+}
+
+impl Queue {
+    pub fn is_quorum(&self) -> bool {
+        self.arguments.get("x-queue-type") == Some(&Argument::Text("quorum".to_owned()))
+    }
+
+    /// The queue's own TTL, without a policy's.
+    pub fn ttl_ms(&self) -> Option<i64> {
+        match self.arguments.get("x-message-ttl") {
+            Some(Argument::Number(ttl_ms)) => Some(*ttl_ms),
+            Some(Argument::Text(_)) | None => None,
+        }
+    }
+
+    /// The exchange that takes what expires here.
+    pub fn expires_into(&self) -> Option<&str> {
+        match self.arguments.get("x-dead-letter-exchange") {
+            Some(Argument::Text(exchange)) => Some(exchange),
+            Some(Argument::Number(_)) | None => None,
+        }
+    }
+}
+
+fn milliseconds(value: &Value) -> String {
+    let duration = value.as_u64().map(Duration::from_millis);
+    duration.map_or_else(|| value.to_string(), words::duration)
+}
+
+fn fault(effect: impl Into<String>) -> Option<Harm> {
+    Some(Harm { weight: Weight::Fault, effect: effect.into() })
+}
+
+fn note(effect: impl Into<String>) -> Option<Harm> {
+    Some(Harm { weight: Weight::Note, effect: effect.into() })
+}
