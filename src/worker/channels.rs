@@ -32,6 +32,10 @@ const SPARE: usize = 4;
 /// The fewest that a connection can do with.
 pub const LEAST: usize = 8;
 
+/// The fewest that a session has open on each connection when all its parts run, those that come and go not
+/// all at once: with fewer it is refused in the middle of its work, again and again.
+pub const AT_WORK: usize = 6;
+
 impl Channels {
     /// For those who open few of them.
     pub const MOST: Self =

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::channels::LEAST;
+use super::channels::{AT_WORK, LEAST};
 use super::delivery::Delivery;
 use super::doors::Doors;
 use super::health::Trouble;
@@ -127,7 +127,15 @@ pub async fn run(
         {
             let at_most = Channels::after(limit, past.channels);
             past.channels = Some(at_most);
-            warn!(%error, limit, at_most, "RabbitMQ refused a channel; going on with fewer");
+            if limit < 2 * AT_WORK {
+                warn!(
+                    %error, limit,
+                    "a worker needs {} channels in all and does not work with fewer: allow its user more",
+                    2 * LEAST
+                );
+            } else {
+                warn!(%error, limit, at_most, "RabbitMQ refused a channel; going on with fewer");
+            }
         }
         match ended {
             Ok(()) => break,
@@ -212,6 +220,10 @@ async fn session(
     let opened = async {
         let consuming = open("dormouse consume").await?;
         let publishing = open("dormouse publish").await?;
+        if past.channels.is_some() {
+            // before anything is taken in: a refusal in the middle of the work duplicates
+            Connection::try_channels([&consuming, &publishing], AT_WORK).await?;
+        }
         if past.blocked {
             info!("an alarm may be on; nothing is taken in before RabbitMQ takes publishes");
             publishing.until_unblocked().await?;

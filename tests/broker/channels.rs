@@ -81,3 +81,43 @@ async fn a_user_with_few_channels_is_refused_once() {
     broker.management.delete_user(user).await.unwrap();
     broker.drop_it().await;
 }
+
+/// Fewer channels than the parts of a worker have open at work: it says so, takes nothing in, and works once
+/// it may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_too_few_channels_takes_nothing_in_until_it_may() {
+    const MESSAGES: usize = 200;
+    let broker = Broker::fresh("too-few-channels").await;
+    let user = &broker.vhost;
+    broker.management.put_user(user, "secret", &[]).await.unwrap();
+    broker.management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
+    let mut config = broker.config();
+    config.broker.reconnect_max = Duration::from_millis(200);
+    // the layout, as it stands when somebody lowers the limit
+    Worker::start(&config).await.stop().await;
+    broker.management.put_user_limit(user, UserLimit::Channels, 9).await.unwrap();
+    config.broker.uri = vec![Uri::new(broker.uri_as(user, "secret"))];
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    publish(&connection, (0..MESSAGES).map(|number| delayed("inbox", 50, &number.to_string())))
+        .await;
+    let (health, stop) = (Health::default(), CancellationToken::new());
+    let run = dormouse::worker::run(config, Clock::default(), health.clone(), stop.clone());
+    let running = tokio::spawn(run);
+    // sessions enough for each to have been refused in the middle
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let arrived = depth(&connection, "inbox").await.unwrap() as usize;
+    assert!(arrived <= MESSAGES, "{arrived}");
+    assert!(health.ready().is_err());
+    broker.management.put_user_limit(user, UserLimit::Channels, 100).await.unwrap();
+    let taken = take(&connection, "inbox", MESSAGES).await;
+    let bodies: std::collections::HashSet<_> =
+        taken.iter().map(|(_, message)| body(message)).collect();
+    assert_eq!(bodies.len(), MESSAGES, "each once");
+    until("it is ready", async || health.ready().is_ok()).await;
+    assert_eq!(depth(&connection, "inbox").await, Some(0), "none twice");
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    broker.management.delete_user(user).await.unwrap();
+    broker.drop_it().await;
+}

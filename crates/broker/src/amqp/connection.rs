@@ -34,6 +34,9 @@ pub fn pauses(broker: &Broker) -> impl Iterator<Item = Duration> + use<> {
 /// How often a connection is looked at that says nothing.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// RabbitMQ counts a channel of a user a moment longer than it is open: `rabbit_channel_tracking`.
+const UNCOUNTED: Duration = Duration::from_millis(250);
+
 pub struct Connection {
     connection: lapin::Connection,
     /// `amqp://user:***@host:port/vhost`, for logs.
@@ -85,6 +88,28 @@ impl Connection {
 
     pub(super) async fn channel(&self) -> Result<lapin::Channel, AmqpError> {
         Ok(self.connection.create_channel().await?)
+    }
+
+    /// Opens so many channels on each, all together, and closes them again.
+    ///
+    /// Errors: they are more than the user may have open now, beside what else it has.
+    pub async fn try_channels(of: [&Self; 2], each: usize) -> Result<(), AmqpError> {
+        let mut channels = Vec::with_capacity(2 * each);
+        for connection in of {
+            for _ in 0..each {
+                match connection.channel().await {
+                    Ok(channel) => channels.push(channel),
+                    // only the connection knows why
+                    Err(_) if !connection.is_open() => return Err(connection.lost().await),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        for channel in channels {
+            channel.close(200, "tried".into()).await?;
+        }
+        tokio::time::sleep(UNCOUNTED).await;
+        Ok(())
     }
 
     pub(super) fn status(&self) -> ConnectionStatus {
