@@ -3,6 +3,8 @@
 //! Runs a worker, publishes messages with one header each as any AMQP client would, and shows when
 //! they arrive. Needs `DORMOUSE_URI`; `dormouse dev --no-worker -- …` sets it.
 
+#![allow(clippy::disallowed_methods, reason = "the example ends with its tasks")]
+
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;

@@ -6,6 +6,8 @@
 //!     cargo run --example payment_notifications
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "the example ends with its tasks")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! Schedules a reminder and consumes reminders: `cargo run --example reminders`, beside a worker, until
 //! Ctrl-C.
 
+#![allow(clippy::disallowed_methods, reason = "the example ends with its tasks")]
+
 use std::time::Duration;
 
 use dormouse::client::{Client, Delivery, Message, Retry, Target, Verdict};

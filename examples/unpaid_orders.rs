@@ -7,6 +7,8 @@
 //! ORDERS_CANCEL_AFTER=3s target/debug/dormouse dev --no-worker -- cargo run --example unpaid_orders
 //! ```
 
+#![allow(clippy::disallowed_methods, reason = "the example ends with its tasks")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

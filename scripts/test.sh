@@ -22,6 +22,10 @@ with_broker() {
   target/debug/dormouse dev --no-worker --directory "$directory" "$@"
 }
 
+# as a reviewer would: the form, and what clippy.toml and the workspace's lints say
+cargo fmt --all --check
+cargo clippy --quiet --workspace --all-features --all-targets -- -D warnings
+
 # what is optional: the library without it, then everything with all of it
 cargo check --quiet --lib
 cargo build --workspace --all-features --all-targets

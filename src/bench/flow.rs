@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
@@ -21,6 +21,7 @@ use crate::amqp::{AmqpError, Connection, Consumer, Outcome};
 use crate::config::Broker;
 use crate::schedule::UnixMs;
 use dormouse_broker::precise_timer::PreciseTimer;
+use dormouse_core::clock::now_us;
 
 /// What to run. The topology stands already, and the target is empty.
 #[derive(Debug, Clone)]
@@ -348,9 +349,4 @@ impl Published {
         self.failure.get_or_insert(problem);
         gone
     }
-}
-
-/// Microseconds since the epoch.
-pub fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }

@@ -18,7 +18,8 @@ mod usage;
 mod watched;
 
 pub use contestant::{BITS, Binary, Contestant, Entry, target_queue};
-pub use flow::{Flow, FlowError, Flown, Progress, Published, now_us};
+pub use dormouse_core::clock::now_us;
+pub use flow::{Flow, FlowError, Flown, Progress, Published};
 pub use ground::{Ground, GroundError, worker};
 pub use load::{Asked, Delays, Load, Pace};
 pub use payload::Payload;

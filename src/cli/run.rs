@@ -44,7 +44,10 @@ pub fn stop_on_signal() -> Result<CancellationToken, Failure> {
     let stopped = stop.clone();
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    // lives as long as the process, and holds nothing
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "lives as long as the process, and holds nothing"
+    )]
     tokio::task::spawn(async move {
         let mut signals = 0;
         loop {

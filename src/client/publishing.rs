@@ -69,6 +69,7 @@ impl Publishing {
             published: 0,
             mismatch: None,
         };
+        #[expect(clippy::disallowed_methods, reason = "the handle ends it")]
         let handle = AbortOnDropHandle::new(tokio::spawn(task.run(connection)));
         *shared.task.lock().expect("no panic while it is set") = Some(handle);
         Ok(Self { sender, shared })

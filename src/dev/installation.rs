@@ -164,6 +164,7 @@ fn docker_answers() -> bool {
     while Instant::now() < deadline {
         match docker.try_wait() {
             Ok(Some(status)) => return status.success(),
+            #[expect(clippy::disallowed_methods, reason = "the command has nothing else to do")]
             Ok(None) => std::thread::sleep(Duration::from_millis(20)),
             Err(_) => break,
         }

@@ -44,6 +44,7 @@ pub async fn serve(listen: Option<SocketAddr>, health: Health) -> Result<AbortHa
         ),
         None => None,
     };
+    #[expect(clippy::disallowed_methods, reason = "whoever serves aborts it")]
     let task = tokio::task::spawn(async move {
         let upkeep = async {
             loop {

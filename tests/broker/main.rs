@@ -2,6 +2,11 @@
 //! [`drill`], [`faults`], [`client_faults`], [`client_refused`], [`tls`] and [`dev_node`] start brokers of their own, which they can
 //! kill.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test ends what it starts, and steps no clock but the worker's"
+)]
+
 mod amqp10;
 mod authority;
 mod bench;

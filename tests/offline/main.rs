@@ -1,5 +1,7 @@
 //! What needs no broker: the laws of the pure core, golden files, and the command line's words.
 
+#![allow(clippy::disallowed_methods, reason = "a test ends what it starts")]
+
 mod cli;
 mod config;
 mod config_faults;

@@ -24,7 +24,7 @@ impl Clock {
     }
 
     fn since_epoch(&self) -> Duration {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = since_epoch();
         let shift_ms = self.shift_ms.load(Ordering::Relaxed);
         let shift = Duration::from_millis(shift_ms.unsigned_abs());
         if shift_ms < 0 { since_epoch.saturating_sub(shift) } else { since_epoch + shift }
@@ -34,4 +34,14 @@ impl Clock {
     pub fn shift(&self, ms: i64) {
         self.shift_ms.fetch_add(ms, Ordering::Relaxed);
     }
+}
+
+/// Microseconds since the epoch, for who compares the clocks of two processes.
+pub fn now_us() -> u64 {
+    since_epoch().as_micros() as u64
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where the time of day comes from")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

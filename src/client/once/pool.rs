@@ -49,6 +49,7 @@ impl Pool {
             let (config, tls) = (config.clone(), tls.clone());
             Box::pin(async move {
                 let (client, connection) = config.connect(tls).await?;
+                #[expect(clippy::disallowed_methods, reason = "the line's handle ends it")]
                 let task = tokio::spawn(async move {
                     // what failed is told to whoever waits for an answer
                     let _ = connection.await;
