@@ -2,11 +2,14 @@
 //! else, is not lost, and does not multiply what goes beside it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::faults::Own;
 use crate::support::*;
+use dormouse::amqp::{Isolating, Outcome, Publisher};
 use dormouse::management::Policy;
 use dormouse::message::{Message, text};
 use dormouse::schedule::stamp;
@@ -100,5 +103,38 @@ async fn every_frame_size_carries_ordinary_messages() {
         panic!("it is refused");
     };
     assert!(refused.to_string().contains("take 8192 or more"), "{refused}");
+    own.end().await;
+}
+
+/// What is to be published alone waits for the end of an alarm here, and not in the client library.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_published_alone_under_an_alarm() {
+    let own = Own::start("alone-alarm").await;
+    let connection = Arc::new(own.connect().await);
+    queues(&connection, &["inbox"]).await;
+    let mut isolating: Isolating<()> = Isolating::open(connection.clone()).await.unwrap();
+    let mut publisher: Publisher<()> = connection.publisher().await.unwrap();
+    own.node.ctl(&["set_vm_memory_high_watermark", "0.000001"]).await.unwrap();
+    let message = || Message { routing_key: "inbox".into(), ..Message::default() };
+    until("it is blocked", || {
+        publisher.publish(message(), ());
+        std::future::ready(connection.is_blocked())
+    })
+    .await;
+    isolating.publish_alone(());
+    let settled = tokio::time::timeout(Duration::from_secs(1), isolating.settled()).await;
+    assert!(settled.is_err(), "{settled:?}");
+    own.node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();
+    let settled = async {
+        loop {
+            let settled = isolating.settled().await;
+            isolating.mend(|()| message()).await.unwrap();
+            if !settled.is_empty() {
+                return settled;
+            }
+        }
+    };
+    let settled = tokio::time::timeout(DEADLINE, settled).await.unwrap();
+    assert_eq!(settled, [((), Outcome::Confirmed)]);
     own.end().await;
 }

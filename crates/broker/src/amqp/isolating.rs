@@ -9,12 +9,19 @@
 //!
 //! A channel is also replaced after a nack: on 3.10 one that a full quorum queue has refused stays refused
 //! when the queue has room again.
+//!
+//! While an alarm blocks the connection, what is published waits in the client library: it would go out as
+//! it was rendered long ago, and even when the delivery that it replaces is with somebody else. So what is
+//! to be published again, or alone, waits here.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use tokio::time::{Sleep, sleep};
 
 use super::window::{Closed, Outcome};
 use super::{AmqpError, Connection, Publisher};
@@ -22,6 +29,9 @@ use crate::message::Message;
 
 /// A channel that was refused is replaced so often at most.
 pub const RENEW_AFTER: Duration = Duration::from_secs(5);
+
+/// So often it is looked whether an alarm is over.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// [`Publisher`] on as many channels as it takes. `T` renders the message again if it has to.
 ///
@@ -42,6 +52,8 @@ pub struct Isolating<T> {
     closed: Option<Closed>,
     nacked: bool,
     renewed: Instant,
+    /// The next look, while an alarm keeps something here.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 struct Numbered<T> {
@@ -63,6 +75,7 @@ impl<T> Isolating<T> {
             closed: None,
             nacked: false,
             renewed: Instant::now(),
+            look: None,
         })
     }
 
@@ -126,7 +139,27 @@ impl<T> Isolating<T> {
         {
             settled.into_iter().for_each(|settled| self.sort_alone(settled, &mut all));
         }
-        if all.is_empty() && !self.needs_mending() { Poll::Pending } else { Poll::Ready(all) }
+        if !all.is_empty() || self.needs_mending() {
+            Poll::Ready(all)
+        } else if self.has_to_publish() {
+            self.poll_look(context)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Nobody tells when an alarm is over.
+    fn poll_look(&mut self, context: &mut Context<'_>) -> Poll<Vec<(T, Outcome)>> {
+        loop {
+            let look = self.look.get_or_insert_with(|| Box::pin(sleep(LOOK)));
+            if look.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.look = None;
+            if !self.connection.is_blocked() {
+                return Poll::Ready(Vec::new());
+            }
+        }
     }
 
     fn sort(&mut self, settled: Vec<(Numbered<T>, Outcome)>, all: &mut Vec<(T, Outcome)>) {
@@ -164,13 +197,17 @@ impl<T> Isolating<T> {
     }
 
     fn needs_mending(&self) -> bool {
-        let alone_is_free = self.alone.as_ref().is_none_or(Publisher::is_empty);
         self.is_main_gone()
             || self.is_all_known()
             || self.has_to_renew()
-            || !self.cleared.is_empty()
-            || (alone_is_free && !self.suspects.is_empty())
             || self.retired.iter().any(Publisher::is_empty)
+            || (self.has_to_publish() && !self.connection.is_blocked())
+    }
+
+    /// Something is to be published again, or alone, and has a channel.
+    fn has_to_publish(&self) -> bool {
+        let alone_is_free = self.alone.as_ref().is_none_or(Publisher::is_empty);
+        !self.cleared.is_empty() || (alone_is_free && !self.suspects.is_empty())
     }
 
     /// All that was outstanding on it is known by then.
@@ -220,6 +257,9 @@ impl<T> Isolating<T> {
             self.unknown.sort_by_key(|numbered| numbered.number);
             let unknown = std::mem::take(&mut self.unknown).into_iter();
             self.suspects.push_back(unknown.map(|numbered| numbered.ticket).collect());
+        }
+        if self.connection.is_blocked() {
+            return Ok(());
         }
         for ticket in std::mem::take(&mut self.cleared) {
             self.publish(render(&ticket), ticket);
