@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::faults::Own;
+use crate::operator::shown;
+use crate::rejecting::run;
 use crate::support::*;
 use dormouse::amqp::{Isolating, Outcome, Publisher};
 use dormouse::management::Policy;
@@ -55,6 +57,10 @@ async fn a_full_dlq_holds_up_nothing_and_loses_nothing() {
     publish(&connection, (0..30).map(|n| delayed("inbox", 100, &format!("good {n}")))).await;
     assert_eq!(take(&connection, "inbox", 30).await.len(), 30);
     assert!(worker.health.ready().unwrap_err().contains("DLQ"));
+    // the management API's numbers are some seconds old
+    until("status tells", async || run(&broker, &["status"]).status.code() == Some(3)).await;
+    let status = shown(&run(&broker, &["status"]));
+    assert!(status.contains("The DLQ is full: a policy sets max-length 3"), "{status}");
 
     // on 3.10 a channel that was refused stays refused
     broker.management.delete_policy(&broker.vhost, "limit").await.unwrap();
@@ -63,6 +69,7 @@ async fn a_full_dlq_holds_up_nothing_and_loses_nothing() {
     bodies.dedup();
     assert_eq!(bodies.len(), DEAD, "each once");
     until("it is ready again", async || worker.health.ready().is_ok()).await;
+    until("status, too", async || run(&broker, &["status"]).status.success()).await;
     publish(&connection, [malformed("one more")]).await;
     let dead = take_dead(&connection, &config, 1).await;
     assert_eq!(
