@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::inlet::TOGETHER;
@@ -17,7 +17,7 @@ use super::{Hold, Pace, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::schedule::comeback::Comeback;
 use crate::schedule::sleeper::{is_set_by_broker, unstamped};
-use crate::schedule::{Reason, Sleeper, UnixMs, death};
+use crate::schedule::{Reason, Sleeper, Stamp, Target, UnixMs, death};
 use crate::topology::wait_ttl;
 use dormouse_broker::precise_timer::PreciseTimer;
 
@@ -331,24 +331,18 @@ impl Delivery {
         let comeback = sleeper.stamp.comeback.as_ref();
         let no_room = reason == Reason::Nacked && comeback.is_some_and(Comeback::found_no_room);
         let pause = pause.filter(|_| !no_room);
-        let id = &sleeper.stamp.id;
-        let target = &sleeper.stamp.target;
-        let (exchange, routing_key) = (&target.exchange, &target.routing_key);
-        match pause {
-            Some(pause) => {
-                debug!(id, %reason, attempt, ?pause, exchange, routing_key, detail, "delivery failed")
-            }
-            None => {
-                info!(id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ")
-            }
-        }
-        sleeper.fail(reason, detail, now);
         let to = match pause {
             Some(pause) => {
+                let Stamp { id, target: Target { exchange, routing_key, .. }, .. } = &sleeper.stamp;
+                debug!(id, %reason, attempt, ?pause, exchange, routing_key, detail, "delivery failed");
+                sleeper.fail(reason, detail, now);
                 sleeper.retry_at(now.plus(pause));
                 To::Levels
             }
-            None => To::Dlq,
+            None => {
+                self.shared.fail(&mut sleeper, reason, detail);
+                To::Dlq
+            }
         };
         self.send(Errand { sleeper, tag, to });
     }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Shared;
 use super::inlet::{Event, Inlet};
 use super::inward::{Errand, Inward, To};
+use super::tell::Tell;
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::config::DelayExchange;
 use crate::message::{Headers, Message, Value, as_integer};
@@ -32,6 +33,7 @@ pub struct Intake {
     shared: Arc<Shared>,
     sources: Vec<Source>,
     inlet: Inlet,
+    told_of_parked: Tell,
 }
 
 /// Parked messages taken at a time: they are rare, and each waits a second before its next try.
@@ -59,7 +61,8 @@ impl Intake {
         }
         consumer.consume(&shared.names.parking(), PARKING_PREFETCH).await?;
         sources.push(Source::Parking);
-        Ok(Self { shared, sources, inlet: Inlet::new(consumer, inward) })
+        let inlet = Inlet::new(consumer, inward);
+        Ok(Self { shared, sources, inlet, told_of_parked: Tell::default() })
     }
 
     /// Runs until `stop`, then until what is in flight is confirmed.
@@ -111,10 +114,14 @@ impl Intake {
                 (unstamped(message, &fault, Uuid::now_v7().to_string(), now), To::Dlq)
             }
         };
-        warn!(
-            id = sleeper.stamp.id,
-            "a message was parked: an exchange of ours lacks a binding or a queue"
-        );
+        let id = &sleeper.stamp.id;
+        debug!(id, "was parked");
+        if let Some(times) = self.told_of_parked.due() {
+            warn!(
+                times,
+                id, "a message was parked: an exchange of ours lacks a binding or a queue"
+            );
+        }
         self.inlet.send_later(Errand { sleeper, tag, to });
     }
 }
@@ -155,9 +162,7 @@ impl Shared {
             }
         };
         let Some((reason, detail)) = refused else { return (sleeper, To::Levels) };
-        let target = &sleeper.stamp.target;
-        info!(%reason, detail, exchange = target.exchange, routing_key = target.routing_key, "a message goes to the DLQ");
-        sleeper.fail(reason, detail, now);
+        self.fail(&mut sleeper, reason, detail);
         (sleeper, To::Dlq)
     }
 

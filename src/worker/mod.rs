@@ -9,15 +9,18 @@
 //! A worker keeps no state: whatever it holds is unacknowledged, so the broker requeues it when the
 //! worker dies. Run one, or twenty.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
+use tracing::{debug, info};
 
 use self::refusal::Refusal;
+use self::tell::Tell;
 
 use crate::config::Config;
-use crate::schedule::{Authority, Backoff, Layout, Policies};
+use crate::schedule::{Authority, Backoff, Layout, Policies, Reason, Sleeper, Stamp};
 use crate::topology::{self, Names};
 
 mod backs;
@@ -85,6 +88,8 @@ struct Shared {
     kept: AtomicUsize,
     /// RabbitMQ has refused a body of so many bytes for its size.
     too_large_bytes: AtomicUsize,
+    /// When the log spoke of messages that died, by reason.
+    told_of_dead: Mutex<BTreeMap<Reason, Tell>>,
 }
 
 impl Shared {
@@ -109,6 +114,7 @@ impl Shared {
             inside_refuses: Refusal::default(),
             kept: AtomicUsize::new(0),
             too_large_bytes: AtomicUsize::new(usize::MAX),
+            told_of_dead: <_>::default(),
             config,
             clock,
             frame_max_bytes,
@@ -119,5 +125,22 @@ impl Shared {
     /// Which queues have an exchange that leads back to them. Never held over an await.
     fn backs(&self) -> MutexGuard<'_, Backs> {
         self.backs.lock().expect("no panic while noting an exchange")
+    }
+
+    /// Notes why a message goes to the DLQ, and says it: of each at debug, of one a minute and reason at info.
+    fn fail(&self, sleeper: &mut Sleeper, reason: Reason, detail: String) {
+        let Stamp { id, attempt, target, .. } = &sleeper.stamp;
+        let (exchange, routing_key) = (&target.exchange, &target.routing_key);
+        let mut told = self.told_of_dead.lock().expect("no panic while noting a line of the log");
+        match told.entry(reason).or_default().due() {
+            Some(times) => {
+                info!(times, id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ")
+            }
+            None => {
+                debug!(id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ")
+            }
+        }
+        drop(told);
+        sleeper.fail(reason, detail, self.clock.now());
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::Shared;
@@ -112,9 +112,8 @@ impl Shared {
         let death = match death::newest(&message, &self.names.retry()) {
             Ok(death) => death,
             Err(fault) => {
-                warn!(id, %fault, "a message in the retry queue goes to the DLQ");
                 let mut sleeper = Sleeper::accept(message, "", id, now, None);
-                sleeper.fail(Reason::NotDeadLettered, fault.to_string(), now);
+                self.fail(&mut sleeper, Reason::NotDeadLettered, fault.to_string());
                 return (sleeper, To::Dlq);
             }
         };
@@ -136,8 +135,7 @@ impl Shared {
                 }
             }
         };
-        info!(id = sleeper.stamp.id, %reason, detail, "a message goes to the DLQ");
-        sleeper.fail(reason, detail, now);
+        self.fail(&mut sleeper, reason, detail);
         (sleeper, To::Dlq)
     }
 

@@ -9,9 +9,11 @@ use serde_json::json;
 
 use crate::faults::Own;
 use crate::operator::shown;
+use crate::process::worker_command;
 use crate::rejecting::run;
 use crate::support::*;
 use dormouse::amqp::{Isolating, Outcome, Publisher};
+use dormouse::dev::WorkerProcess;
 use dormouse::management::Policy;
 use dormouse::message::{Message, text};
 use dormouse::schedule::stamp;
@@ -144,4 +146,26 @@ async fn nothing_is_published_alone_under_an_alarm() {
     let settled = tokio::time::timeout(DEADLINE, settled).await.unwrap();
     assert_eq!(settled, [((), Outcome::Confirmed)]);
     own.end().await;
+}
+
+/// Each is in the DLQ with its reason, and the log does not tell of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_dead_messages_are_one_line_in_the_log() {
+    const DEAD: usize = 300;
+    let broker = Broker::fresh("dead-log").await;
+    let log = std::env::temp_dir().join(format!("{}.log", broker.vhost));
+    let mut command = worker_command(&broker, &[]);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let mut worker = WorkerProcess::spawn(command).unwrap();
+    worker.until_ready().await.unwrap();
+    let connection = broker.connect().await;
+    publish(&connection, (0..DEAD).map(|n| malformed(&n.to_string()))).await;
+    assert_eq!(take_dead(&connection, &broker.config(), DEAD).await.len(), DEAD);
+    worker.stop().await.unwrap();
+    let said = std::fs::read_to_string(&log).unwrap();
+    let told = said.lines().filter(|line| line.contains("a message goes to the DLQ")).count();
+    // once a minute, and a slow machine may take some
+    assert!((1..DEAD / 10).contains(&told), "{told} lines: {said}");
+    std::fs::remove_file(&log).unwrap();
+    broker.drop_it().await;
 }
