@@ -5,17 +5,19 @@
 //!   refuses sleeps in the levels meanwhile, so that nothing else waits behind it.
 //! - RabbitMQ closes the channel over a message: [`Isolating`] finds that one, and it goes to the DLQ.
 //! - RabbitMQ does not take it for the DLQ either: it is *kept*, unacknowledged in the queue where it is,
-//!   and given back once in a while to be tried again.
+//!   and given back once in a while to be tried again, and as soon as another as large was taken.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::Shared;
+use super::kept::KeptMessage;
 use super::tell::Tell;
 use crate::amqp::{AmqpError, Closed, Connection, Consumer, Isolating, Outcome};
 use crate::message::Message;
@@ -48,7 +50,15 @@ pub(super) const DLQ_AGAIN: (Duration, Duration) =
 
 /// What nobody takes goes back to its queue after so long, and is tried again: well within RabbitMQ's
 /// `consumer_timeout` of 30 minutes, which would close the channel.
-const KEEP: Duration = Duration::from_secs(300);
+pub(super) const KEEP: Duration = Duration::from_secs(300);
+
+/// A delivery that is kept.
+struct KeptDelivery {
+    since: Instant,
+    tag: u64,
+    /// In what the parts of the session keep together.
+    number: u64,
+}
 
 /// An errand under way.
 pub struct Sent {
@@ -77,11 +87,16 @@ pub struct Inward {
     gathered_since: Option<Instant>,
     /// Refused ones, in order of when to publish them again.
     paused: VecDeque<(Instant, Errand)>,
-    /// Deliveries that are kept, and since when, in order.
-    kept: VecDeque<(Instant, u64)>,
-    /// Of these, how many the consumer knows of.
-    known: usize,
+    /// Deliveries to keep, once the consumer knows of it.
+    to_keep: Vec<(u64, KeptMessage)>,
+    /// Deliveries that are kept, in order.
+    kept: VecDeque<KeptDelivery>,
+    /// Tells when a limit was raised, and what is kept may go on.
+    limit_raised: watch::Receiver<()>,
+    /// All that is kept is to be tried again.
+    gives_back: bool,
     told_of_refusals: Tell,
+    told_of_isolated: Tell,
     told_of_kept: Tell,
 }
 
@@ -91,15 +106,18 @@ impl Inward {
         connection: &Arc<Connection>,
     ) -> Result<Self, AmqpError> {
         Ok(Self {
+            limit_raised: shared.limit_raised.subscribe(),
             shared,
             connection: connection.clone(),
             publisher: Isolating::open(connection.clone()).await?,
             gathered: Vec::new(),
             gathered_since: None,
             paused: VecDeque::new(),
+            to_keep: Vec::new(),
             kept: VecDeque::new(),
-            known: 0,
+            gives_back: false,
             told_of_refusals: Tell::default(),
+            told_of_isolated: Tell::default(),
             told_of_kept: Tell::default(),
         })
     }
@@ -150,7 +168,8 @@ impl Inward {
         loop {
             let gathered = self.gathered_since.map(|since| since + GATHER);
             let again = self.paused.front().map(|(at, _)| *at);
-            let back = self.kept.front().map(|(since, _)| *since + KEEP);
+            let back = self.kept.front().map(|kept| kept.since + KEEP);
+            let keeps = !self.kept.is_empty();
             let until = |at: Option<Instant>| sleep_until(at.unwrap_or_else(Instant::now));
             tokio::select! {
                 settled = self.publisher.settled() => return self.sort(settled),
@@ -161,6 +180,10 @@ impl Inward {
                     }
                 }
                 () = until(back), if back.is_some() => return Vec::new(),
+                Ok(()) = self.limit_raised.changed(), if keeps => {
+                    self.gives_back = true;
+                    return Vec::new();
+                }
             }
         }
     }
@@ -173,18 +196,19 @@ impl Inward {
         let shared = &self.shared;
         let render = |Sent { errand, .. }: &Sent| shared.entering(&errand.sleeper, errand.to);
         self.publisher.mend(render).await?;
-        for (_, tag) in self.kept.range(self.known..) {
-            consumer.keep(*tag);
+        for (tag, mut message) in self.to_keep.drain(..) {
+            message.queue = consumer.keep(tag).unwrap_or_default().to_owned();
+            let number = self.shared.kept().add(message);
+            self.kept.push_back(KeptDelivery { since: Instant::now(), tag, number });
         }
-        self.known = self.kept.len();
-        while let Some((since, tag)) = self.kept.front().copied()
-            && since.elapsed() >= KEEP
+        while let Some(KeptDelivery { since, tag, number }) = self.kept.front()
+            && (self.gives_back || since.elapsed() >= KEEP)
         {
+            self.shared.kept().remove(*number);
+            consumer.requeue(*tag).await?;
             self.kept.pop_front();
-            self.known -= 1;
-            self.shared.kept.fetch_sub(1, Relaxed);
-            consumer.requeue(tag).await?;
         }
+        self.gives_back = false;
         Ok(())
     }
 
@@ -216,17 +240,12 @@ impl Inward {
     /// It makes room for what does not go to the DLQ, and survives this worker.
     fn sleep_before_the_dlq(&mut self, mut errand: Errand) {
         self.shared.metrics.internal_refused.increment(1);
-        let now = self.shared.clock.now();
-        self.shared.dlq_refuses.seen(now);
+        self.shared.dlq_refuses.seen(self.shared.clock.now());
         let reason = errand.sleeper.stamp.failure.as_ref().map(|failure| failure.reason);
         if reason == Some(Reason::RefusedInside) {
             return self.send_later(errand); // the levels do not take it either
         }
-        // through a level, so that it takes no place in the hold
-        let least = DLQ_AGAIN.0.max(self.shared.layout.unit() * 2);
-        let most = DLQ_AGAIN.1.min(self.shared.config.topology.max_delay);
-        let bounds = (least, most.max(least));
-        errand.sleeper.wait_for_dlq(now, bounds, fastrand::f64());
+        self.shared.put_off(&mut errand.sleeper);
         errand.to = To::Levels;
         if let Some(times) = self.told_of_refusals.due() {
             warn!(
@@ -252,7 +271,25 @@ impl Inward {
             // the channel went for another reason, or the user may not write there
             (0 | 403, _) => self.refused(errand, text),
             (_, To::Levels | To::Wait) => {
-                warn!(id, code, answer = text, "RabbitMQ refuses a message; it goes to the DLQ");
+                match self.told_of_isolated.due() {
+                    Some(times) => {
+                        warn!(
+                            times,
+                            id,
+                            code,
+                            answer = text,
+                            "RabbitMQ refuses a message; it goes to the DLQ"
+                        );
+                    }
+                    None => {
+                        debug!(
+                            id,
+                            code,
+                            answer = text,
+                            "RabbitMQ refuses a message; it goes to the DLQ"
+                        );
+                    }
+                }
                 self.shared.note_size(&errand.sleeper, text);
                 let detail = format!("RabbitMQ refused to let it go on: {code} {text}");
                 errand.sleeper.fail(Reason::RefusedInside, detail, self.shared.clock.now());
@@ -268,22 +305,22 @@ impl Inward {
     fn keep(&mut self, errand: Errand, Closed { code, text }: &Closed) {
         self.shared.note_size(&errand.sleeper, text);
         self.shared.metrics.internal_refused.increment(1);
-        self.shared.kept.fetch_add(1, Relaxed);
-        self.kept.push_back((Instant::now(), errand.tag));
+        let message = KeptMessage::of(&errand.sleeper, text);
         if let Some(times) = self.told_of_kept.due() {
-            let Sleeper { stamp, .. } = &errand.sleeper;
+            let KeptMessage { id, exchange, routing_key, bytes, .. } = &message;
             warn!(
                 times,
-                id = stamp.id,
+                id,
                 code,
                 answer = text,
-                exchange = stamp.target.exchange,
-                routing_key = stamp.target.routing_key,
-                bytes = errand.sleeper.body_bytes(),
+                exchange,
+                routing_key,
+                bytes,
                 "RabbitMQ takes a message from nobody, not even for the DLQ. It stays unacknowledged in the \
                  queue where it is and is tried again every {KEEP:?}: raise the limit that is named here"
             );
         }
+        self.to_keep.push((errand.tag, message));
     }
 
     fn refused(&mut self, errand: Errand, problem: &str) {
@@ -310,7 +347,7 @@ impl Inward {
 /// What this part of a session kept goes back to its queue.
 impl Drop for Inward {
     fn drop(&mut self) {
-        self.shared.kept.fetch_sub(self.kept.len(), Relaxed);
+        self.kept.iter().for_each(|kept| self.shared.kept().remove(kept.number));
     }
 }
 
@@ -320,10 +357,18 @@ impl Shared {
         sleeper.body_bytes() >= self.too_large_bytes.load(Relaxed)
     }
 
+    /// Puts a dead one off until the DLQ may have room: through a level, so that it takes no place in the hold.
+    pub(super) fn put_off(&self, sleeper: &mut Sleeper) {
+        let least = DLQ_AGAIN.0.max(self.layout.unit() * 2);
+        let most = DLQ_AGAIN.1.min(self.config.topology.max_delay);
+        sleeper.wait_for_dlq(self.clock.now(), (least, most.max(least)), fastrand::f64());
+    }
+
     /// The limit was raised, if it was in the way.
     fn took(&self, sleeper: &Sleeper) {
         if self.is_too_large(sleeper) {
             self.too_large_bytes.store(usize::MAX, Relaxed);
+            self.limit_raised.send_replace(());
         }
     }
 

@@ -13,9 +13,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{debug, info};
 
+use self::kept::Kept;
 use self::refusal::Refusal;
 use self::tell::Tell;
 
@@ -33,6 +34,7 @@ mod hold;
 mod inlet;
 mod intake;
 mod inward;
+mod kept;
 mod lanes;
 mod metrics;
 pub mod moving;
@@ -54,6 +56,7 @@ pub use dormouse_core::clock::Clock;
 pub use freshness::Freshness;
 pub use health::Health;
 pub use hold::Hold;
+pub use kept::{KeptMessage, KeptNote};
 pub use metrics::{LATENESS_BUCKETS_SECONDS, Metrics, describe};
 pub use pace::Pace;
 pub use service::{WorkerError, run};
@@ -85,9 +88,11 @@ struct Shared {
     /// Publishes into other queues of ours are refused and made again.
     inside_refuses: Refusal,
     /// Messages that RabbitMQ takes from nobody, unacknowledged in their queues.
-    kept: AtomicUsize,
+    kept: Mutex<Kept>,
     /// RabbitMQ has refused a body of so many bytes for its size.
     too_large_bytes: AtomicUsize,
+    /// One as large was taken after all.
+    limit_raised: watch::Sender<()>,
     /// When the log spoke of messages that died, by reason.
     told_of_dead: Mutex<BTreeMap<Reason, Tell>>,
 }
@@ -112,8 +117,9 @@ impl Shared {
             stepped_ahead: Notify::new(),
             dlq_refuses: Refusal::default(),
             inside_refuses: Refusal::default(),
-            kept: AtomicUsize::new(0),
+            kept: <_>::default(),
             too_large_bytes: AtomicUsize::new(usize::MAX),
+            limit_raised: watch::Sender::new(()),
             told_of_dead: <_>::default(),
             config,
             clock,
@@ -125,6 +131,11 @@ impl Shared {
     /// Which queues have an exchange that leads back to them. Never held over an await.
     fn backs(&self) -> MutexGuard<'_, Backs> {
         self.backs.lock().expect("no panic while noting an exchange")
+    }
+
+    /// Never held over an await.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().expect("no panic while noting a message")
     }
 
     /// Notes why a message goes to the DLQ, and says it: of each at debug, of one a minute and reason at info.

@@ -45,6 +45,6 @@ impl Shared {
         health.set_trouble(Trouble::DlqRefuses, dlq_refuses);
         health.set_trouble(Trouble::InsideRefuses, self.inside_refuses.is_within(INSIDE, now));
         self.metrics.dlq_refuses.set(if dlq_refuses { 1.0 } else { 0.0 });
-        self.metrics.kept.set(self.kept.load(Ordering::Relaxed) as f64);
+        self.metrics.kept.set(self.kept().len() as f64);
     }
 }

@@ -16,7 +16,7 @@ use super::intake::Intake;
 use super::retry::Retry;
 use super::uncarried::move_uncarried;
 use super::unreadable::move_unreadable;
-use super::{Channels, Clock, Health, Shared, backs, sweep};
+use super::{Channels, Clock, Health, Shared, backs, kept, sweep};
 use crate::amqp::declare::{DeclareError, declare_alone};
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection, Consumer, pauses};
@@ -319,10 +319,13 @@ async fn connected(
     health.set_connected(true);
     shared.metrics.connected.set(1.0);
 
-    let sweep = sweep::run(&shared, consuming, publishing, stop);
+    let beside = async {
+        let sweep = sweep::run(&shared, consuming, publishing, stop);
+        tokio::join!(sweep, kept::run(&shared, publishing, stop));
+    };
     let watch = watch(&shared, consuming, publishing, health);
     let ended = tokio::select! {
-        ended = all_and(&mut parts, sweep) => ended,
+        ended = all_and(&mut parts, beside) => ended,
         error = watch => Err(error),
         error = consuming.lost() => Err(error.into()),
         error = publishing.lost() => Err(error.into()),
@@ -340,16 +343,16 @@ async fn stopping(stop: &CancellationToken, health: &Health) {
     std::future::pending().await
 }
 
-/// Ends when the parts have, and the sweep too; at once if a part fails.
+/// Ends when the parts have, and what runs beside them too; at once if a part fails.
 async fn all_and(
     parts: &mut JoinSet<Result<(), AmqpError>>,
-    sweep: impl Future<Output = ()>,
+    beside: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
-    let sweep = async {
-        sweep.await;
+    let beside = async {
+        beside.await;
         Ok(())
     };
-    tokio::try_join!(all(parts), sweep).map(|((), ())| ())
+    tokio::try_join!(all(parts), beside).map(|((), ())| ())
 }
 
 async fn all(parts: &mut JoinSet<Result<(), AmqpError>>) -> Result<(), WorkerError> {

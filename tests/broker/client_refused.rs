@@ -15,7 +15,7 @@ use dormouse::message::{self, LONGEST_EXPIRATION_MS, Properties, text};
 
 impl Own {
     /// RabbitMQ refuses larger ones from now on (406), as an upgrade to 4.x may do. For new channels.
-    async fn limit_size(&self, max_bytes: usize) {
+    pub async fn limit_size(&self, max_bytes: usize) {
         // the first is read by 3.10, the other by 4.x
         let set = format!(
             "application:set_env(rabbit, max_message_size, {max_bytes}), \

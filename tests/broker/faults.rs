@@ -17,6 +17,7 @@ use dormouse::topology::{Argument, Names, Topology};
 /// installed one.
 pub struct Own {
     pub node: Node,
+    pub broker: Broker,
     pub config: Config,
     directory: PathBuf,
 }
@@ -31,7 +32,7 @@ impl Own {
         let broker = Broker::at(&node.amqp_uri(), &node.management_uri(), test).await;
         let mut config = broker.config();
         config.broker.reconnect_max = Duration::from_millis(500);
-        Self { node, config, directory }
+        Self { node, broker, config, directory }
     }
 
     pub async fn connect(&self) -> Connection {

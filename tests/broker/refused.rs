@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::faults::Own;
-use crate::operator::shown;
-use crate::process::worker_command;
-use crate::rejecting::run;
+use crate::operator::{exits_with, shown};
+use crate::process::{worker_command, worker_process};
+use crate::rejecting::{Client, retried, run};
 use crate::support::*;
-use dormouse::amqp::{Isolating, Outcome, Publisher};
+use dormouse::amqp::{Connection, Isolating, Outcome, Publisher};
 use dormouse::dev::WorkerProcess;
 use dormouse::management::Policy;
 use dormouse::message::{Message, text};
 use dormouse::schedule::stamp;
-use dormouse::topology::Names;
+use dormouse::topology::{Names, Topology};
 
 /// A policy that lets a queue hold so many messages.
-async fn limit(broker: &Broker, queue: &str, max_length: u64) {
+pub async fn limit(broker: &Broker, queue: &str, max_length: u64) {
     let policy = Policy {
         name: "limit".into(),
         pattern: format!("^{}$", queue.replace('.', "\\.")),
@@ -115,6 +115,181 @@ async fn every_frame_size_carries_ordinary_messages() {
     own.end().await;
 }
 
+/// Each is in the DLQ with its reason, and the log does not tell of each.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_dead_messages_are_one_line_in_the_log() {
+    const DEAD: usize = 300;
+    let broker = Broker::fresh("dead-log").await;
+    let log = std::env::temp_dir().join(format!("{}.log", broker.vhost));
+    let mut command = worker_command(&broker, &[]);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let mut worker = WorkerProcess::spawn(command).unwrap();
+    worker.until_ready().await.unwrap();
+    let connection = broker.connect().await;
+    publish(&connection, (0..DEAD).map(|n| malformed(&n.to_string()))).await;
+    assert_eq!(take_dead(&connection, &broker.config(), DEAD).await.len(), DEAD);
+    worker.stop().await.unwrap();
+    let said = std::fs::read_to_string(&log).unwrap();
+    let told = said.lines().filter(|line| line.contains("a message goes to the DLQ")).count();
+    // once a minute, and a slow machine may take some
+    assert!((1..DEAD / 10).contains(&told), "{told} lines: {said}");
+    std::fs::remove_file(&log).unwrap();
+    broker.drop_it().await;
+}
+
+const LARGE_BYTES: usize = 30_000;
+
+fn large(to: &str, delay_ms: i64, name: &str) -> Message {
+    let mut message = delayed(to, delay_ms, &"x".repeat(LARGE_BYTES));
+    message.properties.message_id = Some(name.into());
+    message
+}
+
+fn names(messages: &[(u64, Message)]) -> Vec<String> {
+    let id =
+        |(_, message): &(u64, Message)| message.properties.message_id.clone().unwrap().to_string();
+    let mut names: Vec<_> = messages.iter().map(id).collect();
+    names.sort();
+    names
+}
+
+fn numbered(name: &str, count: usize) -> Vec<String> {
+    let mut names: Vec<_> = (0..count).map(|number| format!("{name} {number}")).collect();
+    names.sort();
+    names
+}
+
+async fn metric(worker: &WorkerProcess, name: &str) -> f64 {
+    worker.metric(name).await.unwrap_or(0.0)
+}
+
+/// What `dormouse status` says of messages that are kept.
+fn kept(own: &Own) -> Json {
+    let status = run(&own.broker, &["--output", "json", "status"]);
+    let document: Json =
+        serde_json::from_slice(&status.stdout).unwrap_or_else(|_| panic!("{}", shown(&status)));
+    document["kept"].clone()
+}
+
+async fn small(connection: &Connection, count: usize) {
+    publish(connection, (0..count).map(|n| delayed("inbox", 300, &format!("small {n}")))).await;
+    let arrived = take(connection, "inbox", count).await;
+    let mut bodies: Vec<_> = arrived.iter().map(|(_, message)| body(message)).collect();
+    bodies.sort();
+    assert_eq!(bodies, numbered("small", count), "each once, while the large ones are kept");
+    for (at, message) in arrived {
+        assert!(at as i64 >= number(&message, stamp::DUE_MS));
+        assert_eq!(number(&message, stamp::ATTEMPT), 1);
+    }
+}
+
+/// A limit that was lowered, as by an upgrade to 4.x: what is larger waits in intake, more of it than any
+/// prefetch, sleeps in a level, and is rejected by a consumer. Nobody can publish it. It is kept and named,
+/// small ones go on beside it without a reconnect, and it arrives when the limit is raised.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_may_publish_any_more_is_kept_named_and_holds_up_nobody() {
+    const WAITING: usize = 20;
+    const SLEEPING: usize = 5;
+    const REJECTED: usize = 6;
+    const ALL: usize = WAITING + SLEEPING + REJECTED;
+    let own = Own::start("kept").await;
+    let few = ["intake.prefetch=4", "hold.max_messages=6", "retry.initial_backoff=100ms"];
+    let few: Vec<_> = few.iter().flat_map(|setting| ["--set", setting]).collect();
+    let mut worker = worker_process(&own.broker, &few);
+    worker.until_ready().await.unwrap();
+    let connection = own.connect().await;
+    let queues = vec![retried("inbox", &own.config), retried("mail", &own.config)];
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
+    let sleeping = (0..SLEEPING).map(|n| large("inbox", 6_000, &format!("sleeping {n}")));
+    publish(&connection, sleeping).await;
+    let intake = Names::of(&own.config).intake(&own.config.delay_exchanges[0]);
+    until("they sleep", async || {
+        metric(&worker, "dormouse_scheduled_total").await == SLEEPING as f64
+    })
+    .await;
+    let rejected = (0..REJECTED)
+        .map(|n| Message { exchange: String::new(), ..large("mail", 0, &format!("rejected {n}")) });
+    publish(&connection, rejected).await;
+    worker.stop().await.unwrap();
+    publish(&connection, (0..WAITING).map(|n| large("inbox", 100, &format!("waiting {n}")))).await;
+    assert_eq!(depth(&connection, &intake).await, Some(WAITING as u32));
+
+    own.limit_size(20_000).await;
+    let mut worker = worker_process(&own.broker, &few);
+    worker.until_ready().await.unwrap();
+    let mut mail = Client::consume(&own.broker.uri(), "mail").await;
+    for _ in 0..REJECTED {
+        mail.reject_next().await;
+    }
+    small(&connection, 200).await;
+    until("all large ones are kept", async || {
+        metric(&worker, "dormouse_kept_messages").await == ALL as f64
+    })
+    .await;
+    small(&connection, 200).await;
+    assert_eq!(metric(&worker, "dormouse_reconnects_total").await, 0.0);
+    assert!(worker.is_ready().await);
+    assert_eq!(depth(&connection, &Names::of(&own.config).dlq()).await, Some(0), "it takes none");
+
+    until("status names them", async || kept(&own)["messages"] == json!(ALL)).await;
+    let named = kept(&own)["named"].as_array().unwrap().clone();
+    assert_eq!(named.len(), 3);
+    for message in named {
+        assert_eq!(message["bytes"], json!(LARGE_BYTES), "{message}");
+        assert!(message["answer"].as_str().unwrap().contains("message size"), "{message}");
+        assert!(message["queue"].as_str().unwrap().starts_with("dormouse."), "{message}");
+        assert!(message["message_id"].as_str().unwrap().contains(' '), "{message}");
+    }
+    let status = run(&own.broker, &["status"]);
+    exits_with(&status, 3);
+    let takes = format!("RabbitMQ takes {ALL} messages from nobody");
+    assert!(shown(&status).contains(&takes), "{}", shown(&status));
+    exits_with(&run(&own.broker, &["topology", "verify"]), 0);
+    exits_with(&run(&own.broker, &["topology", "plan"]), 0);
+
+    // the first as large that passes tells the worker
+    own.limit_size(1_000_000).await;
+    publish(&connection, [large("inbox", 0, "another")]).await;
+    let mut expected = [numbered("waiting", WAITING), numbered("sleeping", SLEEPING)].concat();
+    expected.push("another".into());
+    expected.sort();
+    assert_eq!(names(&take(&connection, "inbox", expected.len()).await), expected, "each once");
+    for _ in 0..REJECTED {
+        assert_eq!(number(&mail.ack_next().await, stamp::RETRIES), 1);
+    }
+    until("nothing is kept", async || metric(&worker, "dormouse_kept_messages").await == 0.0).await;
+    until("status, too", async || kept(&own)["messages"] == json!(0)).await;
+    assert_eq!(depth(&connection, "inbox").await, Some(0));
+    worker.stop().await.unwrap();
+    exits_with(&run(&own.broker, &["topology", "destroy", "--yes", "--force"]), 0);
+    let left = own.broker.management.queues(&own.broker.vhost).await.unwrap();
+    assert!(left.iter().all(|queue| !queue.name.starts_with("dormouse.")), "{left:?}");
+    own.end().await;
+}
+
+/// A worker that stops leaves it in its queue, and one that starts tries it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_is_tried_again_by_the_next_worker() {
+    let own = Own::start("kept-restart").await;
+    let worker = Worker::start(&own.config).await;
+    let connection = own.connect().await;
+    queues(&connection, &["inbox"]).await;
+    worker.stop().await;
+    publish(&connection, (0..3).map(|n| large("inbox", 100, &format!("large {n}")))).await;
+    own.limit_size(20_000).await;
+    let worker = Worker::start(&own.config).await;
+    until("it is noted", async || kept(&own)["messages"] == json!(3)).await;
+    worker.stop().await;
+    assert_eq!(kept(&own)["messages"], json!(0), "it is nobody's any more");
+    let intake = Names::of(&own.config).intake(&own.config.delay_exchanges[0]);
+    until("it is there", async || depth(&connection, &intake).await == Some(3)).await;
+    own.limit_size(1_000_000).await;
+    let worker = Worker::start(&own.config).await;
+    assert_eq!(names(&take(&connection, "inbox", 3).await), numbered("large", 3));
+    worker.stop().await;
+    own.end().await;
+}
+
 /// What is to be published alone waits for the end of an alarm here, and not in the client library.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_published_alone_under_an_alarm() {
@@ -146,26 +321,4 @@ async fn nothing_is_published_alone_under_an_alarm() {
     let settled = tokio::time::timeout(DEADLINE, settled).await.unwrap();
     assert_eq!(settled, [((), Outcome::Confirmed)]);
     own.end().await;
-}
-
-/// Each is in the DLQ with its reason, and the log does not tell of each.
-#[tokio::test(flavor = "multi_thread")]
-async fn many_dead_messages_are_one_line_in_the_log() {
-    const DEAD: usize = 300;
-    let broker = Broker::fresh("dead-log").await;
-    let log = std::env::temp_dir().join(format!("{}.log", broker.vhost));
-    let mut command = worker_command(&broker, &[]);
-    command.stderr(std::fs::File::create(&log).unwrap());
-    let mut worker = WorkerProcess::spawn(command).unwrap();
-    worker.until_ready().await.unwrap();
-    let connection = broker.connect().await;
-    publish(&connection, (0..DEAD).map(|n| malformed(&n.to_string()))).await;
-    assert_eq!(take_dead(&connection, &broker.config(), DEAD).await.len(), DEAD);
-    worker.stop().await.unwrap();
-    let said = std::fs::read_to_string(&log).unwrap();
-    let told = said.lines().filter(|line| line.contains("a message goes to the DLQ")).count();
-    // once a minute, and a slow machine may take some
-    assert!((1..DEAD / 10).contains(&told), "{told} lines: {said}");
-    std::fs::remove_file(&log).unwrap();
-    broker.drop_it().await;
 }

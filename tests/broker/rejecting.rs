@@ -119,9 +119,8 @@ pub fn dormouse(broker: &Broker, arguments: &[&str]) -> String {
 }
 
 pub fn run(broker: &Broker, arguments: &[&str]) -> Output {
-    let management_uri = std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
-    command.env_clear().args(["--uri", &broker.uri(), "--management-uri", &management_uri]);
+    command.env_clear().args(["--uri", &broker.uri(), "--management-uri", &broker.management_uri]);
     for setting in [
         "topology.unit=100ms",
         "topology.radix=4",

@@ -37,6 +37,7 @@ pub fn said(stderr: &[u8]) -> String {
 pub struct Broker {
     pub vhost: String,
     pub management: Management,
+    pub management_uri: String,
     amqp: String,
 }
 
@@ -47,11 +48,12 @@ impl Broker {
         Self::at(&variable("DORMOUSE_URI"), &variable("DORMOUSE_MANAGEMENT_URI"), test).await
     }
 
-    pub async fn at(amqp: &str, management: &str, test: &str) -> Self {
-        let management = Management::new(management, None).expect("a management address");
+    pub async fn at(amqp: &str, management_uri: &str, test: &str) -> Self {
+        let management = Management::new(management_uri, None).expect("a management address");
         let vhost = format!("{test}-{}", uuid::Uuid::now_v7().simple());
         management.put_vhost(&vhost).await.expect("a virtual host");
-        Self { vhost, management, amqp: amqp.to_owned() }
+        let (amqp, management_uri) = (amqp.to_owned(), management_uri.to_owned());
+        Self { vhost, management, management_uri, amqp }
     }
 
     pub fn uri(&self) -> String {

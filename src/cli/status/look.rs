@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::management::{Management, ManagementError, QueueInfo};
 use crate::topology::diff::Standing;
 use crate::topology::{Names, Topology};
+use crate::worker::KeptNote;
 
 /// Counters of a queue. `None`: not to be seen from here, or not yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Seen {
     pub queues: BTreeMap<String, Counts>,
     /// Exchanges of ours that do not exist.
     pub missing_exchanges: Vec<String>,
+    /// What RabbitMQ takes from nobody, as the workers note it; none if this user may not see that.
+    pub kept: Option<KeptNote>,
     /// Exchanges that lead back to a queue that is gone.
     pub ways_to_nowhere: usize,
     /// TTL in ms of those that have one, as declared.
@@ -44,18 +47,17 @@ pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure>
     let names: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
     let asked = async {
         let counts = depths(&connection, &names).await?;
-        Ok::<_, AmqpError>((
-            counts,
-            Ask::open(&connection).await?.missing_exchanges(topology).await?,
-        ))
+        let missing = Ask::open(&connection).await?.missing_exchanges(topology).await?;
+        Ok::<_, AmqpError>((counts, missing, kept(config, &connection).await?))
     };
     let asked = asked.await;
     connection.close().await;
-    let (counts, missing_exchanges) = asked?;
+    let (counts, missing_exchanges, kept) = asked?;
     let mut seen = Seen {
         rabbitmq_version: Ok(String::new()),
         queues: BTreeMap::new(),
         missing_exchanges,
+        kept,
         ways_to_nowhere: 0,
         ttls_ms: BTreeMap::new(),
         full: BTreeMap::new(),
@@ -84,6 +86,14 @@ pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure>
         *known = Counts { ready, consumers, ..*known };
     }
     Ok(seen)
+}
+
+async fn kept(config: &Config, connection: &Connection) -> Result<Option<KeptNote>, AmqpError> {
+    match KeptNote::read(config, connection).await {
+        Ok(kept) => Ok(Some(kept)),
+        Err(AmqpError::Closed { .. }) if connection.is_open() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Channels that ask side by side: each question is one round trip.

@@ -33,8 +33,11 @@ Backlog counts what has expired but is not yet confirmed by where it goes; such
 messages are neither ready nor unacked. Unacked and backlog come from the
 management API and are up to five seconds old; without it they read ?.
 
+What RabbitMQ takes from nobody, not even for the DLQ, is noted by the worker
+that keeps it, every ten seconds.
+
 Exit code 3: exchanges or queues are missing, a queue is full, no worker runs,
-or messages are parked.";
+messages are parked, or RabbitMQ takes some from nobody.";
 
 /// For a counter that cannot be seen.
 const UNKNOWN: &str = "?";
@@ -206,6 +209,7 @@ fn document(config: &Config, seen: &Seen, overview: &Overview, now: UnixMs) -> J
         "missing_queues": overview.missing,
         "missing_exchanges": seen.missing_exchanges,
         "exchanges_of_gone_queues": seen.ways_to_nowhere,
+        "kept": seen.kept.as_ref().map(|kept| json!({ "messages": kept.messages, "named": kept.named })),
         "findings": overview.findings,
     })
 }

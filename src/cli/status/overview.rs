@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::look::{Counts, Seen};
 use super::window::due_window;
+use crate::cli::table::{count, number};
 use crate::config::Config;
 use crate::schedule::{Layout, Level, UnixMs};
 use crate::topology::{Names, Topology, layout};
+use crate::worker::{KeptMessage, KeptNote};
 
 /// The state of one namespace in one virtual host.
 #[derive(Debug)]
@@ -97,6 +99,7 @@ impl Overview {
         };
         overview.findings = overview.find(&names, &seen.missing_exchanges);
         overview.findings.extend(full(&names, topology, seen));
+        overview.findings.extend(seen.kept.as_ref().and_then(kept));
         overview
     }
 
@@ -167,6 +170,32 @@ fn full(names: &Names, topology: &Topology, seen: &Seen) -> Vec<String> {
         }
     })
     .collect()
+}
+
+/// What a worker can neither pass on nor put into the DLQ.
+fn kept(note: &KeptNote) -> Option<String> {
+    let first = note.named.first()?;
+    let named = note.named.iter().map(|message| {
+        let KeptMessage { id, message_id, queue, exchange, routing_key, bytes, .. } = message;
+        let exchange = if exchange.is_empty() { String::new() } else { format!("{exchange} ") };
+        let own = message_id.as_ref().map_or_else(String::new, |own| format!("message_id {own}, "));
+        format!(
+            "{id} in {queue} ({own}for {exchange}{routing_key}, {} bytes)",
+            number(*bytes as u64)
+        )
+    });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match note.messages.saturating_sub(note.named.len()) {
+        0 => String::new(),
+        more => format!(" and {} more", number(more as u64)),
+    };
+    Some(format!(
+        "RabbitMQ takes {} from nobody, not even for the DLQ: {named}{more}. It answers: {}. What it \
+         refuses stays where it is, is tried again every 5 minutes, and holds up nothing: raise the limit \
+         that is named.",
+        count(note.messages as u64, "message"),
+        first.answer
+    ))
 }
 
 fn level_depth(

@@ -109,15 +109,18 @@ impl Ours {
             }
         }
         let queues = standing.queues.iter().map(|queue| &queue.name);
-        let queues = queues.filter(|name| wanted.has_queue(name) || is_ours(namespace, name));
-        ours.queues = queues.cloned().collect();
+        let names = Names::of(config);
+        let is_ours = |name: &&String| {
+            wanted.has_queue(name) || is_ours(namespace, name) || names.is_of_workers(name)
+        };
+        ours.queues = queues.filter(is_ours).cloned().collect();
         ours
     }
 
-    /// All but the mark of the sweep, which is nobody's message.
+    /// All but marks and notes, which are nobody's messages.
     fn with_messages(&self, config: &Config) -> Vec<String> {
-        let swept = Names::of(config).swept();
-        self.queues.iter().filter(|queue| **queue != swept).cloned().collect()
+        let names = Names::of(config);
+        self.queues.iter().filter(|queue| !names.is_of_workers(queue)).cloned().collect()
     }
 
     fn is_empty(&self) -> bool {

@@ -7,7 +7,7 @@
 //! third of its work is in the channels when 10,000 are held; with 256 that becomes less and the queue's
 //! own work more, for all its consumers, and nothing is won.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,9 +36,11 @@ pub struct Consumer {
     /// Queues consumed so far.
     queues: usize,
     events: SelectAll<BoxStream<'static, Event>>,
-    /// Body bytes of each delivery that is not settled.
-    unacked: HashMap<u64, u64>,
+    /// The deliveries that are not settled.
+    unacked: HashMap<u64, Unacked>,
     prefetch: Prefetch,
+    /// What is kept has taken many places of a source's prefetch.
+    is_worn: bool,
     keep: fn(&str) -> bool,
     /// When the oldest delivery was settled that is not acked yet.
     settled_since: Option<Instant>,
@@ -65,6 +67,10 @@ struct Source {
     to: u16,
     /// The prefetch of the consumer under way.
     prefetch: u16,
+    /// Consumers started so far: the number of the one under way.
+    started: u32,
+    /// Deliveries of that one that are kept.
+    kept: HashSet<u64>,
     /// The consumer under way; an older one may still have deliveries to be settled.
     tag: Option<String>,
     /// The last consumer that was cancelled.
@@ -80,8 +86,21 @@ enum Standing {
     Gone,
 }
 
+/// A delivery that is not settled.
+struct Unacked {
+    body_bytes: u64,
+    from: Origin,
+}
+
+/// What a delivery came from: a source, and the number of its consumer.
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    source: usize,
+    started: u32,
+}
+
 enum Event {
-    Delivery(Box<Result<Delivered, AmqpError>>),
+    Delivery(Box<Result<Delivered, AmqpError>>, Origin),
     /// This consumer gets nothing more.
     Ended {
         source: usize,
@@ -148,6 +167,7 @@ impl Consumer {
             events: SelectAll::new(),
             unacked: HashMap::new(),
             prefetch,
+            is_worn: false,
             settled_since: None,
             stopping: false,
             keep: |_| true,
@@ -239,10 +259,12 @@ impl Consumer {
             .await?;
         let own_tag = consumer.tag().to_string();
         source.tag = Some(own_tag.clone());
+        source.started += 1;
+        let from = Origin { source: index, started: source.started };
         let keep = self.keep;
         let (number, channel) = (source.number, source.channel);
         let delivered = move |delivery: lapin::Result<lapin::message::Delivery>| {
-            Event::Delivery(Box::new(delivery.map_err(AmqpError::from).map(|delivery| Delivered {
+            let delivered = delivery.map_err(AmqpError::from).map(|delivery| Delivered {
                 tag: tag_of(channel, delivery.delivery_tag),
                 queue: number,
                 redelivered: delivery.redelivered,
@@ -252,7 +274,8 @@ impl Consumer {
                     properties: from_client(&delivery.properties, keep),
                     body: delivery.data.into(),
                 },
-            })))
+            });
+            Event::Delivery(Box::new(delivered), from)
         };
         let ended =
             futures_util::stream::once(async move { Event::Ended { source: index, tag: own_tag } });
@@ -270,10 +293,11 @@ impl Consumer {
                 None => std::future::pending().await,
             };
             match event {
-                Event::Delivery(delivered) => {
+                Event::Delivery(delivered, from) => {
                     let delivered = (*delivered)?;
-                    self.unacked.insert(delivered.tag, delivered.message.body.len() as u64);
-                    self.prefetch.delivered(delivered.message.body.len() as u64);
+                    let body_bytes = delivered.message.body.len() as u64;
+                    self.unacked.insert(delivered.tag, Unacked { body_bytes, from });
+                    self.prefetch.delivered(body_bytes);
                     return Ok(delivered);
                 }
                 Event::Ended { source, tag } => {
@@ -347,14 +371,20 @@ impl Consumer {
         self.channels[channel].acks.settle(tag);
     }
 
-    /// Keeps a delivery unacknowledged for long: it still takes a place in the prefetch, but its body is no
-    /// longer in memory.
-    pub fn keep(&mut self, tag: u64) {
-        if let Some(bytes) = self.unacked.get_mut(&tag) {
-            self.prefetch.settled(*bytes);
+    /// Keeps a delivery unacknowledged for long: its body is no longer in memory, and it takes no place in
+    /// the prefetch, or only until [`Consumer::tend`] has started a consumer anew. Gives the queue's name.
+    pub fn keep(&mut self, tag: u64) -> Option<&str> {
+        let Unacked { body_bytes, from } = self.unacked.get_mut(&tag)?;
+        self.prefetch.settled(std::mem::take(body_bytes));
+        let source = &mut self.sources[from.source];
+        if source.started == from.started && source.tag.is_some() {
             self.prefetch.delivered(0);
-            *bytes = 0;
+            source.kept.insert(tag);
+            self.is_worn |= source.is_worn();
+        } else {
+            self.unacked.remove(&tag);
         }
+        Some(&source.queue)
     }
 
     /// Gives a delivery back: RabbitMQ delivers it again, to anyone, at its old place in the queue where
@@ -383,8 +413,9 @@ impl Consumer {
     }
 
     fn forget(&mut self, tag: u64) {
-        if let Some(bytes) = self.unacked.remove(&tag) {
-            self.prefetch.settled(bytes);
+        if let Some(Unacked { body_bytes, from }) = self.unacked.remove(&tag) {
+            self.prefetch.settled(body_bytes);
+            self.sources[from.source].kept.remove(&tag);
         }
     }
 
@@ -461,18 +492,30 @@ impl Consumer {
         Ok(())
     }
 
-    /// Starts a consumer anew where its part of the prefetch has changed.
+    /// Starts a consumer anew where its part of the prefetch has changed, or is taken up by what is kept:
+    /// deliveries of a cancelled consumer do not count against the next one.
     async fn adapt(&mut self) -> Result<(), AmqpError> {
-        if self.prefetch.adapt() {
+        if self.stopping {
+            return Ok(());
+        }
+        if self.prefetch.adapt() | std::mem::take(&mut self.is_worn) {
             for index in 0..self.sources.len() {
                 let source = &self.sources[index];
-                if source.share_of(self.prefetch.now()) != source.prefetch {
+                if source.share_of(self.prefetch.now()) != source.prefetch || source.is_worn() {
                     self.cancel_source(index).await?;
+                    self.let_be(index);
                     self.start(index).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// What the last consumer of a source kept takes no place any more.
+    fn let_be(&mut self, index: usize) {
+        for tag in std::mem::take(&mut self.sources[index].kept) {
+            self.forget(tag);
+        }
     }
 
     /// Stops deliveries; what is unacknowledged can still be settled.
@@ -527,8 +570,24 @@ impl Source {
     ) -> Self {
         let queue = queue.to_owned();
         let (from, to) = (part.start, part.end);
-        let (tag, cancelled) = (None, None);
-        Self { queue, number, channel, from, to, prefetch: 0, tag, cancelled, standing }
+        Self {
+            queue,
+            number,
+            channel,
+            from,
+            to,
+            prefetch: 0,
+            started: 0,
+            kept: HashSet::new(),
+            tag: None,
+            cancelled: None,
+            standing,
+        }
+    }
+
+    /// Whether what is kept takes half of the places.
+    fn is_worn(&self) -> bool {
+        !self.kept.is_empty() && self.kept.len() * 2 >= usize::from(self.prefetch)
     }
 
     /// The first channel is filled first, the others when it is full: acks that come almost in order are

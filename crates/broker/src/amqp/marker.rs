@@ -46,7 +46,7 @@ impl Marker {
     ) -> Result<Claim, AmqpError> {
         let channel = ConsumingChannel::open(connection).await?;
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let declared = channel.queue_declare(queue.into(), options, arguments()).await?;
+        let declared = channel.queue_declare(queue.into(), options, transient(1)).await?;
         if declared.message_count() > 0 && !although_marked {
             close(&channel).await;
             return Ok(Claim::Marked);
@@ -98,12 +98,12 @@ async fn close(channel: &lapin::Channel) {
     let _ = channel.close(200, "done".into()).await;
 }
 
-/// One mark is enough.
-fn arguments() -> FieldTable {
+/// A queue for `most` transient messages, of which the newest stay: of marks, one is enough.
+pub(super) fn transient(most: i64) -> FieldTable {
     let text = |text: &str| Argument::Text(text.to_owned());
     table(&Arguments::from([
         ("x-queue-type", text("classic")),
-        ("x-max-length", Argument::Number(1)),
+        ("x-max-length", Argument::Number(most)),
         ("x-overflow", text("drop-head")),
     ]))
 }

@@ -13,6 +13,7 @@ pub mod exists;
 pub mod frames;
 pub mod isolating;
 pub mod marker;
+pub mod notes;
 pub mod prefetch;
 mod properties;
 pub mod publisher;

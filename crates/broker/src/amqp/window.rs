@@ -31,6 +31,18 @@ pub enum Outcome {
     Unknown(Closed),
 }
 
+impl Outcome {
+    /// What RabbitMQ said of one that it did not take.
+    pub fn answer(&self) -> &str {
+        match self {
+            Outcome::Confirmed => "it was taken",
+            Outcome::Returned { text, .. } => text,
+            Outcome::Nacked => "a queue rejected it",
+            Outcome::Unknown(closed) => &closed.text,
+        }
+    }
+}
+
 /// Why a channel closed, as AMQP reply code and text; code 0 is a lost connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {

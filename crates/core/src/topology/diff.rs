@@ -140,7 +140,6 @@ impl Standing {
             is_ours(namespace, name)
                 && version_of(namespace, name).is_none()
                 && !wanted.has_queue(name)
-                && name != Names::new(namespace, 1).swept()
         };
         self.queues.iter().filter(|queue| orphan(&queue.name)).collect()
     }

@@ -91,6 +91,17 @@ impl Names {
         format!("{}.declaring", self.namespace)
     }
 
+    /// The queue with notes of what a worker keeps because RabbitMQ takes it from nobody. Made by the first
+    /// worker that has to.
+    pub fn kept(&self) -> String {
+        format!("{}.kept", self.namespace)
+    }
+
+    /// Whether a queue holds marks and notes of the workers, and no client's message.
+    pub fn is_of_workers(&self, queue: &str) -> bool {
+        queue == self.swept() || queue == self.kept()
+    }
+
     /// `dormouse.v1.`: begins every name that depends on the layout.
     pub fn versioned(&self) -> String {
         format!("{}.v{}.", self.namespace, self.version)
