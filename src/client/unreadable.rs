@@ -7,21 +7,22 @@
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::amqp::{Amqp10, AmqpError, Connection, Watched};
+use crate::amqp::{Amqp10, AmqpError, Outcome, Replacing, Watched};
 use crate::config::Config;
-use crate::message::Headers;
+use crate::message::{Headers, Message};
 use crate::schedule::{Comeback, Reason, Sleeper};
 use crate::topology::Names;
-use crate::worker::{Clock, move_unreadable_from};
+use crate::worker::{Clock, Looked, move_unreadable_from};
 
 /// Whether a message may have ended a session with this error.
 pub fn may_be_to_blame(error: &AmqpError) -> bool {
     error.may_be_a_delivery() || error.may_be_amqp10()
 }
 
-/// Looks for what ended a session, and says how many messages were moved.
+/// Looks for what ended a session, and says how many messages were moved. One that RabbitMQ does not take is
+/// still in the queue.
 ///
-/// Errors: the broker did not take one, or does not let us look. It is still in the queue.
+/// Errors: it took none, or does not let us look.
 pub async fn set_aside(
     config: &Config,
     watched: Watched,
@@ -33,10 +34,23 @@ pub async fn set_aside(
     }
     let queues = [watched];
     let [Watched { queue, .. }] = &queues;
+    let put_off = None::<fn(&mut Sleeper) -> Message>;
     let back = |sleeper: &mut Sleeper, _| sleeper.stamp.comeback = Some(comeback(queue));
-    match move_unreadable_from(config, &Clock::default(), &queues, back).await {
+    match move_unreadable_from(config, &Clock::default(), &queues, back, put_off).await {
         Err(error) if error.may_be_amqp10() => move_uncarried(config, &queues[0]).await,
-        moved => moved,
+        Ok(Looked { moved, refused, .. }) => {
+            told(moved, refused.into_iter().next().map(|first| first.answer), config)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn told(moved: usize, refused: Option<String>, config: &Config) -> Result<usize, AmqpError> {
+    match refused {
+        Some(problem) if moved == 0 => {
+            Err(AmqpError::Refused { exchange: Names::of(config).dlq(), problem })
+        }
+        Some(_) | None => Ok(moved),
     }
 }
 
@@ -46,11 +60,10 @@ fn comeback(queue: &str) -> Comeback {
 }
 
 async fn move_uncarried(config: &Config, watched: &Watched) -> Result<usize, AmqpError> {
-    let publishing = Connection::open(&config.broker, "dormouse quarantine publish").await?;
-    let mut publisher = publishing.publisher().await?;
+    let mut replacing = Replacing::open(&config.broker).await?;
     let mut look = Amqp10::open(&config.broker, watched).await?;
     let (dlq, queue) = (Names::of(config).dlq(), &watched.queue);
-    let mut moved = 0;
+    let (mut moved, mut refused) = (0, None);
     while let Some(mut found) = look.next().await? {
         let (id, now) = (Uuid::now_v7().to_string(), Clock::default().now());
         let message = std::mem::take(&mut found.message);
@@ -62,12 +75,24 @@ async fn move_uncarried(config: &Config, watched: &Watched) -> Result<usize, Amq
              0-9-1 can carry of it"
         );
         sleeper.fail(Reason::Unreadable, detail, now);
-        let dead = sleeper.dead(&dlq, publishing.frame_max_bytes());
-        look.replace(found, dead, &mut publisher).await?;
+        let dead = sleeper.dead(&dlq, replacing.frame_max_bytes());
+        let outcome = look.replace(&found, dead, &mut replacing).await?;
+        if outcome != Outcome::Confirmed {
+            let answer = outcome.answer();
+            warn!(
+                id,
+                queue,
+                problem,
+                answer,
+                "a message that AMQP 0-9-1 cannot carry stays: the DLQ does not take it"
+            );
+            refused.get_or_insert(answer.to_owned());
+            continue;
+        }
         warn!(id, queue, problem, "a message that AMQP 0-9-1 cannot carry was moved to the DLQ");
         moved += 1;
     }
     look.close().await;
-    publishing.close().await;
-    Ok(moved)
+    replacing.close().await;
+    told(moved, refused, config)
 }

@@ -62,7 +62,7 @@ pub use pace::Pace;
 pub use service::{WorkerError, run};
 pub use shares::Shares;
 pub use targets::{Route, Targets};
-pub(crate) use unreadable::move_from as move_unreadable_from;
+pub(crate) use unreadable::{Looked, move_from as move_unreadable_from};
 
 /// What the parts of one session share.
 struct Shared {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -13,13 +14,14 @@ use super::delivery::Delivery;
 use super::doors::Doors;
 use super::health::Trouble;
 use super::intake::Intake;
+use super::inward::KEEP;
 use super::retry::Retry;
 use super::uncarried::move_uncarried;
-use super::unreadable::move_unreadable;
-use super::{Channels, Clock, Health, Shared, backs, kept, sweep};
+use super::unreadable::{Looked, move_unreadable};
+use super::{Channels, Clock, Health, KeptMessage, Shared, backs, kept, sweep};
 use crate::amqp::declare::{DeclareError, declare_alone};
 use crate::amqp::exists::Ask;
-use crate::amqp::{AmqpError, Connection, Consumer, pauses};
+use crate::amqp::{AmqpError, Connection, Consumer, Keeping, pauses};
 use crate::config::Config;
 use crate::topology::Topology;
 
@@ -91,6 +93,8 @@ struct Past {
     /// An alarm was on at the end: a worker that takes messages in and publishes the first of them into an
     /// alarm does not know what becomes of those.
     blocked: bool,
+    /// What ends sessions and is kept apart from the next one.
+    kept: Vec<KeptMessage>,
 }
 
 /// How often backlog and alarms are looked at.
@@ -108,9 +112,11 @@ pub async fn run(
     let config = Arc::new(config);
     let mut pause = pauses(&config.broker);
     let mut past = Past::default();
+    let mut keeping = Vec::new();
     while !stop.is_cancelled() {
         let ended = tokio::select! {
             ended = session(config.clone(), clock.clone(), &health, &mut past, &stop) => ended,
+            () = keep(std::mem::take(&mut keeping)) => unreachable!("it only waits"),
             () = stopped_for(&stop, config.stop.grace) => {
                 warn!(grace = ?config.stop.grace, "not everything was confirmed in time; the broker requeues the rest");
                 Ok(())
@@ -141,7 +147,10 @@ pub async fn run(
             Ok(()) => break,
             Err(error)
                 if error.may_be_a_delivery()
-                    && quarantined(&config, &clock, &error, &stop).await => {}
+                    && let Some(looked) = quarantined(&config, &clock, &error, &stop).await =>
+            {
+                (past.kept, keeping) = (looked.refused, looked.keeping);
+            }
             Err(error) if error.is_worth_another_try() => {
                 let wait = pause.next().unwrap_or(config.broker.reconnect_max);
                 warn!(%error, ?wait, "not connected; trying again");
@@ -161,28 +170,33 @@ pub async fn run(
     Ok(())
 }
 
-/// Moves what ended a session out of the way, and says whether anything was moved, so that it is worth to
-/// connect at once.
+/// Lets go of what has been kept for long: it goes back to its queue, to be tried again.
+async fn keep(keeping: Vec<Keeping>) {
+    join_all(keeping.into_iter().map(|keeping| keeping.hold(KEEP))).await;
+    std::future::pending().await
+}
+
+/// Moves what ended a session out of the way. None, if nothing was, and it is not worth to connect at once.
 async fn quarantined(
     config: &Arc<Config>,
     clock: &Clock,
     error: &WorkerError,
     stop: &CancellationToken,
-) -> bool {
+) -> Option<Looked> {
     warn!(%error, "not connected; looking for messages that cannot be read");
     let moved = tokio::select! {
         moved = moved(config, clock, error.may_be_amqp10()) => moved,
-        () = stop.cancelled() => return false,
+        () = stop.cancelled() => return None,
     };
     match moved {
-        Ok(0) => false,
-        Ok(_) => {
+        Ok(Looked { moved: 0, keeping, .. }) if keeping.is_empty() => None,
+        Ok(looked) => {
             metrics::counter!("dormouse_reconnects_total").increment(1);
-            true
+            Some(looked)
         }
         Err(error) => {
             warn!(%error, "a message that cannot be read could not be moved");
-            false
+            None
         }
     }
 }
@@ -192,13 +206,13 @@ async fn moved(
     config: &Arc<Config>,
     clock: &Clock,
     may_be_amqp10: bool,
-) -> Result<usize, WorkerError> {
+) -> Result<Looked, WorkerError> {
     if may_be_amqp10 {
         return move_uncarried(config, clock).await;
     }
     match move_unreadable(config, clock).await {
         Err(error) if error.may_be_amqp10() => move_uncarried(config, clock).await,
-        moved => Ok(moved?),
+        looked => looked,
     }
 }
 
@@ -238,8 +252,11 @@ async fn session(
     let (consuming, publishing) = (Arc::new(consuming), Arc::new(publishing));
     let ended = match within_channels(&config, &consuming, &publishing, past.channels) {
         Ok(channels) => {
-            let shared = Shared::new(config, clock, publishing.frame_max_bytes(), channels);
-            connected(shared?, health, stop, &consuming, &publishing).await
+            let shared = Shared::new(config, clock, publishing.frame_max_bytes(), channels)?;
+            for message in std::mem::take(&mut past.kept) {
+                shared.kept().add(message);
+            }
+            connected(shared, health, stop, &consuming, &publishing).await
         }
         Err(error) => Err(error),
     };

@@ -3,11 +3,15 @@
 
 use std::sync::Arc;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
-use super::{Channels, Clock, Shared, WorkerError};
-use crate::amqp::{Amqp10, Connection, Watched};
+use super::inward::To;
+use super::tell::Tell;
+use super::unreadable::Looked;
+use super::{Channels, Clock, KeptMessage, Shared, WorkerError};
+use crate::amqp::{Amqp10, Closed, Outcome, Replacing, Watched};
 use crate::config::{Config, DelayExchange};
+use crate::schedule::{Reason, Sleeper};
 
 /// A queue that a client's message can reach as it was published.
 struct Source<'a> {
@@ -18,42 +22,86 @@ struct Source<'a> {
     intake: Option<String>,
 }
 
-/// Looks through what clients publish to, and says how many messages were moved.
+/// Looks through what clients publish to.
 ///
-/// Errors: the broker did not take one, or does not speak AMQP 1.0.
-pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<usize, WorkerError> {
-    let publishing = Connection::open(&config.broker, "dormouse quarantine publish").await?;
-    let mut publisher = publishing.publisher().await?;
-    let frame_max_bytes = publishing.frame_max_bytes();
+/// Errors: the broker is gone, or does not speak AMQP 1.0.
+pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<Looked, WorkerError> {
+    let mut replacing = Replacing::open(&config.broker).await?;
+    let frame_max_bytes = replacing.frame_max_bytes();
     let shared = Shared::new(config.clone(), clock.clone(), frame_max_bytes, Channels::MOST)?;
-    let mut moved = 0;
+    let mut looked = Looked::default();
+    let (mut told_of_moved, mut told_of_refused) = (Tell::default(), Tell::default());
     for Source { queue, delay, intake } in sources(&shared) {
         let watched = Watched { queue, prefetch: config.intake.prefetch };
         let mut look = Amqp10::open(&config.broker, &watched).await?;
         while let Some(mut found) = look.next().await? {
             let problem = found.problems.join("; ");
             let message = std::mem::take(&mut found.message);
-            let (sleeper, to) = match delay {
+            let (mut sleeper, mut to) = match delay {
                 Some(delay) => shared.accept(message, delay, intake.as_deref()),
                 None => shared.judge(message),
             };
-            let message = shared.entering(&sleeper, to);
-            look.replace(found, message, &mut publisher).await?;
+            let outcome = loop {
+                let message = shared.entering(&sleeper, to);
+                let outcome = look.replace(&found, message, &mut replacing).await?;
+                to = match elsewhere(&shared, &mut sleeper, to, &outcome) {
+                    Some(to) => to,
+                    None => break outcome,
+                };
+            };
+            let (id, queue) = (&sleeper.stamp.id, &watched.queue);
+            if outcome != Outcome::Confirmed {
+                let answer = outcome.answer();
+                if told_of_refused.due().is_some() {
+                    warn!(
+                        id,
+                        queue,
+                        problem,
+                        answer,
+                        "RabbitMQ takes no replacement for a message that AMQP 0-9-1 cannot carry"
+                    );
+                }
+                let queue = queue.clone();
+                looked.refused.push(KeptMessage { queue, ..KeptMessage::of(&sleeper, answer) });
+                look.refuse(&found);
+                continue;
+            }
             shared.count(&sleeper, to);
-            let id = &sleeper.stamp.id;
-            warn!(
-                id,
-                queue = watched.queue,
-                problem,
-                ?to,
-                "AMQP 0-9-1 cannot carry a message as it is"
-            );
-            moved += 1;
+            looked.moved += 1;
+            debug!(id, queue, problem, ?to, "moved");
+            if told_of_moved.due().is_some() {
+                warn!(id, queue, problem, ?to, "AMQP 0-9-1 cannot carry a message as it is");
+            }
         }
-        look.close().await;
+        looked.keeping.extend(look.keep().await);
     }
-    publishing.close().await;
-    Ok(moved)
+    if looked.moved + looked.refused.len() > 1 {
+        let (moved, refused) = (looked.moved, looked.refused.len());
+        warn!(moved, refused, "looked for messages that AMQP 0-9-1 cannot carry");
+    }
+    replacing.close().await;
+    Ok(looked)
+}
+
+/// Where else to put one that RabbitMQ did not take: what the levels refuse goes to the DLQ, what the DLQ has
+/// no room for sleeps.
+fn elsewhere(shared: &Shared, sleeper: &mut Sleeper, to: To, outcome: &Outcome) -> Option<To> {
+    let failure = sleeper.stamp.failure.as_ref().map(|failure| failure.reason);
+    match (outcome, to) {
+        (Outcome::Unknown(Closed { code, text }), To::Levels | To::Wait)
+            if !matches!(code, 0 | 403 | 404) && failure != Some(Reason::RefusedInside) =>
+        {
+            let detail = format!("RabbitMQ refused to let it go on: {code} {text}");
+            shared.fail(sleeper, Reason::RefusedInside, detail);
+            sleeper.wake_for_dlq();
+            Some(To::Dlq)
+        }
+        (Outcome::Nacked, To::Dlq) if failure != Some(Reason::RefusedInside) => {
+            shared.put_off(sleeper);
+            Some(To::Levels)
+        }
+        _ => None,
+    }
 }
 
 fn sources(shared: &Shared) -> Vec<Source<'_>> {

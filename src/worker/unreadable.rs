@@ -1,12 +1,16 @@
 //! What the client library cannot read goes to the DLQ as a message that it can: our own properties,
 //! the original's as bytes in a header, its body untouched.
 
-use tracing::warn;
+use std::sync::Arc;
+
+use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::intake::PARKING_PREFETCH;
-use super::{Clock, Metrics};
-use crate::amqp::{AmqpError, Problem, Quarantine, Unreadable, Watched};
+use super::inward::To;
+use super::tell::Tell;
+use super::{Channels, Clock, KeptMessage, Shared, WorkerError};
+use crate::amqp::{AmqpError, Keeping, Outcome, Problem, Quarantine, Unreadable, Watched};
 use crate::config::Config;
 use crate::message::{ByteArray, Message, Value, encoded_bytes};
 use crate::schedule::stamp::{MAX_KEY_BYTES, RAW_PROPERTIES, RAW_ROUTING_KEY};
@@ -15,34 +19,61 @@ use crate::topology::Names;
 
 /// Room in a frame for what is neither our headers nor the raw properties.
 const ROOM_BYTES: usize = 256;
+/// More of it in the levels, where RabbitMQ adds its account of each.
+const LEVELS_BYTES: usize = 4 * 1024;
 
-/// Looks through everything that a worker consumes, and says how many messages were moved.
-///
-/// Errors: as [`move_from`].
-pub async fn move_unreadable(config: &Config, clock: &Clock) -> Result<usize, AmqpError> {
-    let (queues, targets) = consumed(config, &Names::of(config));
-    let metrics = Metrics::new();
-    move_from(config, clock, &queues, |sleeper, index| {
-        sleeper.stamp.target.exchange.clone_from(&targets[index]);
-        metrics.dead_lettered(Reason::Unreadable);
-    })
-    .await
+/// What came of a look.
+#[derive(Default)]
+pub(crate) struct Looked {
+    /// Messages that were moved, and those of them that sleep before the DLQ.
+    pub moved: usize,
+    put_off: usize,
+    /// What RabbitMQ does not take as it was to be moved.
+    pub refused: Vec<KeptMessage>,
+    /// That stays unacknowledged as long as this is there.
+    pub keeping: Vec<Keeping>,
 }
 
-/// Looks through `queues`, and says how many messages were moved. `complete` adds to a message what its
-/// queue, by index, tells about it.
+/// Looks through everything that a worker consumes.
 ///
-/// Errors: the broker did not take one. It is still where it was, and so is what comes behind it.
+/// Errors: as [`move_from`].
+pub async fn move_unreadable(config: &Arc<Config>, clock: &Clock) -> Result<Looked, WorkerError> {
+    let (queues, targets) = consumed(config, &Names::of(config));
+    let shared = Shared::new(config.clone(), clock.clone(), usize::MAX, Channels::MOST)?;
+    let complete = |sleeper: &mut Sleeper, index: usize| {
+        sleeper.stamp.target.exchange.clone_from(&targets[index]);
+    };
+    // what the DLQ has no room for sleeps until it has
+    let put_off = |sleeper: &mut Sleeper| {
+        shared.put_off(sleeper);
+        shared.entering(sleeper, To::Levels)
+    };
+    let put_off = Some(put_off);
+    let looked = move_from(config, clock, &queues, complete, put_off).await?;
+    // the others are counted when they are there
+    for _ in looked.put_off..looked.moved {
+        shared.metrics.dead_lettered(Reason::Unreadable);
+    }
+    Ok(looked)
+}
+
+/// Looks through `queues`. `complete` adds to a message what its queue, by index, tells about it. With
+/// `put_off`, what the DLQ has no room for goes where that says, and what nobody takes is kept apart; without
+/// it, both go back in their order.
+///
+/// Errors: the broker is gone, or does not answer in time.
 pub(crate) async fn move_from(
     config: &Config,
     clock: &Clock,
     queues: &[Watched],
     complete: impl Fn(&mut Sleeper, usize),
-) -> Result<usize, AmqpError> {
+    put_off: Option<impl Fn(&mut Sleeper) -> Message>,
+) -> Result<Looked, AmqpError> {
     let mut quarantine = Quarantine::open(&config.broker, queues).await?;
     let frame_max_bytes = quarantine.frame_max_bytes();
     let dlq = Names::of(config).dlq();
-    let mut moved = 0;
+    let mut looked = Looked::default();
+    let (mut told_of_moved, mut told_of_refused) = (Tell::default(), Tell::default());
     while let Some(found) = quarantine.next().await? {
         let queue = &queues[found.queue].queue;
         let id = Uuid::now_v7().to_string();
@@ -50,17 +81,50 @@ pub(crate) async fn move_from(
         complete(&mut dead, found.queue);
         let detail = dead.stamp.failure.as_ref().map(|failure| failure.detail.clone());
         let message = with_raw(dead.dead(&dlq, usize::MAX), &found, frame_max_bytes);
-        quarantine.replace(&found, message).await?;
-        warn!(
-            id,
-            queue,
-            detail,
-            "a message that cannot be read was moved to the DLQ; `dormouse dlq show` prints it"
-        );
-        moved += 1;
+        let mut outcome = quarantine.replace(&found, message).await?;
+        if outcome == Outcome::Nacked
+            && let Some(put_off) = &put_off
+        {
+            let room_bytes = frame_max_bytes.saturating_sub(LEVELS_BYTES);
+            let message = with_raw(put_off(&mut dead), &found, room_bytes);
+            outcome = quarantine.replace(&found, message).await?;
+            looked.put_off += usize::from(outcome == Outcome::Confirmed);
+        }
+        if outcome != Outcome::Confirmed {
+            let answer = outcome.answer();
+            if told_of_refused.due().is_some() {
+                warn!(
+                    id,
+                    queue,
+                    detail,
+                    answer,
+                    "a message that cannot be read could not be moved to the DLQ"
+                );
+            }
+            let queue = queue.clone();
+            looked.refused.push(KeptMessage { queue, ..KeptMessage::of(&dead, answer) });
+            if put_off.is_some() {
+                quarantine.refuse(&found);
+            }
+            continue;
+        }
+        looked.moved += 1;
+        debug!(id, queue, detail, "moved");
+        if told_of_moved.due().is_some() {
+            warn!(
+                id,
+                queue,
+                detail,
+                "a message that cannot be read was moved to the DLQ; `dormouse dlq show` prints it"
+            );
+        }
     }
-    quarantine.close().await;
-    Ok(moved)
+    if looked.moved + looked.refused.len() > 1 {
+        let (moved, refused) = (looked.moved, looked.refused.len());
+        warn!(moved, refused, "looked for messages that cannot be read");
+    }
+    looked.keeping.extend(quarantine.keep().await);
+    Ok(looked)
 }
 
 /// The queues, and the exchange that a message in each of them is for, as far as the queue tells.

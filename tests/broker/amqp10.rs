@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::client::{Log, Running, client};
 use crate::clients::folder;
 use crate::conformance::{Client, by_row, check_arrived, publish_with};
+use crate::faults::Own;
+use crate::process::worker_process;
 use crate::rejecting::retried;
 use crate::support::*;
-use dormouse::amqp::{Amqp10, Watched};
+use dormouse::amqp::{Amqp10, Outcome, Replacing, Watched};
 use dormouse::client::Delivery;
 use dormouse::message::{Message, Value, as_integer, text};
 use dormouse::schedule::stamp;
-use dormouse::topology::{Names, Topology};
+use dormouse::topology::{Arguments, Names, Topology};
 use dormouse::worker::Clock;
 
 const BODIES: [&str; 4] = ["data", "text", "map", "sequence"];
@@ -93,13 +95,15 @@ async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message
     // through AMQP 1.0, which takes the rest out of the way
     let sent = Watched { queue: "conform.sent".into(), prefetch: 1_000 };
     let mut look = Amqp10::open(&broker.config().broker, &sent).await.unwrap();
-    let connection = broker.connect().await;
-    let mut publisher = connection.publisher().await.unwrap();
+    let mut replacing = Replacing::open(&broker.config().broker).await.unwrap();
     while let Some(found) = look.next().await.unwrap() {
         let elsewhere = Message { routing_key: "conform.own".into(), ..Message::default() };
-        look.replace(found, elsewhere, &mut publisher).await.unwrap();
+        let outcome = look.replace(&found, elsewhere, &mut replacing).await.unwrap();
+        assert_eq!(outcome, Outcome::Confirmed);
     }
     look.close().await;
+    replacing.close().await;
+    let connection = broker.connect().await;
     let sent = by_row(take(&connection, "conform.sent", CARRIED.len() * BODIES.len()).await);
     let ended = Clock::default().now().0 as i64;
     for (row, (_, sent)) in &sent {
@@ -166,6 +170,34 @@ async fn what_amqp_0_9_1_cannot_carry_comes_back_when_it_is_rejected() {
     broker.drop_it().await;
 }
 
+/// RabbitMQ closes a channel over this `reply_to` (406). It is set aside, delayed and in a retried queue, and
+/// ends neither a channel nor a session.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_direct_reply_to_is_set_aside_on_every_way() {
+    let Some((folder, broker)) = ground("replies-amqp10").await else { return };
+    let config = broker.config();
+    let mut worker = worker_process(&broker, &["--set", "retry.initial_backoff=100ms"]);
+    worker.until_ready().await.unwrap();
+    let connection = broker.connect().await;
+    let queues = vec![retried("work", &config), queue("answers", Arguments::new())];
+    declare_all(&connection, Topology { queues, ..Topology::default() }).await;
+    publish("replies", &folder, &broker).await;
+    for (queue, retries) in [("answers", 0), ("work", 1)] {
+        let (_, arrived) = take(&connection, queue, 1).await.remove(0);
+        assert_eq!(body(&arrived), "rpc", "{queue}");
+        assert_eq!(arrived.properties.reply_to, None, "{queue}");
+        assert_eq!(words(&arrived, stamp::REPLY_TO), "amq.rabbitmq.reply-to", "{queue}");
+        let counted = header(&arrived, stamp::RETRIES).and_then(as_integer).unwrap_or(0);
+        assert_eq!(counted, retries, "{queue}");
+    }
+    for none in ["dormouse_reconnects_total", "dormouse_internal_refused_total"] {
+        assert_eq!(worker.metric(none).await.unwrap_or(0.0), 0.0, "{none}");
+    }
+    assert_eq!(depth(&connection, &Names::of(&config).dlq()).await, Some(0));
+    worker.stop().await.unwrap();
+    broker.drop_it().await;
+}
+
 /// In the queue of a library's consumer: to the DLQ, and what is beside it is handled.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_amqp_0_9_1_cannot_carry_stops_no_consumer() {
@@ -194,4 +226,38 @@ async fn what_amqp_0_9_1_cannot_carry_stops_no_consumer() {
     running.stop().await;
     worker.stop().await;
     broker.drop_it().await;
+}
+
+/// And RabbitMQ takes no replacement, as a limit was lowered: it is kept apart, and the others arrive.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_amqp_0_9_1_cannot_carry_and_nobody_may_publish_is_kept_apart() {
+    let Some((folder, broker)) = ground("ground-amqp10").await else { return };
+    broker.drop_it().await;
+    let own = Own::start("kept-amqp10").await;
+    let worker = Worker::start(&own.config).await;
+    let connection = own.connect().await;
+    queues(&connection, &["late"]).await;
+    worker.stop().await;
+    publish("large", &folder, &own.broker).await;
+    own.limit_size(20_000).await;
+    let mut worker = worker_process(&own.broker, &[]);
+    assert_eq!(
+        body(&take(&connection, "late", 1).await[0].1),
+        "small",
+        "it is behind the large one"
+    );
+    worker.until_ready().await.unwrap();
+    until("it is kept", async || worker.metric("dormouse_kept_messages").await == Some(1.0)).await;
+    let reconnects = worker.metric("dormouse_reconnects_total").await;
+    crate::support::publish(&connection, (0..20).map(|n| delayed("late", 100, &n.to_string())))
+        .await;
+    take(&connection, "late", 20).await;
+    assert_eq!(worker.metric("dormouse_reconnects_total").await, reconnects);
+    worker.stop().await.unwrap();
+    own.limit_size(1_000_000).await;
+    let mut worker = worker_process(&own.broker, &[]);
+    assert_eq!(take(&connection, "late", 1).await[0].1.body.len(), 30_000);
+    worker.until_ready().await.unwrap();
+    worker.stop().await.unwrap();
+    own.end().await;
 }

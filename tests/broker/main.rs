@@ -1,5 +1,5 @@
 //! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`drill`], [`faults`], [`client_faults`], [`client_refused`], [`refused`], [`tls`] and [`dev_node`] start brokers of their own, which they can
+//! [`drill`], [`faults`], [`client_faults`], [`client_refused`], [`refused`], [`tls`], [`unreadable`] and [`dev_node`] start brokers of their own, which they can
 //! kill.
 
 #![allow(

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::client::{Log, Running, client};
+use crate::faults::Own;
 use crate::process::worker_process;
+use crate::refused::limit;
 use crate::rejecting::{Client, retried};
 use crate::support::*;
 use dormouse::amqp::RawConnection;
@@ -364,4 +366,76 @@ async fn in_the_dlq_it_is_named_by_who_looks() {
     }
     until("it is back", async || depth(&connection, &dlq).await == Some(1)).await;
     broker.drop_it().await;
+}
+
+/// The DLQ has no room for what cannot be read: it sleeps until there is, with all its bytes, ends one session
+/// and not every one, and what is readable arrives.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_waits_for_a_full_dlq() {
+    let broker = Broker::fresh("unreadable-full").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    limit(&broker, &Names::of(&config).dlq(), 0).await;
+    let mut hostile = Hostile::connect(&broker).await;
+    for number in 0..5 {
+        hostile.publish(b"inbox", &bad_id(), format!("bad {number}").as_bytes()).await;
+    }
+    for number in 0..20 {
+        publish(&connection, [delayed("inbox", 100, &format!("good {number}"))]).await;
+        let (_, message) = take(&connection, "inbox", 1).await.remove(0);
+        assert!(body(&message).starts_with("good "));
+    }
+    broker.management.delete_policy(&broker.vhost, "limit").await.unwrap();
+    let mut bodies = Vec::new();
+    for dead in take_dead(&connection, &config, 5).await {
+        assert_eq!(words(&dead, stamp::REASON), "unreadable");
+        assert!(contains(&raw(&dead, stamp::RAW_PROPERTIES), NOT_UTF8));
+        assert_eq!(raw(&dead, stamp::RAW_ROUTING_KEY), b"inbox");
+        bodies.push(body(&dead));
+    }
+    bodies.sort();
+    assert_eq!(bodies, (0..5).map(|number| format!("bad {number}")).collect::<Vec<_>>());
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Nobody can publish it any more, nor read it: it is kept apart, and the others arrive through one session.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_neither_be_read_nor_moved_is_kept_apart() {
+    let own = Own::start("unreadable-kept").await;
+    let config = own.config.clone();
+    let worker = Worker::start(&config).await;
+    let connection = own.connect().await;
+    queues(&connection, &["inbox"]).await;
+    worker.stop().await;
+    let mut hostile = Hostile::connect(&own.broker).await;
+    let bytes = vec![b'x'; 30_000];
+    hostile.publish(b"inbox", &bad_id(), &bytes).await;
+    hostile.publish(b"inbox", &bad_id(), b"small").await;
+    publish(&connection, (0..20).map(|n| delayed("inbox", 100, &n.to_string()))).await;
+    own.limit_size(20_000).await;
+    let mut worker = worker_process(&own.broker, &[]);
+    assert_eq!(
+        body(&take_dead(&connection, &config, 1).await[0]),
+        "small",
+        "it is behind the large one"
+    );
+    take(&connection, "inbox", 20).await;
+    worker.until_ready().await.unwrap();
+    until("it is kept", async || worker.metric("dormouse_kept_messages").await == Some(1.0)).await;
+    let reconnects = worker.metric("dormouse_reconnects_total").await;
+    publish(&connection, (0..20).map(|n| delayed("inbox", 100, &n.to_string()))).await;
+    take(&connection, "inbox", 20).await;
+    assert_eq!(worker.metric("dormouse_reconnects_total").await, reconnects);
+    worker.stop().await.unwrap();
+
+    own.limit_size(1_000_000).await;
+    let mut worker = worker_process(&own.broker, &[]);
+    let dead = take_dead(&connection, &config, 1).await.remove(0);
+    assert_eq!(dead.body.len(), bytes.len());
+    worker.until_ready().await.unwrap();
+    worker.stop().await.unwrap();
+    own.end().await;
 }

@@ -4,6 +4,9 @@ conform    each row and kind of body once straight to a queue, once delayed, and
            is received and compared
 expired    what RabbitMQ cannot hand to AMQP 0-9-1, with 100 ms to live
 rejected   the same, received and rejected: once as it is, and once with a forged past
+replies    with the address of direct reply-to, which AMQP 0-9-1 takes only from who consumes the replies: delayed,
+           and received and rejected
+large      what RabbitMQ cannot hand to AMQP 0-9-1, of 30 kB, and then a small one
 """
 
 import os
@@ -130,5 +133,23 @@ def rejected():
         receiver.reject()
 
 
-{"conform": conform, "expired": expired, "rejected": rejected}[sys.argv[1]]()
+def large():
+    sender = connection.create_sender("/exchanges/dormouse.delay/late")
+    for body in (b"x" * 30_000, b"small"):
+        message = Message(body=body, inferred=True, durable=True, properties=UNCARRIED)
+        message.annotations = annotated({"x-opt-delivery-delay": 300})
+        sender.send(message)
+
+
+def replies():
+    message = Message(body=b"rpc", inferred=True, durable=True, reply_to="amq.rabbitmq.reply-to")
+    connection.create_sender("/queues/work").send(message)
+    receiver = connection.create_receiver("/queues/work")
+    receiver.receive(timeout=30)
+    receiver.reject()
+    message.annotations = annotated({"x-opt-delivery-delay": 300})
+    connection.create_sender("/exchanges/dormouse.delay/answers").send(message)
+
+
+{"conform": conform, "expired": expired, "rejected": rejected, "replies": replies, "large": large}[sys.argv[1]]()
 connection.close()

@@ -30,6 +30,6 @@ pub use consumer::{Consumer, Delivered};
 pub use error::AmqpError;
 pub use isolating::Isolating;
 pub use publisher::Publisher;
-pub use quarantine::{Problem, Quarantine, Unreadable, Watched};
+pub use quarantine::{Keeping, Problem, Quarantine, Replacing, Unreadable, Watched};
 pub use raw::RawConnection;
 pub use window::{Closed, Outcome, Refused};

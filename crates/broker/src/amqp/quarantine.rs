@@ -5,7 +5,7 @@
 //! gives up the whole connection over a delivery that is not. The message is requeued, comes first
 //! again, and would end every connection after it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +14,7 @@ use lapin::types::FieldTable;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
+use super::amqp10::link::Link;
 use super::frames::{self, ContentHeader, Deliver, Frame};
 use super::raw::{is_readable, read_method};
 use super::{AmqpError, Connection, Outcome, Publisher, RawConnection};
@@ -27,7 +28,8 @@ pub struct Watched {
     pub prefetch: u16,
 }
 
-/// A look at some queues. What it does not replace goes back when it is closed or dropped.
+/// A look at some queues. What it does not replace goes back when it is closed or dropped, or is kept by
+/// [`Quarantine::keep`].
 pub struct Quarantine<'a> {
     queues: &'a [Watched],
     /// Channel `n + 1` consumes queue `n`. Read only as fast as messages are replaced, so that at most
@@ -35,9 +37,46 @@ pub struct Quarantine<'a> {
     reading: RawConnection,
     under_way: Vec<Option<UnderWay>>,
     found: VecDeque<Unreadable>,
-    publishing: Connection,
-    publisher: Publisher<()>,
+    /// What each queue delivered and was not removed, and of that what is not to go back.
+    unsettled: Vec<BTreeSet<u64>>,
+    kept: Vec<BTreeSet<u64>>,
+    /// Queues whose channel RabbitMQ closed: not there, or not for us.
+    gone: BTreeSet<usize>,
+    replacing: Replacing,
     deadline: Instant,
+}
+
+/// Publishes replacements one by one. A refusal costs a channel, and not the ones behind it.
+pub struct Replacing {
+    connection: Connection,
+    publisher: Publisher<()>,
+}
+
+/// Holds messages unacknowledged until it is dropped, while [`Keeping::hold`] runs.
+pub struct Keeping(pub(super) Held);
+
+pub(super) enum Held {
+    /// Without heartbeats.
+    Raw(Box<RawConnection>),
+    Link(Box<Link>),
+}
+
+/// Well within what RabbitMQ lets an AMQP 1.0 connection be silent.
+const BEAT: Duration = Duration::from_secs(10);
+
+impl Keeping {
+    /// Holds them for so long, and gives them back.
+    pub async fn hold(self, time: Duration) {
+        let end = Instant::now() + time;
+        match self.0 {
+            Held::Raw(_held) => tokio::time::sleep_until(end).await,
+            Held::Link(mut link) => {
+                while Instant::now() < end && link.beat().await.is_ok() {
+                    tokio::time::sleep(BEAT).await;
+                }
+            }
+        }
+    }
 }
 
 /// A message that cannot be read, as bytes.
@@ -74,6 +113,9 @@ struct UnderWay {
     body: BytesMut,
 }
 
+/// The tag of each consumer, on its channel.
+const CONSUMER: &str = "look";
+
 /// Nothing arrives for so long: the look is over. A broker requeues the deliveries of a connection
 /// that was just lost within less.
 pub(super) const SILENCE: Duration = Duration::from_millis(500);
@@ -84,16 +126,17 @@ const CONNECT_TIMEOUTS: u32 = 3;
 impl<'a> Quarantine<'a> {
     /// Connects and starts to look.
     pub async fn open(broker: &Broker, queues: &'a [Watched]) -> Result<Self, AmqpError> {
-        let publishing = Connection::open(broker, "dormouse quarantine publish").await?;
-        let publisher = publishing.publisher().await?;
+        let replacing = Replacing::open(broker).await?;
         let reading = RawConnection::open(broker, "dormouse quarantine").await?;
         let mut this = Self {
             queues,
             reading,
             under_way: queues.iter().map(|_| None).collect(),
             found: VecDeque::new(),
-            publishing,
-            publisher,
+            unsettled: vec![BTreeSet::new(); queues.len()],
+            kept: vec![BTreeSet::new(); queues.len()],
+            gone: BTreeSet::new(),
+            replacing,
             deadline: Instant::now() + broker.connect_timeout * CONNECT_TIMEOUTS,
         };
         let deadline = this.deadline;
@@ -106,11 +149,10 @@ impl<'a> Quarantine<'a> {
             self.reading.open_channel(channel).await?;
         }
         for (index, Watched { queue, prefetch }) in self.queues.iter().enumerate() {
-            let channel = index as u16 + 1;
             let qos = basic::Qos { prefetch_count: *prefetch, global: false };
             let consume = basic::Consume {
                 queue: queue.as_str().into(),
-                consumer_tag: "".into(),
+                consumer_tag: CONSUMER.into(),
                 no_local: false,
                 no_ack: false,
                 exclusive: false,
@@ -118,8 +160,8 @@ impl<'a> Quarantine<'a> {
                 arguments: FieldTable::default(),
             };
             // answered among the deliveries
-            self.call(channel, basic::AMQPMethod::Qos(qos)).await?;
-            self.call(channel, basic::AMQPMethod::Consume(consume)).await?;
+            self.call(index, basic::AMQPMethod::Qos(qos)).await?;
+            self.call(index, basic::AMQPMethod::Consume(consume)).await?;
         }
         Ok(())
     }
@@ -138,33 +180,102 @@ impl<'a> Quarantine<'a> {
         Ok(self.found.pop_front())
     }
 
-    /// Publishes `message` in its place, and removes it once that is confirmed and not returned.
-    ///
-    /// Errors: it was not, and the original is still in its queue.
+    /// Publishes `message` in its place, and removes it if that is confirmed and not returned.
     pub async fn replace(
         &mut self,
         original: &Unreadable,
         message: Message,
-    ) -> Result<(), AmqpError> {
-        publish(&mut self.publisher, message, self.deadline).await?;
-        let ack = basic::Ack { delivery_tag: original.tag, multiple: false };
-        self.call(original.queue as u16 + 1, basic::AMQPMethod::Ack(ack)).await
+    ) -> Result<Outcome, AmqpError> {
+        let outcome = self.replacing.publish(message, self.deadline).await?;
+        if outcome == Outcome::Confirmed {
+            let ack = basic::Ack { delivery_tag: original.tag, multiple: false };
+            self.unsettled[original.queue].remove(&original.tag);
+            self.call(original.queue, basic::AMQPMethod::Ack(ack)).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Nobody takes a replacement: it is not to go back with the others.
+    pub fn refuse(&mut self, original: &Unreadable) {
+        self.kept[original.queue].insert(original.tag);
     }
 
     /// The largest frame that a replacement may need.
     pub fn frame_max_bytes(&self) -> usize {
-        self.publishing.frame_max_bytes()
+        self.replacing.frame_max_bytes()
     }
 
     /// Gives back what was not replaced.
     pub async fn close(self) {
         // one that fails to close is gone, and the broker requeues all the same
         let _ = timeout_at(Instant::now() + SILENCE, self.reading.close()).await;
-        self.publishing.close().await;
+        self.replacing.close().await;
     }
 
-    async fn call(&mut self, channel: u16, method: basic::AMQPMethod) -> Result<(), AmqpError> {
-        timeout_at(self.deadline, self.reading.call(channel, AMQPClass::Basic(method)))
+    /// Gives back what was not replaced, but for what was [refused](Quarantine::refuse): that would end the
+    /// next session too. Nothing, if there is none of that or the broker does not answer.
+    pub async fn keep(mut self) -> Option<Keeping> {
+        if self.kept.iter().all(BTreeSet::is_empty) {
+            self.close().await;
+            return None;
+        }
+        let end = Instant::now() + SILENCE * 10;
+        let kept = timeout_at(end, self.let_go()).await;
+        if let Ok(Err(error)) = &kept {
+            warn!(%error, "what cannot be replaced could not be kept apart");
+        }
+        let Self { reading, replacing, .. } = self;
+        replacing.close().await;
+        matches!(kept, Ok(Ok(()))).then(|| Keeping(Held::Raw(Box::new(reading))))
+    }
+
+    async fn let_go(&mut self) -> Result<(), AmqpError> {
+        let mut waiting = 0usize;
+        for index in 0..self.queues.len() {
+            if self.gone.contains(&index) {
+                continue;
+            }
+            if self.kept[index].is_empty() {
+                let close = channel::Close {
+                    reply_code: 200,
+                    reply_text: "looked".into(),
+                    class_id: 0,
+                    method_id: 0,
+                };
+                let close = AMQPClass::Channel(channel::AMQPMethod::Close(close));
+                self.reading.call(index as u16 + 1, close).await?;
+            } else {
+                let cancel = basic::Cancel { consumer_tag: CONSUMER.into(), nowait: false };
+                self.call(index, basic::AMQPMethod::Cancel(cancel)).await?;
+                waiting += 1;
+            }
+        }
+        // nothing comes behind the answer
+        while waiting > 0 {
+            let frame = self.reading.frame().await?;
+            let is_cancelled = frame.kind() == frames::METHOD
+                && frames::method(&frame.payload()) == Some((60, 31));
+            waiting -= usize::from(is_cancelled);
+            self.take(frame).await?;
+        }
+        for index in 0..self.queues.len() {
+            if self.kept[index].is_empty() {
+                continue;
+            }
+            let others: Vec<_> =
+                self.unsettled[index].difference(&self.kept[index]).copied().collect();
+            for delivery_tag in others {
+                let nack = basic::Nack { delivery_tag, multiple: false, requeue: true };
+                self.call(index, basic::AMQPMethod::Nack(nack)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// On the channel of a queue.
+    async fn call(&mut self, queue: usize, method: basic::AMQPMethod) -> Result<(), AmqpError> {
+        let deadline = self.deadline.max(Instant::now() + SILENCE);
+        timeout_at(deadline, self.reading.call(queue as u16 + 1, AMQPClass::Basic(method)))
             .await
             .map_err(|_| too_slow())?
     }
@@ -228,8 +339,9 @@ impl<'a> Quarantine<'a> {
         let Some(UnderWay { deliver, problem, header, body, .. }) = slot.take_if(whole) else {
             return;
         };
-        let (Some(problem), Some(header)) = (problem, header) else { return };
         let Deliver { tag, exchange, routing_key } = deliver;
+        self.unsettled[queue].insert(tag);
+        let (Some(problem), Some(header)) = (problem, header) else { return };
         let (properties, body) = (header.properties, body.freeze());
         self.found.push_back(Unreadable {
             queue,
@@ -252,27 +364,47 @@ impl<'a> Quarantine<'a> {
             404 => debug!(queue, "not there, so not looked through"),
             code => warn!(queue, code, answer = %close.reply_text, "cannot be looked through"),
         }
+        self.gone.insert(index);
         let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
         self.reading.call(frame.channel(), AMQPClass::Channel(close_ok)).await
     }
 }
 
-/// Publishes, and returns once that is confirmed and not returned.
-pub(super) async fn publish(
-    publisher: &mut Publisher<()>,
-    message: Message,
-    deadline: Instant,
-) -> Result<(), AmqpError> {
-    let exchange = message.exchange.clone();
-    publisher.publish(message, ());
-    let settled = timeout_at(deadline, publisher.settled()).await;
-    let refused = |problem: &str| AmqpError::Refused { exchange, problem: problem.to_owned() };
-    match settled.map_err(|_| too_slow())?.into_iter().next() {
-        Some(((), Outcome::Confirmed)) => Ok(()),
-        Some(((), Outcome::Returned { text, .. })) => Err(refused(&text)),
-        Some(((), Outcome::Nacked)) => Err(refused("a queue rejected it")),
-        Some(((), Outcome::Unknown(closed))) => Err(refused(&closed.text)),
-        None => Err(refused("nothing was said about it")),
+impl Replacing {
+    pub async fn open(broker: &Broker) -> Result<Self, AmqpError> {
+        let connection = Connection::open(broker, "dormouse quarantine publish").await?;
+        let publisher = connection.publisher().await?;
+        Ok(Self { connection, publisher })
+    }
+
+    pub fn frame_max_bytes(&self) -> usize {
+        self.connection.frame_max_bytes()
+    }
+
+    /// Publishes, and says what became of it.
+    ///
+    /// Errors: the connection is gone, or the broker did not answer in time.
+    pub(super) async fn publish(
+        &mut self,
+        message: Message,
+        deadline: Instant,
+    ) -> Result<Outcome, AmqpError> {
+        self.publisher.publish(message, ());
+        let settled = timeout_at(deadline, self.publisher.settled()).await;
+        let outcome = settled.map_err(|_| too_slow())?.into_iter().next();
+        let ((), outcome) = outcome.ok_or_else(too_slow)?;
+        match &outcome {
+            Outcome::Confirmed | Outcome::Returned { .. } => {}
+            // on 3.10 a channel that was refused stays refused
+            Outcome::Nacked | Outcome::Unknown(_) => {
+                self.publisher = self.connection.publisher().await?;
+            }
+        }
+        Ok(outcome)
+    }
+
+    pub async fn close(self) {
+        self.connection.close().await;
     }
 }
 

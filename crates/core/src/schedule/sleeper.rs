@@ -153,10 +153,12 @@ impl Sleeper {
         message.exchange.clear();
         message.routing_key.clear();
         message.properties.delivery_mode = None;
+        // what could not be read, on its way to the DLQ
+        let stays = |name: &ShortString| stamp.waits_for_dlq && is_raw(name);
         message
             .properties
             .headers
-            .retain(|name, _| !is_ours(name) && !is_set_by_broker(name.as_str()));
+            .retain(|name, _| stays(name) || !is_ours(name) && !is_set_by_broker(name.as_str()));
         Ok(Self { stamp, message })
     }
 
@@ -388,6 +390,10 @@ pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) 
 /// <https://www.rabbitmq.com/docs/direct-reply-to#caveats>
 fn is_checked_by_broker(reply_to: &ShortString) -> bool {
     reply_to.as_str() == "amq.rabbitmq.reply-to"
+}
+
+fn is_raw(name: &ShortString) -> bool {
+    matches!(name.as_str(), names::RAW_PROPERTIES | names::RAW_ROUTING_KEY)
 }
 
 fn is_ours(name: &ShortString) -> bool {

@@ -13,6 +13,9 @@ use super::value::{self, Value, decode, encode, performative};
 pub struct Link {
     reader: Reader,
     writer: Writer,
+    /// Transfers received, counted as RabbitMQ does.
+    delivery_count: u32,
+    next_incoming: u32,
 }
 
 /// A frame: the descriptor of its performative, its fields, and the payload.
@@ -39,6 +42,7 @@ const CLOSE: u8 = 0x18;
 const SOURCE: u8 = 0x28;
 const TARGET: u8 = 0x29;
 const ACCEPTED: u8 = 0x24;
+const RELEASED: u8 = 0x26;
 const SASL_MECHANISMS: u8 = 0x40;
 const SASL_INIT: u8 = 0x41;
 const SASL_OUTCOME: u8 = 0x44;
@@ -54,7 +58,7 @@ impl Link {
     pub async fn open(node: Node, watched: &Watched) -> Result<Self, AmqpError> {
         let (reader, writer) = node.stream().await?;
         let uri = node.uri;
-        let mut this = Self { reader, writer };
+        let mut this = Self { reader, writer, delivery_count: 0, next_incoming: 0 };
         let mechanism = uri.query.auth_mechanism.unwrap_or_default();
         let user = uri.authority.userinfo;
         let credentials = Credentials::new(user.username.into(), user.password.into());
@@ -95,15 +99,26 @@ impl Link {
         let attach = vec![text(NAME), HANDLE, receiver, unsettled, Value::Ubyte(0), source, target];
         let attached = self.ask(ATTACH, attach).await?;
         let number = |frame: &Frame, at: usize| match frame.fields.get(at) {
-            Some(Value::Uint(number)) => Value::Uint(*number),
-            _ => Value::Uint(0),
+            Some(Value::Uint(number)) => *number,
+            _ => 0,
         };
         // where their count of transfers begins, and that of deliveries
-        let (next_incoming, delivery_count) = (number(&begun, 1), number(&attached, 9));
-        let credit = Value::Uint((*prefetch).into());
+        (self.next_incoming, self.delivery_count) = (number(&begun, 1), number(&attached, 9));
+        self.allow((*prefetch).into()).await
+    }
+
+    /// Asks for so many messages more than have come.
+    async fn allow(&mut self, credit: u32) -> Result<(), AmqpError> {
+        let [next_incoming, delivery_count, credit] =
+            [self.next_incoming, self.delivery_count, credit].map(Value::Uint);
         let flow =
             vec![next_incoming, WINDOW, Value::Uint(0), WINDOW, HANDLE, delivery_count, credit];
         self.say(AMQP, FLOW, flow).await
+    }
+
+    /// Asks for no more. Some may be on their way.
+    pub async fn stop(&mut self) -> Result<(), AmqpError> {
+        self.allow(0).await
     }
 
     /// The next message: its delivery id and its encoded sections.
@@ -113,11 +128,13 @@ impl Link {
         let (mut id, mut message) = (None, Vec::new());
         loop {
             let Frame { fields, payload, .. } = self.expect(TRANSFER).await?;
+            self.next_incoming = self.next_incoming.wrapping_add(1);
             if let Some(Value::Uint(delivery)) = fields.get(1) {
                 id = Some(*delivery);
             }
             message.extend(payload);
             if !matches!(fields.get(5), Some(Value::Bool(true))) {
+                self.delivery_count = self.delivery_count.wrapping_add(1);
                 return id.map(|id| (id, message)).ok_or_else(unexpected);
             }
         }
@@ -125,11 +142,25 @@ impl Link {
 
     /// Removes a message from its queue.
     pub async fn accept(&mut self, delivery: u32) -> Result<(), AmqpError> {
+        self.settle(delivery, ACCEPTED).await
+    }
+
+    /// Gives a message back to its queue.
+    pub async fn release(&mut self, delivery: u32) -> Result<(), AmqpError> {
+        self.settle(delivery, RELEASED).await
+    }
+
+    async fn settle(&mut self, delivery: u32, state: u8) -> Result<(), AmqpError> {
         let delivery = Value::Uint(delivery);
         let (receiver, settled) = (Value::Bool(true), Value::Bool(true));
-        let state = performative(ACCEPTED, Vec::new());
+        let state = performative(state, Vec::new());
         let disposition = vec![receiver, delivery, Value::Null, settled, state];
         self.say(AMQP, DISPOSITION, disposition).await
+    }
+
+    /// Says that it is still there: RabbitMQ closes a connection that is silent for long.
+    pub async fn beat(&mut self) -> Result<(), AmqpError> {
+        self.write(&[0, 0, 0, 8, 2, AMQP, 0, 0]).await
     }
 
     /// Closes in order. What is not accepted goes back to its queue.

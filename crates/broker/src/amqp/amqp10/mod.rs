@@ -6,22 +6,30 @@
 //! 541 ends the connection, the message is requeued, comes first again, and would end every connection
 //! after it: `mc_amqpl:to_091/2`, seen on 4.0.5 and 4.3.6.
 
-mod link;
+pub(super) mod link;
 pub mod sections;
 mod value;
 
+use std::collections::BTreeSet;
+
 use tokio::time::{Instant, timeout_at};
+
+use tracing::warn;
 
 use self::link::Link;
 use super::connection::first_node;
-use super::quarantine::{SILENCE, Watched, publish};
-use super::{AmqpError, Publisher};
+use super::quarantine::{Held, Keeping, Replacing, SILENCE, Watched};
+use super::{AmqpError, Outcome};
 use crate::config::Broker;
 use crate::message::Message;
 
-/// A look through one queue. What it does not replace goes back when it is closed or dropped.
+/// A look through one queue. What it does not replace goes back when it is closed or dropped, or is kept by
+/// [`Amqp10::keep`].
 pub struct Amqp10 {
     link: Link,
+    /// What came and was not removed, and of that what is not to go back.
+    unsettled: BTreeSet<u32>,
+    kept: BTreeSet<u32>,
     deadline: Instant,
 }
 
@@ -41,7 +49,12 @@ impl Amqp10 {
     /// Errors: RabbitMQ before 4.0 does not speak AMQP 1.0 by itself.
     pub async fn open(broker: &Broker, watched: &Watched) -> Result<Self, AmqpError> {
         let link = first_node(broker, |node| Link::open(node, watched)).await?;
-        Ok(Self { link, deadline: Instant::now() + broker.connect_timeout })
+        Ok(Self {
+            link,
+            unsettled: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            deadline: Instant::now() + broker.connect_timeout,
+        })
     }
 
     /// The next message that AMQP 0-9-1 cannot carry, or nothing once all were looked at, or time is up.
@@ -52,6 +65,7 @@ impl Amqp10 {
                 return Ok(None);
             };
             let (delivery, encoded) = received?;
+            self.unsettled.insert(delivery);
             let (message, problems) = sections::carried(&encoded);
             if !problems.is_empty() {
                 return Ok(Some(Uncarried { delivery, message, problems }));
@@ -59,22 +73,56 @@ impl Amqp10 {
         }
     }
 
-    /// Publishes `message` in its place, and removes it once that is confirmed and not returned.
-    ///
-    /// Errors: it was not, and the original is still in its queue.
+    /// Publishes `message` in its place, and removes it if that is confirmed and not returned.
     pub async fn replace(
         &mut self,
-        original: Uncarried,
+        original: &Uncarried,
         message: Message,
-        publisher: &mut Publisher<()>,
-    ) -> Result<(), AmqpError> {
-        publish(publisher, message, self.deadline).await?;
-        self.link.accept(original.delivery).await
+        replacing: &mut Replacing,
+    ) -> Result<Outcome, AmqpError> {
+        let outcome = replacing.publish(message, self.deadline).await?;
+        if outcome == Outcome::Confirmed {
+            self.unsettled.remove(&original.delivery);
+            self.link.accept(original.delivery).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Nobody takes a replacement: it is not to go back with the others.
+    pub fn refuse(&mut self, original: &Uncarried) {
+        self.kept.insert(original.delivery);
     }
 
     /// Gives back what was not replaced.
     pub async fn close(self) {
         // one that fails to close is gone, and the broker requeues all the same
         let _ = timeout_at(Instant::now() + SILENCE, self.link.close()).await;
+    }
+
+    /// Gives back what was not replaced, but for what was [refused](Amqp10::refuse): that would end the next
+    /// session too. Nothing, if there is none of that or the broker does not answer.
+    pub async fn keep(mut self) -> Option<Keeping> {
+        if self.kept.is_empty() {
+            self.close().await;
+            return None;
+        }
+        match self.let_go().await {
+            Ok(()) => Some(Keeping(Held::Link(Box::new(self.link)))),
+            Err(error) => {
+                warn!(%error, "what cannot be replaced could not be kept apart");
+                None
+            }
+        }
+    }
+
+    async fn let_go(&mut self) -> Result<(), AmqpError> {
+        self.link.stop().await?;
+        while let Ok(received) = timeout_at(Instant::now() + SILENCE, self.link.receive()).await {
+            self.unsettled.insert(received?.0);
+        }
+        for delivery in self.unsettled.difference(&self.kept) {
+            self.link.release(*delivery).await?;
+        }
+        Ok(())
     }
 }
