@@ -33,12 +33,15 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The README and everything under docs/, by path.
+/// At the top.
+const AT_THE_TOP: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+
+/// The README, what is beside it and everything under docs/, by path.
 fn documents() -> Vec<(PathBuf, String)> {
     let in_docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let markdown = in_docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
     markdown
-        .chain([root().join("README.md")])
+        .chain(AT_THE_TOP.map(|name| root().join(name)))
         .map(|path| (path.clone(), fs::read_to_string(path).unwrap()))
         .collect()
 }
