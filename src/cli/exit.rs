@@ -68,7 +68,8 @@ impl From<AmqpError> for Failure {
         let exit = match &error {
             AmqpError::Unreachable(_)
             | AmqpError::HandshakeTimedOut { .. }
-            | AmqpError::Lost(_) => Exit::Unreachable,
+            | AmqpError::Lost(_)
+            | AmqpError::NoChannelLeft => Exit::Unreachable,
             AmqpError::Closed { code: 403 | 405 | 530, .. } => Exit::Refused,
             AmqpError::InvalidUri { .. } | AmqpError::UnreadableFile { .. } => Exit::Usage,
             AmqpError::Closed { .. } | AmqpError::Unreadable(_) | AmqpError::Refused { .. } => {

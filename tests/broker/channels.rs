@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
+use dormouse::amqp::{AmqpError, Connection, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
 use dormouse::management::UserLimit;
 use dormouse::topology::Names;
@@ -49,6 +50,45 @@ async fn a_connection_with_few_channels_holds_on_those() {
     let worker = Worker::start(&config).await;
     assert_eq!(hold_and_take(&broker, &config, 1).await, (0, 3));
     worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// Publishes what RabbitMQ closes the channel over.
+async fn refused(mut publisher: Publisher<()>) {
+    let mut message = delayed("anything", 0, "refused");
+    message.exchange = "missing".into();
+    publisher.publish(message, ());
+    let outcome = publisher.settled().await.remove(0).1;
+    assert!(matches!(&outcome, Outcome::Unknown(closed) if closed.code == 404), "{outcome:?}");
+}
+
+/// The client library numbers channels, begins anew after the last number, and refuses one whose number had
+/// been closed by RabbitMQ: with 2,047 channels that took some days, and cost the session.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_rabbitmq_closed_is_no_trouble_to_a_later_one() {
+    const NUMBERS: usize = 11;
+    let broker = Broker::fresh("channel-numbers").await;
+    let mut config = broker.config();
+    config.broker.uri = vec![Uri::new(format!("{}?channel_max={NUMBERS}", broker.uri()))];
+    let connection = Connection::open(&config.broker, "test").await.unwrap();
+    for _ in 0..3 {
+        refused(connection.publisher().await.unwrap()).await;
+    }
+    for number in 0..3 * NUMBERS {
+        let opened: Result<Publisher<()>, _> = connection.publisher().await;
+        opened.unwrap_or_else(|error| panic!("{number}: {error}")).close().await;
+    }
+    // until all numbers are used up
+    let mut left = 0;
+    let error = loop {
+        match connection.publisher().await {
+            Ok(publisher) => refused(publisher).await,
+            Err(error) => break error,
+        }
+        left += 1;
+    };
+    assert!(matches!(error, AmqpError::NoChannelLeft), "{error}");
+    assert!(connection.is_open() && left < NUMBERS, "{left}");
     broker.drop_it().await;
 }
 

@@ -13,7 +13,7 @@ use lapin::options::BasicPublishOptions;
 use lapin::runtime::default_runtime;
 use lapin::tcp::{AMQPUriTcpExt, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
-use lapin::{ConnectionBuilder, ConnectionProperties, ConnectionStatus, Event};
+use lapin::{ConnectionBuilder, ConnectionProperties, ConnectionStatus, ErrorKind, Event};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -86,8 +86,17 @@ impl Connection {
         self.most_channels.fetch_min(most, Ordering::Relaxed);
     }
 
+    /// The client library numbers channels upwards, then from the first one on again, and gives one whose
+    /// number is that of a channel which RabbitMQ closed the refusal of then. That uses the number up, and the
+    /// next one is tried.
     pub(super) async fn channel(&self) -> Result<lapin::Channel, AmqpError> {
-        Ok(self.connection.create_channel().await?)
+        loop {
+            match self.connection.create_channel().await {
+                // RabbitMQ closes no channel over its opening, but the connection
+                Err(error) if is_protocol_error(&error) && self.is_open() => {}
+                opened => return Ok(opened?),
+            }
+        }
     }
 
     /// Opens so many channels on each, all together, and closes them again.
@@ -200,6 +209,10 @@ impl Drop for Connection {
             let _ = self.connection.close(200, "dropped".into()).now_or_never();
         }
     }
+}
+
+fn is_protocol_error(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(_))
 }
 
 /// One of the configured nodes, to connect to.

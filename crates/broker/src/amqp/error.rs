@@ -26,6 +26,11 @@ pub enum AmqpError {
     Refused { exchange: String, problem: String },
     #[error("the connection to RabbitMQ was lost: {0}")]
     Lost(String),
+    #[error(
+        "no channel is left on this connection: each one that RabbitMQ closes over a message that it refuses \
+         uses its number up. Allow more channels (channel_max), or find who publishes what is refused"
+    )]
+    NoChannelLeft,
 }
 
 impl AmqpError {
@@ -71,6 +76,7 @@ impl From<lapin::Error> for AmqpError {
                 AmqpError::Closed { code: amqp.get_id(), text: amqp.get_message().to_string() }
             }
             ErrorKind::ParsingError(_) => AmqpError::Unreadable(error.to_string()),
+            ErrorKind::ChannelsLimitReached => AmqpError::NoChannelLeft,
             _ => AmqpError::Lost(error.to_string()),
         }
     }
