@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use super::error::DrillError;
 use super::load::{Ends, Load, Order};
-use super::record::Span;
 use super::run::Run;
 use super::site::{Site, targets};
-use super::witness::now_ms;
 use super::{Finding, Options, Outcome};
 use crate::amqp::Connection;
 use crate::amqp::declare::declare;
@@ -65,7 +63,6 @@ pub async fn among_good(options: &Options) -> Result<Outcome, DrillError> {
     let (load, bad) = load(options);
     let queues: Vec<_> = options.queues().into_iter().chain([FLAPPY]).collect();
     let mut run = Run::begin(&site, load, &queues);
-    let begun_ms = now_ms();
     run.at(options.duration / 4).await;
     management.delete_exchange("/", FLAPPY).await?;
     tokio::time::sleep(GONE).await;
@@ -74,8 +71,7 @@ pub async fn among_good(options: &Options) -> Result<Outcome, DrillError> {
     run.also_consume(&site, TARDY);
     // good messages have no such excuse
     for queue in [FLAPPY, TARDY] {
-        let to_ms = now_ms() + LAST_PAUSE.as_millis() as u64;
-        run.faults.push(Span { from_ms: begun_ms, to_ms, queue: Some(queue.to_owned()) });
+        run.fault_of_queue(queue, run.start.ms, LAST_PAUSE);
     }
     outcome.faults = bad;
     outcome.verdict = run.end().await?;

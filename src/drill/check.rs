@@ -149,7 +149,7 @@ impl Judge<'_> {
         self.verdict.confirmed += u64::from(sent.confirmed_ms.is_some());
         let queues: Vec<&str> = match &order.ends {
             Ends::In(queues) => queues.iter().map(String::as_str).collect(),
-            Ends::Dead(_) => vec![&self.terms.dlq],
+            Ends::Dead(_) | Ends::Copied { .. } => vec![&self.terms.dlq],
         };
         for queue in queues {
             let mut came = arrivals.remove(&(order.number, queue.to_owned())).unwrap_or_default();
@@ -174,7 +174,13 @@ impl Judge<'_> {
                     let unclean = unclean.count();
                     on_time && unclean == 0
                 }
-                Ends::Dead(reason) => self.dead(order, reason, first),
+                Ends::Dead(reason) => self.dead(order, &[reason], first),
+                Ends::Copied { reasons, at_most } => {
+                    let at_most = at_most.saturating_mul(sent.times) as usize;
+                    let clean = self.copies(order, reasons, at_most, &came);
+                    self.verdict.once += u64::from(clean);
+                    continue;
+                }
             };
             self.duplicates(sent, &came);
             self.verdict.once += u64::from(clean && came.len() == 1);
@@ -267,18 +273,34 @@ impl Judge<'_> {
         moment_ms
     }
 
-    fn dead(&mut self, order: &Order, reason: &str, first: &Arrival) -> bool {
-        let told = first.message.properties.headers.get("x-dormouse-reason").and_then(as_text);
-        let whole = first.message.body == order.message.body;
-        if told != Some(reason) || !whole {
+    fn dead(&mut self, order: &Order, reasons: &[&str], arrival: &Arrival) -> bool {
+        let told = arrival.message.properties.headers.get("x-dormouse-reason").and_then(as_text);
+        let whole = arrival.message.body == order.message.body;
+        if !told.is_some_and(|told| reasons.contains(&told)) || !whole {
             self.verdict.altered += 1;
             self.find(format!(
-                "altered: message {} in the DLQ: reason {told:?} instead of {reason:?}, body whole: {whole}",
-                order.number
+                "altered: message {} in the DLQ: reason {told:?} instead of {}, body whole: {whole}",
+                order.number,
+                reasons.join(" or ")
             ));
             return false;
         }
         true
+    }
+
+    /// Each is judged, and those above what its target may have made of it are nobody's.
+    fn copies(
+        &mut self,
+        order: &Order,
+        reasons: &[&str],
+        at_most: usize,
+        came: &[&Arrival],
+    ) -> bool {
+        let altered = came.iter().filter(|arrival| !self.dead(order, reasons, arrival)).count();
+        for _ in came.iter().skip(at_most) {
+            self.unexpected(&format!("one copy more of message {}", order.number));
+        }
+        altered == 0 && came.len() <= at_most
     }
 
     fn duplicates(&mut self, sent: Sent, came: &[&Arrival]) {

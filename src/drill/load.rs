@@ -57,6 +57,9 @@ pub enum Ends {
     In(BTreeSet<String>),
     /// In the DLQ, for this reason.
     Dead(&'static str),
+    /// In the DLQ once or more, and so often at most, each time for one of these reasons: its target
+    /// refuses it, and dead-letters a copy of it too.
+    Copied { reasons: &'static [&'static str], at_most: u32 },
 }
 
 /// What kind of load it is.

@@ -17,7 +17,7 @@ use super::witness::{self, SeenBook, SentBook, Start, now_ms};
 pub struct Run {
     pub load: Arc<Load>,
     pub start: Start,
-    pub faults: Vec<Span>,
+    faults: Vec<Span>,
     steps: Vec<Step>,
     sent: SentBook,
     seen: SeenBook,
@@ -52,13 +52,21 @@ const LOOK: Duration = Duration::from_millis(100);
 impl Run {
     /// Starts to publish the load, and to consume `queues` and the DLQ.
     pub fn begin(site: &Site, load: Load, queues: &[&str]) -> Self {
+        let mut run = Self::publish(site, load);
+        for queue in queues.iter().copied().chain([site.names().dlq().as_str()]) {
+            run.also_consume(site, queue);
+        }
+        run
+    }
+
+    /// Starts to publish the load, which is for queues that nobody reads yet.
+    pub fn publish(site: &Site, load: Load) -> Self {
         let (load, start) = (Arc::new(load), Start::now());
-        let dlq = site.names().dlq();
         let terms = Terms {
             start_ms: start.ms,
             bound: site.options().bound,
             faults: Vec::new(),
-            dlq: dlq.clone(),
+            dlq: site.names().dlq(),
         };
         let mut run = Self {
             load: load.clone(),
@@ -71,15 +79,12 @@ impl Run {
             consumers: JoinSet::new(),
             terms,
         };
-        for queue in queues.iter().copied().chain([dlq.as_str()]) {
-            run.also_consume(site, queue);
-        }
         let broker = site.config.broker.clone();
         run.publisher.spawn(witness::publish(broker, load, start, run.sent.clone()));
         run
     }
 
-    /// Consumes a queue that was not there from the start.
+    /// Consumes a queue that was not there, or that nobody read, from the start.
     pub fn also_consume(&mut self, site: &Site, queue: &str) {
         let (broker, book) = (site.config.broker.clone(), self.seen.clone());
         self.consumers.spawn(witness::consume(broker, queue.to_owned(), book, self.load.clone()));
@@ -110,6 +115,12 @@ impl Run {
     /// A fault by the workers' clock.
     pub fn fault_of(&mut self, from_ms: u64, to_ms: u64) {
         self.faults.push(Span { from_ms, to_ms, queue: None });
+    }
+
+    /// A fault that concerned one queue, and what it piled up there is worked off after this time.
+    pub fn fault_of_queue(&mut self, queue: &str, from_ms: u64, catching_up: Duration) {
+        let to_ms = now_ms() + catching_up.as_millis() as u64;
+        self.faults.push(Span { from_ms, to_ms, queue: Some(queue.to_owned()) });
     }
 
     /// From now on the run is judged by a clock that was stepped.

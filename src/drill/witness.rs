@@ -71,7 +71,9 @@ impl SeenBook {
                     };
                     queues.iter().filter(missing).count()
                 }
-                Ends::Dead(_) => usize::from(!seen.first.contains(&(order.number, dlq.to_owned()))),
+                Ends::Dead(_) | Ends::Copied { .. } => {
+                    usize::from(!seen.first.contains(&(order.number, dlq.to_owned())))
+                }
             })
             .sum()
     }
@@ -83,7 +85,7 @@ impl SeenBook {
             Ends::In(queues) => {
                 queues.iter().any(|queue| !seen.first.contains(&(order.number, queue.clone())))
             }
-            Ends::Dead(_) => false,
+            Ends::Dead(_) | Ends::Copied { .. } => false,
         }
     }
 
@@ -103,15 +105,15 @@ pub async fn publish(broker: Broker, load: Arc<Load>, start: Start, book: SentBo
             let mut session =
                 Session { load: &load, start, book: &book, publisher, out: <_>::default() };
             let done = tokio::select! {
-                () = session.run(&mut next, &mut again) => true,
+                done = session.run(&mut next, &mut again) => done,
                 _ = connection.lost() => false,
             };
-            if done {
-                connection.close().await;
-                return;
-            }
             // what was on its way may have arrived or not: a careful client publishes it again
             again.extend(session.out);
+            connection.close().await;
+            if done {
+                return;
+            }
         }
         sleep(PAUSE).await;
     }
@@ -127,8 +129,8 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// Returns when everything is confirmed.
-    async fn run(&mut self, next: &mut usize, again: &mut VecDeque<u32>) {
+    /// Returns when everything is confirmed; false if its channel was closed before.
+    async fn run(&mut self, next: &mut usize, again: &mut VecDeque<u32>) -> bool {
         while *next < self.load.orders.len() || !again.is_empty() || !self.out.is_empty() {
             let room = self.out.len() < OUTSTANDING;
             let moment = self.load.orders.get(*next).map(|order| self.start.at + order.after);
@@ -138,9 +140,9 @@ impl Session<'_> {
                     for (number, outcome) in settled {
                         self.settle(number, outcome, again);
                     }
-                    // closed without its connection: no use to go on with this channel
+                    // as over an exchange that is not there yet
                     if !self.publisher.is_open() {
-                        std::future::pending::<()>().await;
+                        return false;
                     }
                 }
                 () = std::future::ready(()), if room && !again.is_empty() => {
@@ -155,6 +157,7 @@ impl Session<'_> {
                 }
             }
         }
+        true
     }
 
     fn send(&mut self, number: u32) {
@@ -174,11 +177,12 @@ impl Session<'_> {
     fn settle(&mut self, number: u32, outcome: Outcome, again: &mut VecDeque<u32>) {
         self.out.remove(&number);
         match outcome {
-            Outcome::Confirmed => {
+            // a client that does not ask for returns takes such a message for confirmed
+            Outcome::Confirmed | Outcome::Returned { .. } => {
                 let mut book = self.book.lock().expect("no panic while noting a confirm");
                 book.entry(number).or_default().confirmed_ms = Some(now_ms());
             }
-            Outcome::Returned { .. } | Outcome::Nacked | Outcome::Unknown(_) => {
+            Outcome::Nacked | Outcome::Unknown(_) => {
                 again.push_back(number);
             }
         }

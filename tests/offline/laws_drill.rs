@@ -276,6 +276,42 @@ proptest! {
         history.seen.pop();
         prop_assert_eq!(history.check().lost, 1);
     }
+
+    /// Of a target that dead-letters what it refuses: from one on they are right, up to their number.
+    #[test]
+    fn copies_in_the_dlq_are_right_up_to_their_number(
+        seed in any::<u64>(), at in any::<prop::sample::Index>(), copies in 0_usize..6
+    ) {
+        const AT_MOST: usize = 3;
+        let mut history = History::right(seed);
+        let index = at.index(history.seen.len());
+        let number = history.number(index);
+        let load = history.load.clone();
+        let mut copy = history.seen[index].clone();
+        copy.queue = "dlq".into();
+        history.seen.retain(|arrival| load.number(&arrival.message) != Some(number));
+        history.load.orders[number as usize].ends =
+            Ends::Copied { reasons: &["nacked", "maxlen"], at_most: AT_MOST as u32 };
+        for nth in 0..copies {
+            let reason = if nth % 2 == 0 { "maxlen" } else { "nacked" };
+            copy.message.properties.headers.insert("x-dormouse-reason".into(), text(reason));
+            history.seen.push(copy.clone());
+        }
+        let verdict = history.check();
+        prop_assert_eq!(verdict.lost, u64::from(copies == 0));
+        prop_assert_eq!(verdict.unexpected, copies.saturating_sub(AT_MOST) as u64);
+        prop_assert_eq!(verdict.is_clean(), (1..=AT_MOST).contains(&copies));
+        prop_assert_eq!(verdict.duplicates.total(), 0);
+        // twice as many may be of a message that was published twice
+        history.sent.get_mut(&number).unwrap().times = 2;
+        prop_assert_eq!(history.check().is_clean(), copies > 0);
+        history.sent.get_mut(&number).unwrap().times = 1;
+        // each is judged
+        if let Some(last) = history.seen.last_mut().filter(|last| last.queue == "dlq") {
+            last.message.properties.headers.insert("x-dormouse-reason".into(), text("unroutable"));
+            prop_assert_eq!(history.check().altered, 1);
+        }
+    }
 }
 
 type Change = fn(&mut Message);
