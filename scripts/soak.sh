@@ -8,23 +8,27 @@ cd "$(dirname "$0")/.."
 source scripts/brokers.sh
 
 readonly long=${SECONDS_LONG:-3600} kept=.dormouse/soak
-only='' rest=(--duration 12s --rate 100)
+only=() rest=(--duration 12s --rate 100)
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --only) only=$2; shift 2 ;;
+    --only) only=(--only "$2"); shift 2 ;;
     *) rest+=("$1"); shift ;;
   esac
 done
 cargo build --quiet --bin dormouse || exit 1
-IFS=, read -ra drills <<<"${only:-1,2,3,4,5,6,7,8,9,10}"
-declare -A runs passed
+list=$(target/debug/dormouse drill --list "${only[@]}") || exit
+declare -A title runs passed
+drills=()
+while read -r drill words; do
+  drills+=("$drill") title[$drill]=$words
+done <<<"$list"
 failed=0 end=$((SECONDS + long))
 
 table() {
   echo; printf '| Drill |'; printf ' %s |' "${versions[@]}"; echo
   printf '|---|'; printf '%s' "${versions[@]/*/---|}"; echo
   for drill in "${drills[@]}"; do
-    printf '| %s |' "$drill"
+    printf '| %s %s |' "$drill" "${title[$drill]}"
     for version in "${versions[@]}"; do
       printf ' %d of %d |' "${passed[$drill $version]:-0}" "${runs[$drill $version]:-0}"
     done

@@ -18,6 +18,9 @@ pub struct Drills {
     /// Only these, by their numbers, such as 1,2,9. The default is all.
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = drill_of)]
     only: Vec<Drill>,
+    /// Print the drills there are, one a line with its number first, and hold none.
+    #[arg(long)]
+    list: bool,
     /// The load and the schedule of the faults follow from it; the default is a random one.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
@@ -55,6 +58,10 @@ struct Held {
 
 impl Drills {
     pub async fn run(self, options: &Options) -> Result<Exit, Failure> {
+        if self.list {
+            list(self.drills(), options.output)?;
+            return Ok(Exit::Done);
+        }
         let stop = stop_on_signal()?;
         let held = tokio::select! {
             held = self.hold() => held?,
@@ -63,6 +70,10 @@ impl Drills {
         };
         report(&held, options.output)?;
         Ok(if held.iter().all(Held::passed) { Exit::Done } else { Exit::Differs })
+    }
+
+    fn drills(&self) -> &[Drill] {
+        if self.only.is_empty() { &Drill::ALL } else { &self.only }
     }
 
     async fn hold(&self) -> Result<Vec<Held>, Failure> {
@@ -76,11 +87,10 @@ impl Drills {
         };
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
         let executable = std::env::current_exe()?;
-        let drills = if self.only.is_empty() { &Drill::ALL[..] } else { &self.only };
         let mut held = Vec::new();
         eprintln!("seed {seed}: the same seed gives the same load and faults");
         for installation in installations {
-            for drill in drills {
+            for drill in self.drills() {
                 let version = installation.version().to_owned();
                 let options = drill::Options {
                     installation: installation.clone(),
@@ -106,7 +116,7 @@ impl Held {
     }
 
     fn name(&self) -> String {
-        format!("{} {}", self.drill.number(), self.drill.title())
+        name(self.drill)
     }
 
     /// What came of it, as it goes on.
@@ -120,6 +130,19 @@ impl Held {
         let lines = [format!("{name} on {version}: {passed}")].into_iter().chain(outcome.words());
         let folded: Vec<_> = lines.map(|line| fold(&line, 4)).collect();
         folded.join("\n  ")
+    }
+}
+
+/// As everybody calls it.
+fn name(drill: Drill) -> String {
+    format!("{} {}", drill.number(), drill.title())
+}
+
+fn list(drills: &[Drill], output: Output) -> Result<(), Failure> {
+    let json = |drill: &Drill| json!({ "drill": drill.number(), "title": drill.title() });
+    match output {
+        Output::Json => print_json(&drills.iter().map(json).collect::<Vec<_>>()),
+        Output::Table => print(drills.iter().copied().map(name).collect::<Vec<_>>().join("\n")),
     }
 }
 
