@@ -25,6 +25,7 @@ mod proxy;
 pub mod record;
 mod run;
 mod site;
+mod strangers;
 mod upgrade;
 mod witness;
 mod workers;
@@ -49,6 +50,7 @@ pub enum Drill {
     ClockStepped,
     WorkersStopped,
     LayoutChanged,
+    Strangers,
 }
 
 /// What came of a drill.
@@ -68,7 +70,7 @@ pub struct Outcome {
 pub struct Finding(pub String);
 
 impl Drill {
-    pub const ALL: [Drill; 10] = [
+    pub const ALL: [Drill; 11] = [
         Drill::WorkersKilled,
         Drill::BrokerDown,
         Drill::NetworkTroubled,
@@ -79,9 +81,10 @@ impl Drill {
         Drill::ClockStepped,
         Drill::WorkersStopped,
         Drill::LayoutChanged,
+        Drill::Strangers,
     ];
 
-    /// Its number, as documents and `--only` name it.
+    /// Its number, as documents and `--only` name it. It stays the same; there may be gaps.
     pub fn number(self) -> u32 {
         match self {
             Drill::WorkersKilled => 1,
@@ -94,6 +97,7 @@ impl Drill {
             Drill::ClockStepped => 8,
             Drill::WorkersStopped => 9,
             Drill::LayoutChanged => 10,
+            Drill::Strangers => 19,
         }
     }
 
@@ -109,6 +113,7 @@ impl Drill {
             Drill::ClockStepped => "clock stepped",
             Drill::WorkersStopped => "workers stopped in order",
             Drill::LayoutChanged => "upgrade by drain",
+            Drill::Strangers => "strangers",
         }
     }
 
@@ -125,6 +130,7 @@ impl Drill {
             Drill::ClockStepped => clock::stepped(options).await,
             Drill::WorkersStopped => workers::stopped(options).await,
             Drill::LayoutChanged => upgrade::drained(options).await,
+            Drill::Strangers => strangers::came(options).await,
         }
     }
 }

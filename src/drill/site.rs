@@ -76,16 +76,33 @@ impl Site {
         options: &Options,
         settings: &[(&str, &str)],
     ) -> Result<Self, DrillError> {
+        Self::open_bare(options, settings).await?.declared().await
+    }
+
+    /// With nothing declared.
+    pub async fn open_bare(
+        options: &Options,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, DrillError> {
         // an earlier drill's queues would be part of this one
         let _ = std::fs::remove_dir_all(&options.directory);
         let node = NodeOptions::new(options.directory.join("node")).passing_on_soon();
         let node = Node::start(&options.installation, node).await?;
         let uri = format!("{}/%2f", node.amqp_uri());
-        Self::on(vec![node], &uri, options, settings).await
+        Self::bare(vec![node], &uri, options, settings)
     }
 
     /// On a node, or a cluster with these addresses.
     pub async fn on(
+        nodes: Vec<Node>,
+        uri: &str,
+        options: &Options,
+        settings: &[(&str, &str)],
+    ) -> Result<Self, DrillError> {
+        Self::bare(nodes, uri, options, settings)?.declared().await
+    }
+
+    fn bare(
         nodes: Vec<Node>,
         uri: &str,
         options: &Options,
@@ -99,14 +116,16 @@ impl Site {
         all.push(("broker.uri".into(), uri.to_owned()));
         all.push(("broker.management_uri".into(), nodes[0].management_uri()));
         let config = crate::config::load(Sources { overrides: all.clone(), ..Sources::default() })?;
-        let site = Self { nodes, config, settings: all, options: options.clone(), hired: 0 };
-        let connection = Connection::open(&site.config.broker, "drill").await?;
-        declare(&connection, &Topology::of(&site.config)).await?;
-        let queues: Vec<&str> = INBOXES.into_iter().chain([COPIES]).collect();
-        declare(&connection, &targets(&queues)).await?;
+        Ok(Self { nodes, config, settings: all, options: options.clone(), hired: 0 })
+    }
+
+    async fn declared(self) -> Result<Self, DrillError> {
+        let connection = Connection::open(&self.config.broker, "drill").await?;
+        declare(&connection, &Topology::of(&self.config)).await?;
+        declare(&connection, &targets(&self.options.queues())).await?;
         connection.close().await;
         tokio::time::sleep(OLD_ENOUGH).await;
-        Ok(site)
+        Ok(self)
     }
 
     pub fn node(&self) -> &Node {

@@ -76,3 +76,8 @@ async fn drill_9_workers_stopped_in_order() {
 async fn drill_10_upgrade_by_drain() {
     hold(Drill::LayoutChanged).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_19_strangers() {
+    hold(Drill::Strangers).await;
+}
