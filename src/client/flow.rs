@@ -97,6 +97,16 @@ impl Flow {
         }
     }
 
+    /// Until when nothing starts, whatever comes back: the rate is used up, or the breaker is open.
+    pub fn closed_until(&self, now: Instant) -> Option<Instant> {
+        let rate = self.bucket.as_ref().and_then(|bucket| bucket.wait(now));
+        let breaker = match self.state() {
+            State::Open { until } => Some(until).filter(|until| *until > now),
+            State::Closed | State::HalfOpen => None,
+        };
+        rate.max(breaker)
+    }
+
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }

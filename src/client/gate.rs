@@ -116,6 +116,13 @@ impl Gate {
         self.shared.flow().state()
     }
 
+    /// Until when there is no permit, whatever comes back: by this gate's limits, or those around.
+    pub fn closed_until(&self, now: Instant) -> Option<Instant> {
+        let own = self.shared.flow().closed_until(now);
+        let outer = self.outer.as_ref().and_then(|outer| outer.closed_until(now));
+        own.max(outer)
+    }
+
     /// Permits that are out.
     pub fn in_flight(&self) -> u32 {
         self.shared.flow().in_flight()

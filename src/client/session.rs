@@ -132,14 +132,17 @@ impl<T: Send + 'static> Session<T> {
                 biased;
                 // first: what is given back by a handler that a stop has woken would come again
                 () = stop.cancelled(), if stopping.is_none() => {
-                    stopping = Some(far::after(Instant::now(), self.plan.grace));
+                    let now = Instant::now();
+                    let deadline = far::after(now, self.plan.grace);
+                    stopping = Some(deadline);
                     if !self.plan.in_order {
                         consumer.cancel().await?;
                     }
                     let late = consumer.on_the_way().await?;
                     late.into_iter().for_each(|late| self.arrive(late));
-                    // a batch is flushed instead
-                    if self.plan.batch == 1 {
+                    // a batch is flushed instead, if it may still start
+                    let too_late = self.around.gate.closed_until(now) > Some(deadline);
+                    if self.plan.batch == 1 || too_late {
                         self.give_back(consumer).await?;
                     }
                 }

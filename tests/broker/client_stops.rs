@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::client::{Log, Running, client};
 use crate::support::*;
 use dormouse::amqp::{Connection, Consumer};
-use dormouse::client::{Client, Delivery, Retry, Verdict};
+use dormouse::client::{
+    BreakerSettings, Client, Delivery, FlowSettings, Gate, Rate, Retry, Signal, Verdict,
+};
 use dormouse::message::{Message, as_integer};
 use dormouse::schedule::stamp;
 use dormouse::topology::{Argument, Arguments, Topology};
@@ -227,6 +229,42 @@ async fn a_stop_with_hundreds_of_acks_takes_nothing_more() {
     assert_eq!(numbers, (500..700).collect::<Vec<_>>(), "all were acked that were handled");
     assert!(left[..100].iter().all(|(_, returns)| *returns <= 1), "{left:?}");
     assert!(left[100..].iter().all(|(_, returns)| *returns == 0), "{left:?}");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// A stop while a breaker is open, or a rate used up, for longer than the grace: a last batch could not start,
+/// so all goes back at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_batch_that_cannot_start() {
+    const LONG: Duration = Duration::from_secs(3_600);
+    let broker = Broker::fresh("stops-gate").await;
+    let config = broker.config();
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    let client = client(&config).await;
+    let breaker =
+        BreakerSettings { at_least: 1, pause: LONG, max_pause: LONG, ..Default::default() };
+    let open = FlowSettings { breaker: Some(breaker), ..FlowSettings::default() };
+    let slow = FlowSettings { rate: Some(Rate::new(1, LONG)), ..FlowSettings::default() };
+    for (queue, flow) in [("open", open), ("slow", slow)] {
+        quorum(&connection, queue).await;
+        fill(&connection, queue, 0..20).await;
+        let gate = Gate::new(&flow);
+        gate.permit().await.done(Signal::Failed, Duration::ZERO);
+        let consumer = client.consumer_of_bytes(queue).prefetch(12).grace(LONG / 2).gate(gate);
+        let running = Running::start(move |stop| {
+            let handler = |batch: Vec<Delivery<bytes::Bytes>>| async move {
+                batch.iter().map(|_| Verdict::Done).collect()
+            };
+            consumer.run_batches(5, Duration::ZERO, handler, stop)
+        });
+        until("prefetch is used", async || depth(&connection, queue).await == Some(8)).await;
+        tokio::time::timeout(DEADLINE, running.stop()).await.expect("long before the grace");
+        let left = left(&connection, queue, 20).await;
+        let numbers: Vec<u32> = left.iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>(), "{queue}");
+    }
     worker.stop().await;
     broker.drop_it().await;
 }
