@@ -45,8 +45,11 @@ impl Dev {
         let health = worker::Health::default();
         // before the broker, which takes its time: the port may be another worker's
         let server = if self.command.is_empty() && !self.no_worker {
-            config.http.listen = config.http.listen.map(free_or_another).transpose()?;
-            Some(http::serve(config.http.listen, health.clone()).await?)
+            let listener = config.http.listen.map(free_or_another).transpose()?;
+            if let Some(listener) = &listener {
+                config.http.listen = Some(listener.local_addr()?);
+            }
+            Some(http::serve(listener, health.clone())?)
         } else {
             None
         };
@@ -121,8 +124,9 @@ impl Dev {
     }
 }
 
-/// The address, or one with a free port where that one is taken: by another worker on this machine.
-fn free_or_another(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
+/// Listens there, or on a free port where that one is taken: by another worker on this machine. It is not let
+/// go of in between, since others may start at the same moment.
+fn free_or_another(wanted: SocketAddr) -> Result<TcpListener, Failure> {
     let bound = match TcpListener::bind(wanted) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => TcpListener::bind((wanted.ip(), 0))
             .inspect(|_| {
@@ -130,6 +134,6 @@ fn free_or_another(wanted: SocketAddr) -> Result<SocketAddr, Failure> {
             }),
         bound => bound,
     };
-    let free = bound.and_then(|listener| listener.local_addr());
-    free.map_err(|error| Failure::usage(format!("http.listen: cannot listen on {wanted}: {error}")))
+    bound
+        .map_err(|error| Failure::usage(format!("http.listen: cannot listen on {wanted}: {error}")))
 }

@@ -14,7 +14,7 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
     let stop = stop_on_signal()?;
     let health = worker::Health::default();
     let (server, clock) =
-        (http::serve(config.http.listen, health.clone()).await?, worker::Clock::default());
+        (http::serve(http::listen(config.http.listen)?, health.clone())?, worker::Clock::default());
     let ended = worker::run(config, clock, health, stop).await;
     server.abort();
     ended?;

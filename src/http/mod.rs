@@ -2,13 +2,13 @@
 
 pub mod connections;
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tracing::{error, info};
 
@@ -16,12 +16,21 @@ use connections::Connections;
 
 use crate::worker::{Health, LATENESS_BUCKETS_SECONDS, WorkerError, describe};
 
+/// Takes the port, if there is to be one.
+pub fn listen(at: Option<SocketAddr>) -> Result<Option<TcpListener>, WorkerError> {
+    let bound = at.map(|address| TcpListener::bind(address).map_err(|error| (address, error)));
+    bound.transpose().map_err(|(address, error)| failed(address.to_string())(error.to_string()))
+}
+
+fn failed(address: String) -> impl FnOnce(String) -> WorkerError {
+    move |problem| WorkerError::Http { address, problem }
+}
+
 /// Installs the metrics recorder and serves. It outlives the stop signal: readiness must be seen to go
 /// off, so the caller aborts the server after its last work.
 ///
-/// Errors: the port cannot be had.
-pub async fn serve(listen: Option<SocketAddr>, health: Health) -> Result<AbortHandle, WorkerError> {
-    let failed = |address: String| move |problem: String| WorkerError::Http { address, problem };
+/// Errors: the port cannot be used, or there is a recorder already.
+pub fn serve(listener: Option<TcpListener>, health: Health) -> Result<AbortHandle, WorkerError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENESS_BUCKETS_SECONDS)
         .and_then(|builder| {
@@ -36,14 +45,8 @@ pub async fn serve(listen: Option<SocketAddr>, health: Health) -> Result<AbortHa
     describe();
     let upkeep = metrics.clone();
     let routes = routes(metrics, health);
-    let listener = match listen {
-        Some(address) => Some(
-            TcpListener::bind(address)
-                .await
-                .map_err(|error| failed(address.to_string())(error.to_string()))?,
-        ),
-        None => None,
-    };
+    let listener = listener.map(in_the_runtime).transpose();
+    let listener = listener.map_err(|error| failed("HTTP".into())(error.to_string()))?;
     #[expect(clippy::disallowed_methods, reason = "whoever serves aborts it")]
     let task = tokio::task::spawn(async move {
         let upkeep = async {
@@ -64,6 +67,11 @@ pub async fn serve(listen: Option<SocketAddr>, health: Health) -> Result<AbortHa
         }
     });
     Ok(task.abort_handle())
+}
+
+fn in_the_runtime(listener: TcpListener) -> io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 fn routes(metrics: PrometheusHandle, health: Health) -> Router {

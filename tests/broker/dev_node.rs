@@ -175,6 +175,34 @@ fn a_second_dev_takes_another_port_and_is_found_by_its_uri_alone() {
     fs::remove_dir_all(directory).unwrap();
 }
 
+/// Several `dormouse dev` at the same moment: each gets a port for its metrics. (They stop at the folder, which
+/// is in use, so that no broker has to start.)
+#[tokio::test]
+async fn devs_that_start_together_each_get_a_port() {
+    let node = start("together").await.unwrap();
+    for _ in 0..5 {
+        // one that none of them has yet
+        let wanted = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
+        let start = |_| {
+            let mut dev = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+            dev.args(["dev", "--set", &format!("http.listen={wanted}"), "--directory"]);
+            dev.arg(directory("together"));
+            if let Some(root) = std::env::var_os("DORMOUSE_BROKER") {
+                dev.arg("--broker").arg(root);
+            }
+            dev.stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let together: Vec<_> = (0..6).map(start).collect();
+        for dev in together {
+            let output = dev.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.contains("is in use by another node"), "{said}");
+        }
+    }
+    discard(node);
+}
+
 async fn start(name: &str) -> Result<Node, NodeError> {
     let started = Instant::now();
     let node = Node::start(&installation(), NodeOptions::new(directory(name))).await?;
