@@ -54,7 +54,6 @@
 struct Page;
 
 pub mod adaptive;
-mod again;
 pub mod breaker;
 mod consumer;
 mod copy;
@@ -97,8 +96,6 @@ pub use jiff::Timestamp;
 pub use tokio_util::sync::CancellationToken;
 
 pub use adaptive::{AdaptiveLimit, AdaptiveSettings};
-#[doc(hidden)] // for the laws in tests/
-pub use again::{Again, Fault};
 pub use breaker::{Breaker, BreakerSettings};
 pub use consumer::Consumer;
 pub use delivery::{

@@ -1,6 +1,6 @@
 //! The task that publishes for a client: one connection, many publishes outstanding. What is
 //! outstanding when a channel or the connection is lost is published again, with the same id, on the
-//! next one.
+//! next one, before anything new.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::again::{Again, Fault};
 use super::errand::{Errand, Now, Routes};
 use super::error::{ClientError, Problem};
 use super::mismatch::{Mismatch, mismatch};
-use crate::amqp::{AmqpError, Closed, Connection, Outcome, Publisher, pauses};
+use crate::amqp::{AmqpError, Closed, Connection, Isolating, Outcome, pauses};
 use crate::config::{Broker, Config};
+use crate::message::Message;
 use crate::worker::Clock;
 
 /// To the task that publishes. Cheap to clone; the task ends with the last one.
@@ -39,24 +39,23 @@ struct Ticket {
     errand: Errand,
     /// Where it was published last.
     exchange: String,
-    /// Its place among all publishes, to put what is lost back into order.
-    number: u64,
     reply: oneshot::Sender<Result<(), Problem>>,
 }
 
-/// Publishes outstanding, and as many again in line: the brake for callers.
-const WINDOW: usize = 1_000;
+/// As many in line as are outstanding: the brake for callers.
+const LINE: usize = 1_000;
 
-/// Pause before a new channel after one that was closed for no publish that is known: it may be so again.
-const PAUSE: Duration = Duration::from_millis(10);
+/// How often a publisher is looked at that takes nothing new.
+const LOOK: Duration = Duration::from_secs(1);
 
 const CLOSED: Problem = Problem::NotSent { why: "the client is closed" };
 
 impl Publishing {
     /// Connects, and keeps connected until it is closed or dropped.
     pub async fn open(config: Config) -> Result<Self, AmqpError> {
-        let connection = connect(&config.broker).await?;
-        let (sender, tickets) = mpsc::channel(WINDOW);
+        let connection = Arc::new(connect(&config.broker).await?);
+        let publisher = Isolating::open_in_order(connection).await?;
+        let (sender, tickets) = mpsc::channel(LINE);
         let direct = AtomicBool::new(false);
         let shared = Arc::new(Shared { config, direct, task: <_>::default() });
         let task = Task {
@@ -65,12 +64,11 @@ impl Publishing {
             // the task must not keep alive what ends it
             shared: Arc::downgrade(&shared),
             tickets,
-            again: Again::new(WINDOW),
-            published: 0,
+            next: None,
             mismatch: None,
         };
         #[expect(clippy::disallowed_methods, reason = "the handle ends it")]
-        let handle = AbortOnDropHandle::new(tokio::spawn(task.run(connection)));
+        let handle = AbortOnDropHandle::new(tokio::spawn(task.run(publisher)));
         *shared.task.lock().expect("no panic while it is set") = Some(handle);
         Ok(Self { sender, shared })
     }
@@ -91,7 +89,7 @@ impl Publishing {
         let why = "what is before it in line is not confirmed";
         let place = place.map_err(|_| Problem::NotSent { why })?.map_err(|_| CLOSED)?;
         let (reply, answer) = oneshot::channel();
-        place.send(Ticket { errand, exchange: String::new(), number: 0, reply });
+        place.send(Ticket { errand, exchange: String::new(), reply });
         let answer = tokio::time::timeout(within, answer).await;
         answer.map_err(|_| Problem::Unknown { within })?.unwrap_or(Err(Problem::Closed))
     }
@@ -135,191 +133,131 @@ struct Task {
     broker: Broker,
     shared: std::sync::Weak<Shared>,
     tickets: mpsc::Receiver<Ticket>,
-    /// To be published again.
-    again: Again<Ticket>,
-    /// Publishes ever made, repeated ones included.
-    published: u64,
+    /// Out of the line and not published yet.
+    next: Option<Ticket>,
     mismatch: Option<Mismatch>,
 }
 
-/// Why a channel is used no more.
-enum End {
-    /// Nobody is left, and everything is settled.
-    Done,
-    /// RabbitMQ closed the channel over a publish. The connection still stands.
-    Channel,
-    Connection(AmqpError),
-}
-
 impl Task {
-    async fn run(mut self, mut connection: Connection) {
-        loop {
-            match self.channel(&connection).await {
-                End::Done => return connection.close().await,
-                End::Channel => {}
-                End::Connection(error) => {
-                    warn!(%error, "the client's publishing connection was lost; connecting again");
-                    // closed and not awaited: a new one is more urgent
-                    drop(connection);
-                    let Some(next) = self.reconnect().await else { return };
-                    connection = next;
-                    info!(address = connection.address(), "the client publishes again");
-                }
+    async fn run(mut self, mut publisher: Isolating<Ticket>) {
+        while let Err(error) = self.publish_all(&mut publisher).await {
+            warn!(%error, "the client's publishing connection was lost; connecting again");
+            publisher.put_back().await.into_iter().for_each(tell);
+            if !self.reconnect(&mut publisher).await {
+                return;
             }
+            let address = publisher.connection().address();
+            info!(address, "the client publishes again");
         }
+        publisher.connection().close().await;
     }
 
-    /// Nothing if nobody is left to publish for.
-    async fn reconnect(&mut self) -> Option<Connection> {
+    /// Whether there is somebody left to publish for.
+    async fn reconnect(&mut self, publisher: &mut Isolating<Ticket>) -> bool {
         let mut pauses = pauses(&self.broker);
         loop {
             tokio::time::sleep(pauses.next().unwrap_or(self.broker.reconnect_max)).await;
-            self.again.retain(|ticket| !ticket.reply.is_closed());
-            if self.again.is_empty() && self.tickets.is_closed() && self.tickets.is_empty() {
-                return None;
+            publisher.retain(|ticket| Some(ticket).filter(|ticket| !ticket.reply.is_closed()));
+            let is_left = !publisher.is_empty() || self.next.is_some();
+            if !is_left && self.tickets.is_closed() && self.tickets.is_empty() {
+                return false;
             }
-            match self.try_connect().await {
-                Ok(connection) => return Some(connection),
+            match self.try_connect(publisher).await {
+                Ok(()) => return true,
                 Err(error) => warn!(%error, "the client cannot connect; trying again"),
             }
         }
     }
 
-    async fn try_connect(&mut self) -> Result<Connection, AmqpError> {
+    async fn try_connect(&mut self, publisher: &mut Isolating<Ticket>) -> Result<(), AmqpError> {
         let connection = connect(&self.broker).await?;
         if let Some(shared) = self.shared.upgrade()
             && shared.direct.load(Ordering::Relaxed)
         {
             self.mismatch = mismatch(&connection, &shared.config).await?;
         }
-        Ok(connection)
+        publisher.go_on(Arc::new(connection)).await?;
+        // another broker may differ in what it takes
+        let frame_max = publisher.connection().frame_max_bytes();
+        publisher.retain(|ticket| self.checked(ticket, frame_max));
+        Ok(())
     }
 
-    /// Publishes on one channel until it ends.
-    async fn channel(&mut self, connection: &Connection) -> End {
-        let mut publisher = match connection.publisher::<Ticket>().await {
-            Ok(publisher) => publisher,
-            Err(error) => return End::Connection(error),
-        };
-        let frame_max_bytes = connection.frame_max_bytes();
+    /// Publishes until nobody is left and everything is settled.
+    ///
+    /// Errors: the connection is lost.
+    async fn publish_all(&mut self, publisher: &mut Isolating<Ticket>) -> Result<(), AmqpError> {
+        let connection = publisher.connection().clone();
+        let frame_max = connection.frame_max_bytes();
         let mut open = true;
         loop {
-            while self.again.has_room(publisher.len())
-                && let Some(ticket) = self.again.pop()
+            // what a lost channel or connection had comes first
+            let routes = &self.routes;
+            publisher.mend(|ticket| render(routes, ticket, frame_max)).await?;
+            if publisher.has_room()
+                && let Some(ticket) = self.next.take()
+                && let Some(mut ticket) = self.checked(ticket, frame_max)
             {
-                self.publish(&mut publisher, ticket, frame_max_bytes);
+                let message = render(&self.routes, &mut ticket, frame_max);
+                publisher.publish(message, ticket);
             }
-            if !open && publisher.is_empty() {
-                break;
+            if !open && publisher.is_empty() && self.next.is_none() {
+                return Ok(());
             }
-            let room = self.again.is_empty() && self.again.has_room(publisher.len());
+            let room = publisher.has_room();
             tokio::select! {
                 biased;
-                settled = publisher.settled() => {
-                    let mut lost = Lost::default();
-                    self.answer_all(settled, &mut lost);
-                    if lost.tickets.is_empty() {
-                        continue;
-                    }
-                    // all that was outstanding is lost with the channel, in one go or several
-                    while !publisher.is_empty() {
-                        self.answer_all(publisher.settled().await, &mut lost);
-                    }
-                    let found = self.publish_again(lost);
-                    if !connection.is_open() {
-                        return End::Connection(connection.lost().await);
-                    }
-                    if !found {
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    return End::Channel;
+                settled = publisher.settled() => settled.into_iter().for_each(tell),
+                ticket = self.tickets.recv(), if open && room && self.next.is_none() => {
+                    open = ticket.is_some();
+                    self.next = ticket;
                 }
-                ticket = self.tickets.recv(), if open && room => match ticket {
-                    Some(ticket) => self.publish(&mut publisher, ticket, frame_max_bytes),
-                    None => open = false,
-                },
-                error = connection.lost(), if publisher.is_empty() => return End::Connection(error),
+                () = tokio::time::sleep(LOOK), if !room => {}
+                error = connection.lost(), if publisher.is_empty() => return Err(error),
             }
         }
-        publisher.close().await;
-        End::Done
     }
 
-    fn publish(&mut self, publisher: &mut Publisher<Ticket>, mut ticket: Ticket, frame_max: usize) {
+    /// Nothing if it may not be published any more: whoever waits for it is told.
+    fn checked(&self, ticket: Ticket, frame_max: usize) -> Option<Ticket> {
         // nobody waits any more: published now it would only be late
         if ticket.reply.is_closed() {
-            return;
+            return None;
         }
-        let now = Now { wall: Clock::default().now(), monotonic: Instant::now() };
         let checked = match &self.mismatch {
             Some(mismatch) if ticket.errand.is_direct() => Err(Problem::Mismatch(mismatch.clone())),
-            Some(_) | None => self.routes.check(&ticket.errand, now, frame_max),
+            Some(_) | None => self.routes.check(&ticket.errand, now(), frame_max),
         };
-        if checked.is_err() {
-            return answer(ticket, checked);
-        }
-        let message = self.routes.render(&ticket.errand, now, frame_max);
-        ticket.exchange.clone_from(&message.exchange);
-        self.published += 1;
-        ticket.number = self.published;
-        publisher.publish(message, ticket);
-    }
-
-    /// Answers what is settled. What is lost with its channel is put to `lost`.
-    fn answer_all(&mut self, settled: Vec<(Ticket, Outcome)>, lost: &mut Lost) {
-        let (all, lost_before) = (settled.len(), lost.tickets.len());
-        for (ticket, outcome) in settled {
-            match outcome {
-                Outcome::Confirmed => answer(ticket, Ok(())),
-                Outcome::Returned { code, text } => {
-                    let exchange = ticket.exchange.clone();
-                    answer(ticket, Err(Problem::Returned { exchange, code, text }));
-                }
-                Outcome::Nacked => {
-                    let exchange = ticket.exchange.clone();
-                    answer(ticket, Err(Problem::Nacked { exchange }));
-                }
-                Outcome::Unknown(closed) => lost.note(closed, ticket),
+        match checked {
+            Ok(()) => Some(ticket),
+            Err(problem) => {
+                answer(ticket, Err(problem));
+                None
             }
         }
-        self.again.settled(all - (lost.tickets.len() - lost_before));
-    }
-
-    /// Keeps what was lost with a channel, except for the one that is known to have closed it. Whether
-    /// there is such a one.
-    fn publish_again(&mut self, lost: Lost) -> bool {
-        let Lost { closed: Closed { code, text }, mut tickets } = lost;
-        tickets.sort_unstable_by_key(|ticket| ticket.number);
-        match self.again.lost(Fault::of_code(code), tickets) {
-            Some(ticket) => {
-                answer(ticket, Err(Problem::Refused { code, text }));
-                true
-            }
-            None => false,
-        }
     }
 }
 
-/// What is lost with a channel, and why.
-struct Lost {
-    closed: Closed,
-    tickets: Vec<Ticket>,
+fn now() -> Now {
+    Now { wall: Clock::default().now(), monotonic: Instant::now() }
 }
 
-impl Default for Lost {
-    fn default() -> Self {
-        Self { closed: Closed { code: 0, text: String::new() }, tickets: Vec::new() }
-    }
+fn render(routes: &Routes, ticket: &mut Ticket, frame_max: usize) -> Message {
+    let message = routes.render(&ticket.errand, now(), frame_max);
+    ticket.exchange.clone_from(&message.exchange);
+    message
 }
 
-impl Lost {
-    fn note(&mut self, closed: Closed, ticket: Ticket) {
-        // who was published too late is told of a closed channel, and not why
-        if self.closed.code == 0 {
-            self.closed = closed;
-        }
-        self.tickets.push(ticket);
-    }
+fn tell((ticket, outcome): (Ticket, Outcome)) {
+    let exchange = ticket.exchange.clone();
+    let result = match outcome {
+        Outcome::Confirmed => Ok(()),
+        Outcome::Returned { code, text } => Err(Problem::Returned { exchange, code, text }),
+        Outcome::Nacked => Err(Problem::Nacked { exchange }),
+        // over this one alone
+        Outcome::Unknown(Closed { code, text }) => Err(Problem::Refused { code, text }),
+    };
+    answer(ticket, result);
 }
 
 fn answer(ticket: Ticket, result: Result<(), Problem>) {

@@ -194,7 +194,7 @@ impl Inward {
     /// Errors: the connection is gone, and with it this session.
     pub async fn mend(&mut self, consumer: &mut Consumer) -> Result<(), AmqpError> {
         let shared = &self.shared;
-        let render = |Sent { errand, .. }: &Sent| shared.entering(&errand.sleeper, errand.to);
+        let render = |Sent { errand, .. }: &mut Sent| shared.entering(&errand.sleeper, errand.to);
         self.publisher.mend(render).await?;
         for (tag, mut message) in self.to_keep.drain(..) {
             message.queue = consumer.keep(tag).unwrap_or_default().to_owned();

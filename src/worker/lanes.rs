@@ -8,11 +8,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::freshness::Freshness;
 use super::parcel::Parcel;
 use super::shares::Shares;
 use super::targets::{Route, Targets};
-use crate::amqp::{AmqpError, Closed, Connection, Outcome, Publisher, Refused};
+use crate::amqp::{AmqpError, Closed, Connection, Freshness, Outcome, Publisher, Refused};
 use crate::schedule::Reason;
 
 /// What became of a parcel.
@@ -317,7 +316,7 @@ impl Lanes {
                 probe.freshness = Freshness::new(now);
             }
         }
-        for publisher in std::mem::take(&mut self.retired) {
+        for mut publisher in std::mem::take(&mut self.retired) {
             if publisher.is_empty() {
                 publisher.close().await
             } else {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use crate::client::{Log, Running};
 use crate::faults::Own;
+use crate::refused::limit;
 use crate::support::*;
 use dormouse::amqp::{Outcome, Publisher};
 use dormouse::client::{
     Client, Delivery, Message, Problem, Retry, RetryPolicy, Scheduled, Target, Verdict,
 };
 use dormouse::message::{self, LONGEST_EXPIRATION_MS, Properties, text};
+use dormouse::topology::{Names, Topology};
 
 impl Own {
     /// RabbitMQ refuses larger ones from now on (406), as an upgrade to 4.x may do. For new channels.
@@ -80,6 +82,31 @@ async fn nobody_is_called_refused_for_another() {
     assert!(!times.contains_key("bad") && times.values().all(|times| *times <= 2), "{times:?}");
     worker.stop().await;
     own.end().await;
+}
+
+/// On 3.10 a quorum queue that refused a channel refuses it for ever, whatever becomes of its limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_publishes_again_when_a_full_queue_has_room() {
+    let broker = Broker::fresh("client-full").await;
+    let config = broker.config();
+    declare_all(&broker.connect().await, Topology::of(&config)).await;
+    limit(&broker, &Names::of(&config).intake(&config.delay_exchanges[0]), 2).await;
+    let scheduler = Client::open(config).await.unwrap().scheduler();
+    let publish = async || {
+        let (target, message) = (Target::queue("orders"), Message::new("full"));
+        let published = scheduler.publish_in(target, message, Duration::ZERO).await;
+        published.map_err(|refused| refused.problem)
+    };
+    until("the queue is full", async || matches!(publish().await, Err(Problem::Nacked { .. })))
+        .await;
+    // still in line for the channel that will be given up
+    let many = futures_util::future::join_all((0..50).map(|_| publish())).await;
+    assert!(many.iter().all(|told| matches!(told, Err(Problem::Nacked { .. }))), "{many:?}");
+    broker.management.delete_policy(&broker.vhost, "limit").await.unwrap();
+    until("it has room again", async || publish().await.is_ok()).await;
+    let many = futures_util::future::join_all((0..50).map(|_| publish())).await;
+    assert!(many.iter().all(Result::is_ok), "{many:?}");
+    broker.drop_it().await;
 }
 
 /// The facts behind what is refused before it is sent.

@@ -4,6 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::faults::Own;
 use crate::support::*;
 use dormouse::amqp::declare::declare;
 use dormouse::amqp::exists::Ask;
@@ -13,7 +14,7 @@ use dormouse::message::{Headers, Message, Properties, Value as Field, text};
 use dormouse::schedule::{Reason, Sleeper, UnixMs, stamp};
 use dormouse::topology::{Names, Topology};
 use dormouse::worker::Clock;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A run of the binary against a test's virtual host, with the small levels of the tests.
 struct Cli {
@@ -390,6 +391,37 @@ async fn what_cannot_be_redriven_stays() {
     cli.done(&["dlq", "redrive", "cut", "--in", "5s", "--incomplete"]).await;
     assert_eq!(cli.ids().await, ids);
     broker.drop_it().await;
+}
+
+/// RabbitMQ closes the channel over some of them: only those are told so and stay, in place.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_refused_is_told_so_and_stays() {
+    let own = Own::start("dlq-one-refused").await;
+    let connection = own.connect().await;
+    declare_all(&connection, Topology::of(&own.config)).await;
+    let ids = dead_ids(40);
+    let large = [7, 8, 30];
+    let messages = ids.iter().enumerate().map(|(place, id)| {
+        let mut message = dead(&own.config, id, "inbox", Reason::Unroutable);
+        if large.contains(&place) {
+            message.body = vec![b'x'; 30_000].into();
+        }
+        message
+    });
+    publish(&connection, messages).await;
+    own.limit_size(20_000).await;
+    let cli = Cli::of(&own.config);
+    let told = cli.json(&["dlq", "redrive", "--all"]).await;
+    assert_eq!((&told["redriven"], &told["stopped"]), (&json!(37), &json!(false)), "{told}");
+    let left = large.map(|place| ids[place].clone());
+    let told = told["left"].as_array().unwrap();
+    assert_eq!(told.len(), left.len(), "{told:?}");
+    for one in told {
+        assert!(left.contains(&one["id"].as_str().unwrap().to_owned()), "{told:?}");
+        assert!(one["why"].as_str().unwrap().contains("406"), "{told:?}");
+    }
+    assert_eq!(cli.ids().await, left);
+    own.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use dormouse::client::{Again, Fault};
+use dormouse::amqp::{Again, Fault};
 use dormouse::message::{
     FieldArray, LONGEST_EXPIRATION_MS, Message, Properties, Unacceptable, Value, text,
 };
@@ -62,6 +62,62 @@ proptest! {
             prop_assert!(if *bad { times == 0 } else { (1..=2).contains(&times) }, "{} arrived {} times", item, times);
         }
     }
+
+    /// The same while new publishes go on, on a channel beside the one for what is published again.
+    #[test]
+    fn only_who_is_refused_is_called_so_beside_new_ones(bad in vec(proptest::bool::weighted(0.2), 1..80), quick in vec(any::<bool>(), 1..50), turns in vec(any::<bool>(), 1..50)) {
+        const WIDEST: usize = 16;
+        let mut again = Again::new(WIDEST);
+        let mut fresh: VecDeque<usize> = (0..bad.len()).collect();
+        let (mut told, mut arrived) = (vec![None; bad.len()], vec![0; bad.len()]);
+        let (mut beside, mut outstanding, mut publishes) = (Vec::new(), Vec::new(), 0usize);
+        let (mut quick, mut turns) = (quick.iter().cycle(), turns.iter().cycle());
+        while told.contains(&None) {
+            let is_again = fresh.is_empty() || !again.is_empty() && *turns.next().unwrap();
+            let channel = if is_again { &mut outstanding } else { &mut beside };
+            while channel.len() < WIDEST {
+                let next = if !is_again {
+                    fresh.pop_front()
+                } else if again.has_room(channel.len()) {
+                    again.pop()
+                } else {
+                    None
+                };
+                let Some(item) = next else { break };
+                channel.push(item);
+                publishes += 1;
+            }
+            prop_assert!(publishes <= 40 * bad.len() + 100, "it ends");
+            let closed_at = channel.iter().position(|item| bad[*item]);
+            let handled = closed_at.unwrap_or(channel.len());
+            channel[..handled].iter().for_each(|item| arrived[*item] += 1);
+            let (mut kept, mut settled) = (Vec::new(), 0);
+            for (place, item) in channel.drain(..).enumerate() {
+                if place < handled && (closed_at.is_none() || *quick.next().unwrap()) {
+                    told[item] = Some("confirmed");
+                    settled += 1;
+                } else {
+                    kept.push(item);
+                }
+            }
+            if is_again {
+                again.settled(settled);
+            }
+            if closed_at.is_some() {
+                let lost = if is_again { Again::lost } else { Again::lost_beside };
+                if let Some(refused) = lost(&mut again, Fault::Channel, kept) {
+                    prop_assert!(bad[refused], "a good one was called refused");
+                    told[refused] = Some("refused");
+                }
+            }
+        }
+        prop_assert!(again.is_empty());
+        for (item, bad) in bad.iter().enumerate() {
+            prop_assert_eq!(told[item], Some(if *bad { "refused" } else { "confirmed" }));
+            let times = arrived[item];
+            prop_assert!(if *bad { times == 0 } else { (1..=2).contains(&times) }, "{} arrived {} times", item, times);
+        }
+    }
 }
 
 /// A connection that RabbitMQ closes may be one message's fault, or a node's that stops: the third time
@@ -77,6 +133,7 @@ fn a_lost_connection_is_seldom_a_publishs_fault() {
     for _ in 0..2 {
         assert_eq!(again.pop(), Some("a"));
         assert!(!again.has_room(1), "alone");
+        again.settled(0); // said at each look, and by none
         assert_eq!(again.lost(Fault::Connection, vec!["a"]), None);
     }
     assert_eq!(again.pop(), Some("a"));
@@ -95,6 +152,22 @@ fn a_lost_connection_is_seldom_a_publishs_fault() {
     ] {
         assert_eq!(Fault::of_code(code), fault, "{code}");
     }
+}
+
+/// Whom nobody waits for is dropped, and the rest stays as suspected as it was.
+#[test]
+fn what_is_dropped_leaves_the_others_as_suspected() {
+    let mut again = Again::new(8);
+    assert_eq!(again.lost(Fault::Channel, vec![1, 2, 3]), None);
+    assert_eq!(again.lost_beside(Fault::Elsewhere, vec![4, 5]), None);
+    assert_eq!(again.lost_beside(Fault::Channel, vec![6]), Some(6), "alone there");
+    again.suspect(7);
+    again.retain(|item| Some(item).filter(|item| ![1, 4, 5].contains(item)));
+    assert_eq!((again.len(), again.pop(), again.has_room(1)), (3, Some(2), false));
+    assert_eq!((again.pop(), again.has_room(1)), (Some(3), false), "the next is of another group");
+    assert_eq!(again.lost(Fault::Channel, vec![3]), Some(3));
+    assert_eq!(again.drain().collect::<Vec<_>>(), [7]);
+    assert!(again.is_empty());
 }
 
 /// What RabbitMQ closes a channel over, as `tests/broker` sees it do.

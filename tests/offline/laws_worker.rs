@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use dormouse::amqp::Acks;
 use dormouse::amqp::prefetch::Prefetch;
 use dormouse::amqp::window::{Closed, Confirm, Outcome, Refused, Return, Window};
+use dormouse::amqp::{Acks, Freshness};
 use dormouse::schedule::{Reason, UnixMs};
-use dormouse::worker::{Channels, Freshness, Hold, Route, Shares, Targets};
+use dormouse::worker::{Channels, Hold, Route, Shares, Targets};
 use proptest::prelude::*;
 
 /// The broker and lapin, as read in their sources: a return is sent before its publish's confirm, in

@@ -184,7 +184,7 @@ impl Work {
                 tokio::time::timeout(self.confirm_timeout, self.publisher.settled()).await
             else {
                 let seconds = self.confirm_timeout.as_secs_f64();
-                for Ticket { id, .. } in self.publisher.overdue(std::time::Instant::now()) {
+                for Ticket { id, .. } in self.publisher.give_up() {
                     self.left.push((
                         id,
                         format!("not confirmed within {seconds} s; it may arrive all the same"),

@@ -2,20 +2,17 @@
 //! the channel, and does not say which of the outstanding ones it was about: too large since a limit was
 //! lowered (406), with a property that it checks (406), for an exchange that is gone (404).
 //!
-//! So what was outstanding is published again alone, in order, one at a time and on a channel of its own,
-//! while new publishes go on. RabbitMQ handles a channel's publishes in order and ignores what comes after
-//! the one that it refuses. So once that one is found, all behind it were never taken and go on together,
-//! and nothing is published more than twice over one refusal.
+//! So what was outstanding is published again in the way of [`Again`], which finds that one: on a channel
+//! of its own, while new publishes go on; or, where order counts, before anything new.
 //!
-//! A channel is also replaced after a nack: on 3.10 one that a full quorum queue has refused stays refused
-//! when the queue has room again.
+//! A channel is also given up some time after a nack, see [`Freshness`]. So up to [`MOST_CHANNELS`] are open
+//! at once: for new publishes, the one that was given up before it, and for what is published again.
 //!
 //! While an alarm blocks the connection, what is published waits in the client library: it would go out as
-//! it was rendered long ago, and even when the delivery that it replaces is with somebody else. So what is
-//! to be published again, or alone, waits here.
+//! it was rendered long ago, and even when the delivery that it replaces is with somebody else; and no
+//! channel is opened or closed. So what is to be published again, or alone, waits here.
 
-use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,12 +20,19 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep};
 
+use super::again::{Again, Fault};
 use super::window::{Closed, Outcome};
-use super::{AmqpError, Connection, Publisher};
+use super::{AmqpError, Connection, Freshness, Publisher};
 use crate::message::Message;
 
-/// A channel that was refused is replaced so often at most.
-pub const RENEW_AFTER: Duration = Duration::from_secs(5);
+/// Of one that does not keep order; the other does without the last of them.
+pub const MOST_CHANNELS: usize = 3;
+
+/// The most that is published again at once, and in order the most outstanding.
+const WIDEST: usize = 1_000;
+
+/// Pause before what was lost with a channel that was closed for no publish that is known: it may be so again.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// So often it is looked whether an alarm is over.
 const LOOK: Duration = Duration::from_millis(20);
@@ -38,84 +42,190 @@ const LOOK: Duration = Duration::from_millis(20);
 /// [`Outcome::Unknown`] means here: published alone, and the channel closed over it.
 pub struct Isolating<T> {
     connection: Arc<Connection>,
-    main: Publisher<Numbered<T>>,
+    main: Lane<T>,
+    /// The one before it, until all on it is settled.
+    retired: Option<Lane<T>>,
+    /// For what is published again, unless order counts.
+    aside: Option<Lane<T>>,
+    in_order: bool,
+    again: Again<Numbered<T>>,
     next: u64,
-    /// Channels that were replaced, until all on them is settled.
-    retired: Vec<Publisher<Numbered<T>>>,
-    alone: Option<Publisher<T>>,
-    /// Outstanding when the main channel closed, until all of them are known.
-    unknown: Vec<Numbered<T>>,
-    /// To be published alone, in order; one list for each channel that closed.
-    suspects: VecDeque<VecDeque<T>>,
-    /// Cleared of suspicion: never taken, to be published on the main channel.
-    cleared: VecDeque<T>,
-    closed: Option<Closed>,
-    nacked: bool,
-    renewed: Instant,
     /// The next look, while an alarm keeps something here.
     look: Option<Pin<Box<Sleep>>>,
 }
 
+/// A place among all publishes, to put what is lost back into order.
 struct Numbered<T> {
     number: u64,
     ticket: T,
 }
 
-impl<T> Isolating<T> {
-    pub async fn open(connection: Arc<Connection>) -> Result<Self, AmqpError> {
+/// [`Again::lost`], or the one beside it.
+type Lose<T> = fn(&mut Again<Numbered<T>>, Fault, Vec<Numbered<T>>) -> Option<Numbered<T>>;
+
+/// A channel, and what was lost with it.
+struct Lane<T> {
+    publisher: Publisher<Numbered<T>>,
+    freshness: Freshness,
+    lost: Vec<Numbered<T>>,
+    closed: Closed,
+}
+
+impl<T> Lane<T> {
+    async fn open(connection: &Connection) -> Result<Self, AmqpError> {
         Ok(Self {
-            main: connection.publisher().await?,
+            publisher: connection.publisher().await?,
+            freshness: Freshness::new(Instant::now()),
+            lost: Vec::new(),
+            closed: Closed { code: 0, text: String::new() },
+        })
+    }
+
+    /// How many were settled: `all` has them.
+    fn poll_settled(&mut self, context: &mut Context<'_>, all: &mut Vec<(T, Outcome)>) -> usize {
+        let Poll::Ready(settled) = self.publisher.poll_settled(context) else { return 0 };
+        let before = all.len();
+        all.reserve(settled.len());
+        for (numbered, outcome) in settled {
+            match outcome {
+                Outcome::Unknown(closed) => {
+                    // who was published too late is told of a closed channel, and not why
+                    if self.closed.code == 0 {
+                        self.closed = closed;
+                    }
+                    self.lost.push(numbered);
+                    continue;
+                }
+                Outcome::Nacked => self.freshness.refuse(),
+                Outcome::Confirmed | Outcome::Returned { .. } => {}
+            }
+            all.push((numbered.ticket, outcome));
+        }
+        all.len() - before
+    }
+
+    /// Not settled, lost ones included.
+    fn len(&self) -> usize {
+        self.publisher.len() + self.lost.len()
+    }
+
+    /// Nothing is to come any more: neither confirms nor losses.
+    fn is_idle(&self) -> bool {
+        self.publisher.is_empty()
+    }
+
+    /// Closed, and all that was lost with it is known.
+    fn is_over(&self) -> bool {
+        self.is_idle() && !(self.lost.is_empty() && self.publisher.is_open())
+    }
+
+    /// If RabbitMQ closed it over a publish, `lose` puts back what was lost with it, except for the one that
+    /// is refused.
+    fn closed_over(
+        &mut self,
+        again: &mut Again<Numbered<T>>,
+        lose: Lose<T>,
+    ) -> Option<(T, Outcome)> {
+        let fault = Fault::of_code(self.closed.code);
+        if fault != Fault::Channel || !self.is_over() || self.lost.is_empty() {
+            return None;
+        }
+        let refused = lose(again, fault, in_order(std::mem::take(&mut self.lost)))?;
+        Some((refused.ticket, Outcome::Unknown(self.closed.clone())))
+    }
+
+    /// All that is not settled, without waiting for it.
+    fn give_up(&mut self) -> Vec<Numbered<T>> {
+        let mut all = std::mem::take(&mut self.lost);
+        all.extend(self.publisher.overdue(Instant::now()));
+        all
+    }
+}
+
+fn in_order<T>(mut all: Vec<Numbered<T>>) -> Vec<Numbered<T>> {
+    all.sort_unstable_by_key(|numbered| numbered.number);
+    all
+}
+
+impl<T> Isolating<T> {
+    /// New publishes go on beside what is published again.
+    pub async fn open(connection: Arc<Connection>) -> Result<Self, AmqpError> {
+        Self::open_with(connection, false).await
+    }
+
+    /// One that keeps order, if [`has_room`](Self::has_room) is asked before each publish.
+    pub async fn open_in_order(connection: Arc<Connection>) -> Result<Self, AmqpError> {
+        Self::open_with(connection, true).await
+    }
+
+    async fn open_with(connection: Arc<Connection>, in_order: bool) -> Result<Self, AmqpError> {
+        Ok(Self {
+            main: Lane::open(&connection).await?,
             connection,
+            retired: None,
+            aside: None,
+            in_order,
+            again: Again::new(WIDEST),
             next: 0,
-            retired: Vec::new(),
-            alone: None,
-            unknown: Vec::new(),
-            suspects: VecDeque::new(),
-            cleared: VecDeque::new(),
-            closed: None,
-            nacked: false,
-            renewed: Instant::now(),
             look: None,
         })
     }
 
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
     /// Publishes without waiting. The outcome comes from [`Isolating::settled`].
     pub fn publish(&mut self, message: Message, ticket: T) {
-        let number = self.next;
-        self.next += 1;
-        self.main.publish(message, Numbered { number, ticket });
+        let numbered = self.number(ticket);
+        self.main.publisher.publish(message, numbered);
     }
 
     /// Publishes what is likely to be refused where nothing else can suffer.
     pub fn publish_alone(&mut self, ticket: T) {
-        self.suspects.push_back(VecDeque::from([ticket]));
+        let numbered = self.number(ticket);
+        self.again.suspect(numbered);
+    }
+
+    fn number(&mut self, ticket: T) -> Numbered<T> {
+        self.next += 1;
+        Numbered { number: self.next, ticket }
     }
 
     /// Not settled yet.
     pub fn len(&self) -> usize {
-        let retired: usize = self.retired.iter().map(Publisher::len).sum();
-        let alone = self.alone.as_ref().map_or(0, Publisher::len);
-        let suspects: usize = self.suspects.iter().map(VecDeque::len).sum();
-        self.main.len() + retired + alone + suspects + self.unknown.len() + self.cleared.len()
+        let lanes: usize = self.lanes().map(Lane::len).sum();
+        lanes + self.again.len()
     }
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Gives back what was published before `before` and is not settled: a late confirm is ignored. What
-    /// waits to be published alone is given back too.
-    pub fn overdue(&mut self, before: Instant) -> Vec<T> {
-        let publishers = self.retired.iter_mut().chain([&mut self.main]);
-        let overdue: Vec<_> = publishers.flat_map(|publisher| publisher.overdue(before)).collect();
-        let overdue = overdue.into_iter().chain(std::mem::take(&mut self.unknown));
-        let alone = self.alone.iter_mut().flat_map(|alone| alone.overdue(before));
-        overdue
-            .map(|numbered| numbered.ticket)
-            .chain(alone)
-            .chain(std::mem::take(&mut self.suspects).into_iter().flatten())
-            .chain(std::mem::take(&mut self.cleared))
-            .collect()
+    fn lanes(&self) -> impl Iterator<Item = &Lane<T>> {
+        [&self.main].into_iter().chain(&self.retired).chain(&self.aside)
+    }
+
+    fn lanes_mut(&mut self) -> impl Iterator<Item = &mut Lane<T>> {
+        [&mut self.main].into_iter().chain(&mut self.retired).chain(&mut self.aside)
+    }
+
+    /// Whether a publish overtakes none that was made before, and is not one too many. What is outstanding on
+    /// a channel that was given up is waited for only so long: a queue without a majority may never confirm.
+    pub fn has_room(&self) -> bool {
+        let waits = self.retired.is_some() && self.main.freshness.is_fresh(Instant::now());
+        let outstanding = self.main.publisher.len();
+        !waits
+            && self.main.lost.is_empty()
+            && self.again.is_empty()
+            && self.again.has_room(outstanding)
+    }
+
+    /// Gives back all that is not settled: a late confirm is ignored.
+    pub fn give_up(&mut self) -> Vec<T> {
+        let mut all: Vec<_> = self.lanes_mut().flat_map(Lane::give_up).collect();
+        all.extend(self.again.drain());
+        all.into_iter().map(|numbered| numbered.ticket).collect()
     }
 
     /// What is settled, which may be nothing. Cancel safe. The caller then calls [`Isolating::mend`].
@@ -125,27 +235,11 @@ impl<T> Isolating<T> {
 
     fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<Vec<(T, Outcome)>> {
         let mut all = Vec::new();
-        if let Poll::Ready(settled) = self.main.poll_settled(context) {
-            all.reserve(settled.len());
-            self.sort(settled, &mut all);
+        self.poll_lanes(context, &mut all);
+        if all.is_empty() && self.has_to_mend() && !self.may_mend() {
+            return self.poll_look(context);
         }
-        for index in 0..self.retired.len() {
-            if let Poll::Ready(settled) = self.retired[index].poll_settled(context) {
-                self.sort(settled, &mut all);
-            }
-        }
-        if let Some(alone) = &mut self.alone
-            && let Poll::Ready(settled) = alone.poll_settled(context)
-        {
-            settled.into_iter().for_each(|settled| self.sort_alone(settled, &mut all));
-        }
-        if !all.is_empty() || self.needs_mending() {
-            Poll::Ready(all)
-        } else if self.has_to_publish() {
-            self.poll_look(context)
-        } else {
-            Poll::Pending
-        }
+        if all.is_empty() && !self.has_to_mend() { Poll::Pending } else { Poll::Ready(all) }
     }
 
     /// Nobody tells when an alarm is over.
@@ -156,137 +250,163 @@ impl<T> Isolating<T> {
                 return Poll::Pending;
             }
             self.look = None;
-            if !self.connection.is_blocked() {
+            if self.may_mend() {
                 return Poll::Ready(Vec::new());
             }
         }
     }
 
-    fn sort(&mut self, settled: Vec<(Numbered<T>, Outcome)>, all: &mut Vec<(T, Outcome)>) {
-        for (numbered, outcome) in settled {
-            match outcome {
-                Outcome::Unknown(closed) => {
-                    // those published after it closed know less
-                    if closed.code != 0 || self.closed.is_none() {
-                        self.closed = Some(closed);
-                    }
-                    self.unknown.push(numbered);
-                }
-                Outcome::Nacked => {
-                    self.nacked = true;
-                    all.push((numbered.ticket, Outcome::Nacked));
-                }
-                Outcome::Confirmed | Outcome::Returned { .. } => {
-                    all.push((numbered.ticket, outcome));
-                }
-            }
+    fn poll_lanes(&mut self, context: &mut Context<'_>, all: &mut Vec<(T, Outcome)>) {
+        let mut settled = self.main.poll_settled(context, all);
+        let lose = if self.in_order { Again::lost } else { Again::lost_beside };
+        all.extend(self.main.closed_over(&mut self.again, lose));
+        if let Some(retired) = &mut self.retired {
+            retired.poll_settled(context, all);
+            all.extend(retired.closed_over(&mut self.again, Again::lost_beside));
+        }
+        if !self.in_order {
+            settled = self.aside.as_mut().map_or(0, |aside| aside.poll_settled(context, all));
+        }
+        self.again.settled(settled);
+        if let Some(aside) = &mut self.aside {
+            all.extend(aside.closed_over(&mut self.again, Again::lost));
         }
     }
 
-    fn sort_alone(&mut self, (ticket, outcome): (T, Outcome), all: &mut Vec<(T, Outcome)>) {
-        match &outcome {
-            Outcome::Unknown(closed) => {
-                self.closed = Some(closed.clone());
-                self.cleared.extend(self.suspects.pop_front().unwrap_or_default());
-                self.alone = None;
-            }
-            Outcome::Nacked => self.alone = None,
-            Outcome::Confirmed | Outcome::Returned { .. } => {}
-        }
-        all.push((ticket, outcome));
+    /// Not before an alarm is over, unless the connection is gone.
+    fn may_mend(&self) -> bool {
+        !self.connection.is_blocked() || !self.connection.is_open()
     }
 
-    fn needs_mending(&self) -> bool {
-        self.is_main_gone()
-            || self.is_all_known()
+    fn has_to_mend(&self) -> bool {
+        self.main.is_over()
             || self.has_to_renew()
-            || self.retired.iter().any(Publisher::is_empty)
-            || (self.has_to_publish() && !self.connection.is_blocked())
-    }
-
-    /// Something is to be published again, or alone, and has a channel.
-    fn has_to_publish(&self) -> bool {
-        let alone_is_free = self.alone.as_ref().is_none_or(Publisher::is_empty);
-        !self.cleared.is_empty() || (alone_is_free && !self.suspects.is_empty())
-    }
-
-    /// All that was outstanding on it is known by then.
-    fn is_main_gone(&self) -> bool {
-        !self.unknown.is_empty() && !self.main.is_open() && self.main.is_empty()
-    }
-
-    /// Nothing that was outstanding on a closed channel is still to come.
-    fn is_all_known(&self) -> bool {
-        let mut publishers = self.retired.iter().chain([&self.main]);
-        !self.unknown.is_empty() && publishers.all(|one| one.is_open() || one.is_empty())
+            || self.retired.as_ref().is_some_and(Lane::is_idle)
+            || self.is_aside_done()
+            || self.can_publish_again()
     }
 
     fn has_to_renew(&self) -> bool {
-        self.nacked && self.renewed.elapsed() > RENEW_AFTER
+        self.retired.is_none() && self.main.freshness.is_stale(Instant::now())
+    }
+
+    fn is_aside_done(&self) -> bool {
+        let is_stale = |aside: &Lane<T>| aside.freshness.is_stale(Instant::now());
+        self.aside.as_ref().is_some_and(|aside| {
+            aside.is_idle() && (self.again.is_empty() || aside.is_over() || is_stale(aside))
+        })
+    }
+
+    fn can_publish_again(&self) -> bool {
+        let has_room =
+            |lane: &Lane<T>| lane.publisher.is_open() && self.again.has_room(lane.publisher.len());
+        let lane = if self.in_order { Some(&self.main) } else { self.aside.as_ref() };
+        !self.again.is_empty() && lane.is_none_or(has_room)
     }
 
     /// Opens anew the channels that were closed, and publishes what waits for that.
     ///
     /// Errors: the connection is gone too, and with it all that is outstanding.
-    pub async fn mend(&mut self, render: impl Fn(&T) -> Message) -> Result<(), AmqpError> {
-        if !self.needs_mending() {
+    pub async fn mend(
+        &mut self,
+        mut render: impl FnMut(&mut T) -> Message,
+    ) -> Result<(), AmqpError> {
+        if !self.has_to_mend() || !self.may_mend() {
             return Ok(());
         }
         if !self.connection.is_open() {
-            return Err(match self.closed.take() {
-                Some(Closed { code, text }) if code != 0 => AmqpError::Closed { code, text },
-                Some(Closed { text, .. }) => AmqpError::Lost(text),
-                None => AmqpError::Lost("the channel is gone".into()),
+            let Closed { code, text } = self.why_closed();
+            return Err(match code {
+                0 => AmqpError::Lost(text),
+                _ => AmqpError::Closed { code, text },
             });
         }
-        let is_all_known = self.is_all_known();
-        if self.is_main_gone() || self.has_to_renew() {
-            let fresh = self.connection.publisher().await?;
-            self.retired.push(std::mem::replace(&mut self.main, fresh));
-            self.nacked = false;
-            self.renewed = Instant::now();
+        let lost = self.take_lost();
+        if !lost.is_empty() {
+            sleep(PAUSE).await;
+            // nobody is called refused for it
+            let _ = self.again.lost(Fault::Elsewhere, lost);
         }
-        for publisher in std::mem::take(&mut self.retired) {
-            if publisher.is_empty() {
-                publisher.close().await;
-            } else {
-                self.retired.push(publisher);
+        if self.main.is_over() || self.has_to_renew() {
+            if self.main.is_idle() {
+                // there may be none to spare
+                self.main.publisher.close().await;
+            }
+            let fresh = Lane::open(&self.connection).await?;
+            let before = std::mem::replace(&mut self.main, fresh);
+            self.retired = self.retired.take().or(Some(before).filter(|before| !before.is_idle()));
+        }
+        if let Some(mut retired) = self.retired.take_if(|retired| retired.is_idle()) {
+            retired.publisher.close().await;
+        }
+        if self.is_aside_done()
+            && let Some(mut aside) = self.aside.take()
+        {
+            aside.publisher.close().await;
+        }
+        if self.can_publish_again() {
+            let lane = match &mut self.aside {
+                _ if self.in_order => &mut self.main,
+                Some(aside) => aside,
+                none => none.insert(Lane::open(&self.connection).await?),
+            };
+            while self.again.has_room(lane.publisher.len())
+                && let Some(mut numbered) = self.again.pop()
+            {
+                lane.publisher.publish(render(&mut numbered.ticket), numbered);
             }
         }
-        if is_all_known {
-            self.unknown.sort_by_key(|numbered| numbered.number);
-            let unknown = std::mem::take(&mut self.unknown).into_iter();
-            self.suspects.push_back(unknown.map(|numbered| numbered.ticket).collect());
-        }
-        if self.connection.is_blocked() {
-            return Ok(());
-        }
-        for ticket in std::mem::take(&mut self.cleared) {
-            self.publish(render(&ticket), ticket);
-        }
-        self.mend_alone(render).await
+        Ok(())
     }
 
-    async fn mend_alone(&mut self, render: impl Fn(&T) -> Message) -> Result<(), AmqpError> {
-        if self.alone.as_ref().is_some_and(|alone| !alone.is_empty()) {
-            return Ok(());
+    /// Out of channels that are closed, in order.
+    fn take_lost(&mut self) -> Vec<Numbered<T>> {
+        let over = self.lanes_mut().filter(|lane| lane.is_over());
+        in_order(over.flat_map(|lane| std::mem::take(&mut lane.lost)).collect())
+    }
+
+    /// Of a connection that is gone.
+    fn why_closed(&self) -> Closed {
+        let closed = self.lanes().map(|lane| &lane.closed);
+        let said = closed.filter(|closed| Fault::of_code(closed.code) != Fault::Channel);
+        match said.max_by_key(|closed| (closed.code, closed.text.len())) {
+            Some(closed) if !closed.text.is_empty() => closed.clone(),
+            Some(_) | None => Closed { code: 0, text: "the channel is gone".into() },
         }
-        while self.suspects.front().is_some_and(VecDeque::is_empty) {
-            self.suspects.pop_front();
+    }
+
+    /// Puts back all that was outstanding on a connection that is lost, to be published again after
+    /// [`go_on`](Self::go_on). Returns what was settled before.
+    pub async fn put_back(&mut self) -> Vec<(T, Outcome)> {
+        self.connection.close().await;
+        let mut settled = Vec::new();
+        poll_fn(|context| {
+            self.poll_lanes(context, &mut settled);
+            if self.lanes().all(Lane::is_idle) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let closed = self.why_closed();
+        let lost = self.take_lost();
+        (self.retired, self.aside) = (None, None);
+        if !lost.is_empty()
+            && let Some(refused) = self.again.lost(Fault::of_code(closed.code), lost)
+        {
+            settled.push((refused.ticket, Outcome::Unknown(closed)));
         }
-        let Some(first) = self.suspects.front_mut() else {
-            if let Some(alone) = self.alone.take() {
-                alone.close().await;
-            }
-            return Ok(());
-        };
-        let alone = match &mut self.alone {
-            Some(alone) if alone.is_open() => alone,
-            closed => closed.insert(self.connection.publisher().await?),
-        };
-        if let Some(ticket) = first.pop_front() {
-            alone.publish(render(&ticket), ticket);
-        }
+        settled
+    }
+
+    /// Drops what waits to be published again and is not given back by `keep`.
+    pub fn retain(&mut self, mut keep: impl FnMut(T) -> Option<T>) {
+        self.again.retain(|Numbered { number, ticket }| {
+            keep(ticket).map(|ticket| Numbered { number, ticket })
+        });
+    }
+
+    /// Goes on with another connection.
+    pub async fn go_on(&mut self, connection: Arc<Connection>) -> Result<(), AmqpError> {
+        self.main = Lane::open(&connection).await?;
+        self.connection = connection;
         Ok(())
     }
 }

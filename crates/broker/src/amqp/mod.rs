@@ -2,6 +2,7 @@
 //! and out as values of [`crate::message`] and [`crate::topology`].
 
 pub mod acks;
+mod again;
 pub mod amqp10;
 pub mod browse;
 pub mod connection;
@@ -11,6 +12,7 @@ pub mod declare;
 pub mod error;
 pub mod exists;
 pub mod frames;
+mod freshness;
 pub mod isolating;
 pub mod marker;
 pub mod notes;
@@ -23,11 +25,14 @@ pub mod remove;
 pub mod window;
 
 pub use acks::Acks;
+#[doc(hidden)] // for the laws in tests/
+pub use again::{Again, Fault};
 pub use amqp10::{Amqp10, Uncarried};
 pub use browse::{Browse, Seen};
 pub use connection::{Connection, pauses};
 pub use consumer::{Consumer, Delivered};
 pub use error::AmqpError;
+pub use freshness::Freshness;
 pub use isolating::Isolating;
 pub use publisher::Publisher;
 pub use quarantine::{Keeping, Problem, Quarantine, Replacing, Unreadable, Watched};

@@ -227,7 +227,7 @@ impl<T> Publisher<T> {
     }
 
     /// Closes the channel in order, if it is still open.
-    pub async fn close(self) {
+    pub async fn close(&mut self) {
         if self.is_open() {
             // a channel that fails to close is gone with its connection
             let _ = self.channel.close(200, "done".into()).await;

@@ -26,8 +26,13 @@ impl Freshness {
         self.refused = true;
     }
 
+    /// Whether it was opened that lately, most likely in place of another.
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        now.duration_since(self.opened) < RENEW_AFTER
+    }
+
     /// Whether to go on with another channel.
     pub fn is_stale(&self, now: Instant) -> bool {
-        self.refused && now.duration_since(self.opened) >= RENEW_AFTER
+        self.refused && !self.is_fresh(now)
     }
 }

@@ -7,6 +7,9 @@
 //! size, never a publish. Therefore each is published alone, from the oldest on, until one closes the
 //! channel again: that one is refused. What is behind it goes out as before, few at first, so that many
 //! that are refused cost little. No message is published a third time because of another.
+//!
+//! All that waits here goes out on one channel. New publishes may go on beside it, on another; what is
+//! lost there is a group of its own, and no group begins before the one in front of it is settled.
 
 use std::collections::VecDeque;
 
@@ -40,9 +43,9 @@ const CONNECTIONS: u8 = 3;
 /// Waits here to be published again, in order.
 #[derive(Debug)]
 pub struct Again<Item> {
-    waiting: VecDeque<Item>,
-    /// So many at the front are published alone, one after another.
-    suspects: usize,
+    /// What is outstanding belongs to it.
+    first: Group<Item>,
+    behind: VecDeque<Group<Item>>,
     /// Connections that the foremost suspect has closed.
     closed_connections: u8,
     /// The most that may be outstanding. It grows by one with each that is settled, as TCP's does.
@@ -50,12 +53,20 @@ pub struct Again<Item> {
     widest: usize,
 }
 
+/// What was outstanding together.
+#[derive(Debug)]
+struct Group<Item> {
+    waiting: VecDeque<Item>,
+    /// So many at the front are published alone, one after another.
+    suspects: usize,
+}
+
 impl<Item> Again<Item> {
     /// Up to `widest` outstanding.
     pub fn new(widest: usize) -> Self {
         Self {
-            waiting: VecDeque::new(),
-            suspects: 0,
+            first: Group { waiting: VecDeque::new(), suspects: 0 },
+            behind: VecDeque::new(),
             closed_connections: 0,
             window: widest,
             widest,
@@ -64,23 +75,39 @@ impl<Item> Again<Item> {
 
     /// Whether another may be published while `outstanding` are.
     pub fn has_room(&self, outstanding: usize) -> bool {
-        outstanding < if self.suspects > 0 { 1 } else { self.window }
+        let is_through = self.first.waiting.is_empty() && !self.behind.is_empty();
+        let alone = self.first.suspects > 0 || is_through;
+        outstanding < if alone { 1 } else { self.window }
     }
 
     /// The next one to publish, if [`has_room`](Self::has_room) says so.
     pub fn pop(&mut self) -> Option<Item> {
-        self.suspects = self.suspects.saturating_sub(1);
-        self.waiting.pop_front()
+        while self.first.waiting.is_empty() {
+            self.first = self.behind.pop_front()?;
+        }
+        self.first.suspects = self.first.suspects.saturating_sub(1);
+        self.first.waiting.pop_front()
+    }
+
+    pub fn len(&self) -> usize {
+        self.groups().map(|group| group.waiting.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.len() == 0
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &Group<Item>> {
+        [&self.first].into_iter().chain(&self.behind)
     }
 
     /// So many were settled: none of them can have been at fault.
     pub fn settled(&mut self, count: usize) {
+        if count == 0 {
+            return;
+        }
         self.closed_connections = 0;
-        if self.suspects == 0 {
+        if self.first.suspects == 0 {
             self.window = self.window.saturating_add(count).min(self.widest);
         }
     }
@@ -102,21 +129,50 @@ impl<Item> Again<Item> {
         }
         if refused {
             // what was suspected with it was behind it
-            (self.suspects, self.closed_connections) = (0, 0);
+            (self.first.suspects, self.closed_connections) = (0, 0);
             return outstanding.pop();
         }
         // one that was published alone is suspected as before
-        if fault != Fault::Elsewhere || self.suspects > 0 {
-            self.suspects += outstanding.len();
+        if fault != Fault::Elsewhere || self.first.suspects > 0 {
+            self.first.suspects += outstanding.len();
         }
-        outstanding.into_iter().rev().for_each(|item| self.waiting.push_front(item));
+        outstanding.into_iter().rev().for_each(|item| self.first.waiting.push_front(item));
         None
     }
 
-    /// Keeps only those for which `keep` says so.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Item) -> bool) {
-        let suspects = self.waiting.iter().take(self.suspects).filter(|item| keep(item)).count();
-        self.waiting.retain(|item| keep(item));
-        self.suspects = suspects;
+    /// The same for a channel beside this one, whose publishes did not come from here.
+    pub fn lost_beside(&mut self, fault: Fault, mut outstanding: Vec<Item>) -> Option<Item> {
+        let suspects = match fault {
+            Fault::Elsewhere => 0,
+            Fault::Channel if outstanding.len() == 1 => return outstanding.pop(),
+            Fault::Channel | Fault::Connection => outstanding.len(),
+        };
+        self.behind.push_back(Group { waiting: outstanding.into(), suspects });
+        None
+    }
+
+    /// To be published alone, behind all others.
+    pub fn suspect(&mut self, item: Item) {
+        self.behind.push_back(Group { waiting: VecDeque::from([item]), suspects: 1 });
+    }
+
+    /// Takes out all that waits, oldest first.
+    pub fn drain(&mut self) -> impl Iterator<Item = Item> {
+        self.first.suspects = 0;
+        let behind = self.behind.drain(..).flat_map(|group| group.waiting);
+        self.first.waiting.drain(..).chain(behind)
+    }
+
+    /// Keeps only what `keep` gives back.
+    pub fn retain(&mut self, mut keep: impl FnMut(Item) -> Option<Item>) {
+        for Group { waiting, suspects } in [&mut self.first].into_iter().chain(&mut self.behind) {
+            let before = *suspects;
+            for (place, item) in std::mem::take(waiting).into_iter().enumerate() {
+                match keep(item) {
+                    Some(item) => waiting.push_back(item),
+                    None => *suspects -= usize::from(place < before),
+                }
+            }
+        }
     }
 }
