@@ -6,6 +6,7 @@
 //! <https://www.rabbitmq.com/docs/channels#channel-max>, <https://www.rabbitmq.com/docs/user-limits>
 
 use crate::amqp::declare::channels_to_declare;
+use crate::amqp::isolating;
 
 /// What each connection may have open, and what its parts make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Channels {
     pub spread: usize,
     /// Exchanges tried at once.
     pub probes: usize,
+    /// To targets, given up and waited for.
+    pub retired: usize,
 }
 
 /// Probes at once where there are channels enough.
@@ -26,8 +29,11 @@ const BESIDE_SPREAD: usize = 6;
 /// Beside the probes: the ways inward of intake, retry and delivery, the one to targets, and three that come
 /// and go: of a sweep, of a look for the way back, and of one that is replaced.
 const BESIDE_PROBES: usize = 7;
-/// More of those that come and go, where there are channels enough.
-const SPARE: usize = 4;
+/// Given up at once where there are channels enough.
+const RETIRED: usize = 4;
+/// More of those that come and go, where there are channels enough: of the ways inward and the sweep all but
+/// the first, the sweep's first and its look, and those given up; three of them are counted above.
+const SPARE: usize = 4 * (isolating::MOST_CHANNELS - 1) + 2 + RETIRED - 3;
 
 /// The fewest that a connection can do with.
 pub const LEAST: usize = 8;
@@ -38,8 +44,13 @@ pub const AT_WORK: usize = 6;
 
 impl Channels {
     /// For those who open few of them.
-    pub const MOST: Self =
-        Self { consuming: usize::MAX, publishing: usize::MAX, spread: usize::MAX, probes: PROBES };
+    pub const MOST: Self = Self {
+        consuming: usize::MAX,
+        publishing: usize::MAX,
+        spread: usize::MAX,
+        probes: PROBES,
+        retired: RETIRED,
+    };
 
     /// `agreed` is what each connection agreed on, consuming and publishing; `in_all` what they may have
     /// open together, if that is known. None: a connection has fewer than it needs.
@@ -51,11 +62,13 @@ impl Channels {
         if publishing < LEAST || consuming < LEAST {
             return None;
         }
+        let probes = (publishing - BESIDE_PROBES).min(PROBES);
         Some(Self {
             consuming,
             publishing,
             spread: consuming - BESIDE_SPREAD - channels_to_declare(consuming),
-            probes: (publishing - BESIDE_PROBES).min(PROBES),
+            probes,
+            retired: (publishing - BESIDE_PROBES - probes).clamp(1, RETIRED),
         })
     }
 

@@ -300,7 +300,10 @@ impl Lanes {
         let closed = !self.main.is_open() && self.main.is_empty();
         // never confirmed and never to be: such a channel only grows
         let grown = self.main.forgotten() > usize::from(self.shared.config.delivery.window);
-        if closed || grown || self.main_freshness.is_stale(now) && self.main.is_open() {
+        let stale = self.main_freshness.is_stale(now) && self.main.is_open();
+        // one on which nothing is outstanding is closed below
+        let spare = |retired: &Vec<_>| retired.len() < self.shared.channels.retired;
+        if closed || (grown || stale) && (self.main.is_empty() || spare(&self.retired)) {
             let fresh = self.connection.publisher().await?;
             self.retired.push(std::mem::replace(&mut self.main, fresh));
             self.main_freshness = Freshness::new(now);
@@ -310,6 +313,7 @@ impl Lanes {
             let closed = !probe.publisher.is_open() && idle;
             let long =
                 probe.door.is_none() && !idle && now.duration_since(probe.since) > PROBE_PASSED;
+            let long = long && spare(&self.retired);
             if closed || long || probe.freshness.is_stale(now) && idle {
                 let fresh = self.connection.publisher().await?;
                 self.retired.push(std::mem::replace(&mut probe.publisher, fresh));

@@ -386,6 +386,9 @@ proptest! {
         prop_assert!(channels.consuming + channels.publishing <= in_all.unwrap_or(400).max(16));
         prop_assert!(channels.spread >= 1 && channels.spread + 7 <= channels.consuming);
         prop_assert!((1..=4).contains(&channels.probes) && channels.probes + 7 <= channels.publishing);
+        // one of those is among the seven
+        prop_assert!((1..=4).contains(&channels.retired));
+        prop_assert!(channels.probes + channels.retired + 6 <= channels.publishing);
     }
 
     /// Refused again and again at a limit that others have a part in, a worker asks for fewer each time.
