@@ -213,6 +213,13 @@ async fn where_nobody_declares_a_deleted_exchange_is_told() {
 async fn a_limit_of_queues_is_called_by_its_name() {
     let broker = Broker::fresh("doors-limit").await;
     limit_queues(&broker, 5).await;
+    for command in ["plan", "verify"] {
+        let told = run(&broker, &["topology", command]);
+        exits_with(&told, 3);
+        let words = shown(&told).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("may have 5 queues (max-queues), 0 stand"), "{command}: {words}");
+        assert!(words.contains("set_vhost_limits"), "{command}: {words}");
+    }
     let refused = run(&broker, &["topology", "apply"]);
     exits_with(&refused, 5);
     let wanted = Topology::of(&broker.config()).queues.len();
@@ -228,6 +235,7 @@ async fn a_limit_of_queues_is_called_by_its_name() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!worker.is_ready().await);
     limit_queues(&broker, wanted).await;
+    assert!(!shown(&run(&broker, &["topology", "plan"])).contains("max-queues"), "room enough");
     worker.until_ready().await.unwrap();
     worker.stop().await.unwrap();
     let mut again = worker_process(&broker, &[]);

@@ -130,6 +130,21 @@ fn a_classic_queue_without_policy_has_an_empty_effective_policy_and_no_backlog()
 }
 
 #[test]
+fn a_limit_of_queues_reads_the_same_from_every_version() {
+    for (version, recording) in RECORDED {
+        let limits: Vec<VhostLimits> = recorded(recording, "vhost_limits");
+        assert_eq!(
+            limits.iter().map(|of| of.max_queues()).collect::<Vec<_>>(),
+            [Some(5)],
+            "{version}"
+        );
+        let unlimited: VhostLimits =
+            serde_json::from_value(json!({"vhost": "/", "value": {"max-queues": -1}})).unwrap();
+        assert_eq!(unlimited.max_queues(), None);
+    }
+}
+
+#[test]
 fn what_the_statistics_do_not_know_yet_is_missing_not_zero() {
     for (version, recording) in RECORDED {
         let fresh = queue(&recorded::<Vec<QueueInfo>>(recording, "queues"), "fresh");

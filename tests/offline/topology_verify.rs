@@ -71,6 +71,7 @@ fn as_it_should_be(config: &Config) -> Seen {
         feature_flags: Ok(["quorum_queue", "stream_queue"].map(flag).into()),
         policies: Ok(Vec::new()),
         operator_policies: Ok(Vec::new()),
+        max_queues: Ok(None),
         permissions: Ok(Some(Permissions {
             user,
             vhost,
@@ -497,6 +498,40 @@ fn a_target_exchange_that_does_not_exist_is_a_note() {
     let verdict = verify(&config, &as_it_should_be(&config));
     assert_eq!(verdict.findings[0].objects, ["target exchange orders"]);
     assert!(!verdict.has_faults());
+}
+
+/// RabbitMQ counts all queues of the virtual host, and leaves alone what stands.
+#[test]
+fn a_limit_of_queues_is_told_before_it_refuses() {
+    let config = config();
+    let all = Topology::of(&config).queues.len();
+    let told = |max_queues: Option<usize>, standing: usize| {
+        let mut seen = as_it_should_be(&config);
+        seen.max_queues = Ok(max_queues);
+        seen.standing.queues.truncate(standing);
+        let verdict = verify(&config, &seen);
+        verdict.findings.into_iter().find(|finding| finding.objects == ["limit max-queues"])
+    };
+    for (max_queues, standing) in [(None, 0), (Some(all), 0), (Some(all), 3), (Some(1), all)] {
+        assert_eq!(told(max_queues, standing), None, "{max_queues:?} {standing}");
+    }
+    for (max_queues, standing) in [(0, 0), (all - 1, 0), (all - 1, all - 1), (1, 3)] {
+        let told = told(Some(max_queues), standing).expect("it is told");
+        assert_eq!(told.weight, Weight::Fault);
+        for words in [
+            format!("may have {max_queues} queues"),
+            format!("{standing} stand"),
+            format!("{} are missing", all - standing),
+        ] {
+            assert!(told.problem.contains(&words), "{words}: {}", told.problem);
+        }
+        assert!(told.remedy.contains("set_vhost_limits") && told.remedy.contains("topology.radix"));
+    }
+    let mut seen = as_it_should_be(&config);
+    seen.max_queues = Err("user \"shop\" may not see it".into());
+    assert!(verify(&config, &seen).unseen.is_empty(), "nothing is missing");
+    seen.standing.queues.pop();
+    assert!(verify(&config, &seen).unseen[0].contains("how many queues"));
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Api {
             feature_flags: look(self.management.feature_flags().await)?,
             policies: look(self.management.policies(&self.vhost).await)?,
             operator_policies: look(self.management.operator_policies(&self.vhost).await)?,
+            max_queues: look(self.management.max_queues(&self.vhost).await)?,
             permissions: look(self.management.permissions_of(user, &self.vhost).await)?,
         })
     }

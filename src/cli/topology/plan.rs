@@ -12,7 +12,7 @@ use crate::cli::table::{Table, count, fold, left, print, print_json, wide};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::{Config, words};
 use crate::management::ManagementError;
-use crate::topology::diff::{Diff, Difference, Leftover, OTHER_ARGUMENTS};
+use crate::topology::diff::{Crowded, Diff, Difference, Leftover, OTHER_ARGUMENTS};
 use crate::topology::{Binding, Queue, Topology};
 
 /// What apply would do, and how much of it could be seen.
@@ -22,6 +22,7 @@ pub struct Plan {
     leftovers: Vec<Leftover>,
     /// Why only existence could be seen.
     pub blind: Option<ManagementError>,
+    crowded: Option<Crowded>,
 }
 
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
@@ -38,22 +39,28 @@ impl Plan {
     pub async fn look(config: &Config) -> Result<Self, Failure> {
         let wanted = Topology::of(config);
         let looked = match Api::of(config) {
-            Ok(api) => api.standing().await,
+            Ok(api) => api.standing().await.map(|standing| (api, standing)),
             Err(error) => Err(error),
         };
         match looked {
-            Ok(standing) => Ok(Self {
-                diff: Diff::of(&wanted, &standing),
-                leftovers: standing.leftovers(&wanted, &config.topology.namespace),
-                blind: None,
-                wanted,
-            }),
+            Ok((api, standing)) => {
+                let diff = Diff::of(&wanted, &standing);
+                // who may not see it learns so from verify
+                let max_queues = api.management().max_queues(&api.vhost).await.unwrap_or(None);
+                Ok(Self {
+                    crowded: Crowded::of(max_queues, &standing, &diff.missing),
+                    leftovers: standing.leftovers(&wanted, &config.topology.namespace),
+                    blind: None,
+                    diff,
+                    wanted,
+                })
+            }
             Err(error) => {
                 let connection = Connection::open(&config.broker, "dormouse topology").await?;
                 let missing = Ask::open(&connection).await?.missing(&wanted).await?;
                 connection.close().await;
                 let diff = Diff { missing, different: Vec::new(), foreign: Vec::new() };
-                Ok(Self { wanted, diff, leftovers: Vec::new(), blind: Some(error) })
+                Ok(Self { wanted, diff, leftovers: Vec::new(), blind: Some(error), crowded: None })
             }
         }
     }
@@ -92,6 +99,9 @@ impl Plan {
             say(&format!("Seen is only what exists, not arguments and bindings: {error}"))?;
         }
         self.print_leftovers(config)?;
+        if let Some(crowded) = &self.crowded {
+            say(&format!("Apply would be refused (406): {crowded}. To do: {}.", Crowded::ROOM))?;
+        }
         if !different.is_empty() {
             say(&format!("Apply would be refused (406), since {OTHER_ARGUMENTS}."))?;
         } else if self.diff.is_empty() {
@@ -130,6 +140,7 @@ impl Plan {
             "refused": different,
             "foreign_bindings": foreign,
             "leftovers": self.leftovers,
+            "crowded": self.crowded,
             "unseen": self.blind.as_ref().map(|error| format!("arguments and bindings: {error}")),
         })
     }

@@ -129,6 +129,12 @@ impl Management {
         self.get(path(&["bindings", vhost])).await
     }
 
+    /// How many queues the virtual host may have; none is no limit.
+    pub async fn max_queues(&self, vhost: &str) -> Result<Option<usize>, ManagementError> {
+        let limits: Vec<VhostLimits> = self.get(path(&["vhost-limits", vhost])).await?;
+        Ok(limits.iter().find_map(VhostLimits::max_queues))
+    }
+
     /// On 3.10 only an `administrator` may read them.
     pub async fn feature_flags(&self) -> Result<Vec<FeatureFlag>, ManagementError> {
         self.get(path(&["feature-flags"])).await

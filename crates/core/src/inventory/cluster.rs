@@ -1,5 +1,7 @@
 //! What the management API says of the cluster, its users and their permissions.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// The cluster behind the management API.
@@ -29,6 +31,19 @@ pub struct Permissions {
     pub configure: String,
     pub write: String,
     pub read: String,
+}
+
+/// What one virtual host may hold: <https://www.rabbitmq.com/docs/vhosts#limits>.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct VhostLimits {
+    value: BTreeMap<String, i64>,
+}
+
+impl VhostLimits {
+    /// Of all its queues together; a negative number is no limit.
+    pub fn max_queues(&self) -> Option<usize> {
+        usize::try_from(*self.value.get("max-queues")?).ok()
+    }
 }
 
 /// A feature flag that the broker knows.

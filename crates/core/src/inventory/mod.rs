@@ -5,7 +5,7 @@ mod policy;
 mod queue;
 mod topology;
 
-pub use cluster::{FeatureFlag, FeatureFlagState, Overview, Permissions, Whoami};
+pub use cluster::{FeatureFlag, FeatureFlagState, Overview, Permissions, VhostLimits, Whoami};
 pub use policy::Policy;
 pub use queue::{COLUMNS, QueueInfo};
 pub use topology::{BindingInfo, DestinationType, ExchangeInfo};

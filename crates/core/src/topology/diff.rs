@@ -2,6 +2,7 @@
 //! is missing, what differs, what is bound besides, and what is left of other layouts. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -61,6 +62,39 @@ pub struct Leftover {
     pub version: u32,
     pub queues: Vec<String>,
     pub exchanges: Vec<String>,
+}
+
+/// The virtual host may not have as many queues as a declare would make of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Crowded {
+    pub max_queues: usize,
+    /// Anybody's: RabbitMQ counts them all.
+    pub standing: usize,
+    pub missing: usize,
+}
+
+impl Crowded {
+    /// The remedy.
+    pub const ROOM: &str = "raise the limit (`rabbitmqctl set_vhost_limits`; on a hosted plan, a larger one), delete \
+                            queues that nobody uses, or take a layout of fewer queues: a smaller topology.radix \
+                            (2 takes the fewest), a longer topology.unit, a shorter topology.max_delay";
+
+    /// Whether what is missing finds room. What stands is left alone, however low the limit.
+    pub fn of(max_queues: Option<usize>, standing: &Standing, missing: &Topology) -> Option<Self> {
+        let (standing, missing) = (standing.queues.len(), missing.queues.len());
+        let crowded = Self { max_queues: max_queues?, standing, missing };
+        Some(crowded).filter(|_| missing > 0 && standing + missing > crowded.max_queues)
+    }
+}
+
+impl fmt::Display for Crowded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { max_queues, standing, missing } = self;
+        write!(
+            formatter,
+            "the virtual host may have {max_queues} queues (max-queues), {standing} stand and {missing} are missing"
+        )
+    }
 }
 
 impl Diff {

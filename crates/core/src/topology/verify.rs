@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::diff::{Diff, Object, Standing, is_ours, version_of};
+use super::diff::{Crowded, Diff, Object, Standing, is_ours, version_of};
 use super::policy::{self, Harm};
 use super::{Binding, Names, Topology};
 use crate::inventory::{FeatureFlag, FeatureFlagState, Permissions, Policy, QueueInfo};
@@ -23,6 +23,8 @@ pub struct Seen {
     pub feature_flags: Look<Vec<FeatureFlag>>,
     pub policies: Look<Vec<Policy>>,
     pub operator_policies: Look<Vec<Policy>>,
+    /// How many queues the virtual host may have; none is no limit.
+    pub max_queues: Look<Option<usize>>,
     /// What the worker's user may do in the virtual host.
     pub permissions: Look<Option<Permissions>>,
 }
@@ -192,6 +194,7 @@ impl Inspection<'_> {
         for binding in &diff.missing.bindings {
             self.fault(format!("binding {binding}"), "does not exist", PARKED, APPLY);
         }
+        self.room(&diff.missing);
         for difference in &diff.different {
             let (kind, name) = (difference.object, &difference.name);
             let problem = format!(
@@ -203,6 +206,20 @@ impl Inspection<'_> {
         }
         for binding in &diff.foreign {
             self.foreign(binding);
+        }
+    }
+
+    fn room(&mut self, missing: &Topology) {
+        let max_queues = match &self.seen.max_queues {
+            Ok(max_queues) => *max_queues,
+            Err(_) if missing.queues.is_empty() => return,
+            Err(why) => return self.unseen("how many queues the virtual host may have", why),
+        };
+        if let Some(crowded) = Crowded::of(max_queues, &self.seen.standing, missing) {
+            const EFFECT: &str = "RabbitMQ refuses to declare what is missing (406), and a worker that declares it \
+                                  waits and is not ready until there is room";
+            let object = "limit max-queues".to_owned();
+            self.fault(object, crowded.to_string(), EFFECT, Crowded::ROOM);
         }
     }
 
