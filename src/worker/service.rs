@@ -321,8 +321,7 @@ async fn connected(
 ) -> Result<(), WorkerError> {
     let shared = Arc::new(shared);
     if shared.config.topology.declare {
-        let lock = shared.names.declaring();
-        declare_alone(consuming, &Topology::of(&shared.config), &lock).await?;
+        declare_apart(&shared).await?;
     }
     let versions = installed_versions(consuming, &shared).await?;
     let mut parts = JoinSet::new();
@@ -350,6 +349,17 @@ async fn connected(
     };
     parts.shutdown().await;
     ended
+}
+
+/// Declares on a connection of its own: to find that an exchange is missing closes a channel (404), and on a
+/// connection of few channels a later one, of the same number, ends with that.
+async fn declare_apart(shared: &Shared) -> Result<(), WorkerError> {
+    let connection = Connection::open(&shared.config.broker, "dormouse declare").await?;
+    connection.do_with_channels(shared.channels.consuming);
+    let (topology, lock) = (Topology::of(&shared.config), shared.names.declaring());
+    let declared = declare_alone(&connection, &topology, &lock).await;
+    connection.close().await;
+    Ok(declared?)
 }
 
 /// Turns readiness off at once, long before the last confirm.

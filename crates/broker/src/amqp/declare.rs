@@ -86,7 +86,7 @@ pub async fn declare_alone(
     let mut ask = Ask::open(connection).await.map_err(failed)?;
     let mut pause = LOCKED_PAUSE;
     let given_up = tokio::time::Instant::now() + LOCKED_AT_MOST;
-    while !ask.missing_exchanges(topology).await.map_err(failed)?.is_empty() {
+    while ask.misses_an_exchange(topology).await.map_err(failed)? {
         let taken = match take(connection, lock).await {
             Ok(channel) => {
                 let declared = declare(connection, topology).await;

@@ -83,6 +83,17 @@ impl<'a> Ask<'a> {
         Ok(self.found(found).await?.is_some())
     }
 
+    /// Whether an exchange of `wanted` does not exist. Each that does not costs a channel, which a connection
+    /// may have few of: the first ends the look.
+    pub async fn misses_an_exchange(&mut self, wanted: &Topology) -> Result<bool, AmqpError> {
+        for Exchange { name, .. } in &wanted.exchanges {
+            if !self.exchange(name).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The names of the exchanges of `wanted` that do not exist.
     pub async fn missing_exchanges(&mut self, wanted: &Topology) -> Result<Vec<String>, AmqpError> {
         let mut missing = Vec::new();
