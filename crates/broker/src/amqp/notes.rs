@@ -75,10 +75,9 @@ pub async fn read(connection: &Connection, queue: &str) -> Result<Vec<bytes::Byt
         }
         look.give_back().await
     };
-    match tokio::time::timeout(PATIENCE, looked).await {
-        Ok(looked) => looked?,
-        // dropped, it gives them back
-        Err(_) => {}
+    // dropped, it gives them back
+    if let Ok(looked) = tokio::time::timeout(PATIENCE, looked).await {
+        looked?;
     }
     Ok(notes)
 }
