@@ -193,7 +193,12 @@ async fn what_nobody_may_publish_any_more_is_kept_named_and_holds_up_nobody() {
     const REJECTED: usize = 6;
     const ALL: usize = WAITING + SLEEPING + REJECTED;
     let own = Own::start("kept").await;
-    let few = ["intake.prefetch=4", "hold.max_messages=6", "retry.initial_backoff=100ms"];
+    let few = [
+        "intake.prefetch=4",
+        "hold.max_messages=6",
+        "retry.initial_backoff=100ms",
+        "attempts.initial_backoff=100ms",
+    ];
     let few: Vec<_> = few.iter().flat_map(|setting| ["--set", setting]).collect();
     let mut worker = worker_process(&own.broker, &few);
     worker.until_ready().await.unwrap();
