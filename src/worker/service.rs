@@ -23,7 +23,7 @@ use crate::amqp::declare::{DeclareError, declare_alone};
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection, Consumer, Keeping, pauses};
 use crate::config::Config;
-use crate::topology::Topology;
+use crate::topology::{Names, Topology};
 
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -232,6 +232,9 @@ async fn session(
     // separate, because an alarm blocks publishing connections and must not block acks
     let open = async |name| Connection::open(&config.broker, name).await;
     let opened = async {
+        if config.topology.declare {
+            declare_apart(&config, past.channels).await?;
+        }
         let consuming = open("dormouse consume").await?;
         let publishing = open("dormouse publish").await?;
         if past.channels.is_some() {
@@ -242,7 +245,7 @@ async fn session(
             info!("an alarm may be on; nothing is taken in before RabbitMQ takes publishes");
             publishing.until_unblocked().await?;
         }
-        Ok::<_, AmqpError>((consuming, publishing))
+        Ok::<_, WorkerError>((consuming, publishing))
     };
     // a broker that accepts and answers nothing must not hold up a stop
     let (consuming, publishing) = tokio::select! {
@@ -320,9 +323,6 @@ async fn connected(
     publishing: &Arc<Connection>,
 ) -> Result<(), WorkerError> {
     let shared = Arc::new(shared);
-    if shared.config.topology.declare {
-        declare_apart(&shared).await?;
-    }
     let versions = installed_versions(consuming, &shared).await?;
     let mut parts = JoinSet::new();
     let intake = Intake::open(shared.clone(), consuming, publishing).await?;
@@ -352,12 +352,15 @@ async fn connected(
 }
 
 /// Declares on a connection of its own: to find that an exchange is missing closes a channel (404), and on a
-/// connection of few channels a later one, of the same number, ends with that.
-async fn declare_apart(shared: &Shared) -> Result<(), WorkerError> {
-    let connection = Connection::open(&shared.config.broker, "dormouse declare").await?;
-    connection.do_with_channels(shared.channels.consuming);
-    let (topology, lock) = (Topology::of(&shared.config), shared.names.declaring());
-    let declared = declare_alone(&connection, &topology, &lock).await;
+/// connection of few channels a later one, of the same number, ends with that. Before the others are opened: a
+/// user may be allowed two.
+async fn declare_apart(config: &Config, in_all: Option<usize>) -> Result<(), WorkerError> {
+    let connection = Connection::open(&config.broker, "dormouse declare").await?;
+    if let Some(in_all) = in_all {
+        connection.do_with_channels(in_all);
+    }
+    let lock = Names::of(config).declaring();
+    let declared = declare_alone(&connection, &Topology::of(config), &lock).await;
     connection.close().await;
     Ok(declared?)
 }

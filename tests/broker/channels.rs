@@ -122,6 +122,26 @@ async fn a_user_with_few_channels_is_refused_once() {
     broker.drop_it().await;
 }
 
+/// It declares on a connection of its own, and closes that first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_with_two_connections_runs_a_worker() {
+    let broker = Broker::fresh("two-connections").await;
+    let user = &broker.vhost;
+    broker.management.put_user(user, "secret", &[]).await.unwrap();
+    broker.management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
+    broker.management.put_user_limit(user, UserLimit::Connections, 2).await.unwrap();
+    let mut config = broker.config();
+    config.broker.uri = vec![Uri::new(broker.uri_as(user, "secret"))];
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox"]).await;
+    publish(&connection, [delayed("inbox", 50, "on two connections")]).await;
+    take(&connection, "inbox", 1).await;
+    worker.stop().await;
+    broker.management.delete_user(user).await.unwrap();
+    broker.drop_it().await;
+}
+
 /// Fewer channels than the parts of a worker have open at work: it says so, takes nothing in, and works once
 /// it may.
 #[tokio::test(flavor = "multi_thread")]
