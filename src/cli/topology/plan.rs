@@ -13,7 +13,7 @@ use crate::cli::{Exit, Failure, Output};
 use crate::config::{Config, words};
 use crate::management::ManagementError;
 use crate::topology::diff::{Crowded, Diff, Difference, Leftover, OTHER_ARGUMENTS};
-use crate::topology::{Binding, Queue, Topology};
+use crate::topology::{Binding, Names, Queue, Topology};
 
 /// What apply would do, and how much of it could be seen.
 pub struct Plan {
@@ -48,7 +48,7 @@ impl Plan {
                 // who may not see it learns so from verify
                 let max_queues = api.management().max_queues(&api.vhost).await.unwrap_or(None);
                 Ok(Self {
-                    crowded: Crowded::of(max_queues, &standing, &diff.missing),
+                    crowded: Crowded::of(max_queues, &standing, &diff.missing, &Names::of(config)),
                     leftovers: standing.leftovers(&wanted, &config.topology.namespace),
                     blind: None,
                     diff,

@@ -79,9 +79,17 @@ impl Crowded {
                             queues that nobody uses, or take a layout of fewer queues: a smaller topology.radix \
                             (2 takes the fewest), a longer topology.unit, a shorter topology.max_delay";
 
-    /// Whether what is missing finds room. What stands is left alone, however low the limit.
-    pub fn of(max_queues: Option<usize>, standing: &Standing, missing: &Topology) -> Option<Self> {
-        let (standing, missing) = (standing.queues.len(), missing.queues.len());
+    /// Whether what is missing finds room. What stands is left alone, however low the limit; but the queue
+    /// that a worker in the middle of its declare holds is gone soon.
+    pub fn of(
+        max_queues: Option<usize>,
+        standing: &Standing,
+        missing: &Topology,
+        names: &Names,
+    ) -> Option<Self> {
+        let declaring = names.declaring();
+        let standing = standing.queues.iter().filter(|queue| queue.name != declaring).count();
+        let missing = missing.queues.len();
         let crowded = Self { max_queues: max_queues?, standing, missing };
         Some(crowded).filter(|_| missing > 0 && standing + missing > crowded.max_queues)
     }

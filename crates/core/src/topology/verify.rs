@@ -215,7 +215,7 @@ impl Inspection<'_> {
             Err(_) if missing.queues.is_empty() => return,
             Err(why) => return self.unseen("how many queues the virtual host may have", why),
         };
-        if let Some(crowded) = Crowded::of(max_queues, &self.seen.standing, missing) {
+        if let Some(crowded) = Crowded::of(max_queues, &self.seen.standing, missing, &self.names) {
             const EFFECT: &str = "RabbitMQ refuses to declare what is missing (406), and a worker that declares it \
                                   waits and is not ready until there is room";
             let object = "limit max-queues".to_owned();
