@@ -48,9 +48,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) const DLQ_AGAIN: (Duration, Duration) =
     (Duration::from_secs(4), Duration::from_secs(300));
 
-/// What nobody takes goes back to its queue after so long, and is tried again: well within RabbitMQ's
+/// What nobody takes goes back to its queue after so long at most, and is tried again: well within RabbitMQ's
 /// `consumer_timeout` of 30 minutes, which would close the channel.
 pub(super) const KEEP: Duration = Duration::from_secs(300);
+/// At first, and after a limit was raised, it goes back sooner, and each time after twice as long: on a channel
+/// that was opened before it is refused by the old limit still.
+const KEEP_AT_FIRST: Duration = Duration::from_secs(15);
 
 /// A delivery that is kept.
 struct KeptDelivery {
@@ -64,6 +67,14 @@ struct KeptDelivery {
 pub struct Sent {
     errand: Errand,
     at: Instant,
+    /// On a channel that was opened for it, or for those before it.
+    alone: bool,
+}
+
+impl Sent {
+    fn now(errand: Errand, alone: bool) -> Self {
+        Self { errand, at: Instant::now(), alone }
+    }
 }
 
 /// A publish into the levels that is confirmed so late may have entered them late: on a connection
@@ -95,6 +106,8 @@ pub struct Inward {
     limit_raised: watch::Receiver<()>,
     /// All that is kept is to be tried again.
     gives_back: bool,
+    /// What is kept goes back after so long.
+    keep_for: Duration,
     told_of_refusals: Tell,
     told_of_isolated: Tell,
     told_of_kept: Tell,
@@ -116,6 +129,7 @@ impl Inward {
             to_keep: Vec::new(),
             kept: VecDeque::new(),
             gives_back: false,
+            keep_for: KEEP_AT_FIRST,
             told_of_refusals: Tell::default(),
             told_of_isolated: Tell::default(),
             told_of_kept: Tell::default(),
@@ -151,10 +165,10 @@ impl Inward {
     /// Plans by what is left of the delay now, and publishes.
     fn publish(&mut self, errand: Errand) {
         if self.shared.is_too_large(&errand.sleeper) {
-            return self.publisher.publish_alone(Sent { errand, at: Instant::now() });
+            return self.publisher.publish_alone(Sent::now(errand, true));
         }
         let message = self.shared.entering(&errand.sleeper, errand.to);
-        self.publisher.publish(message, Sent { errand, at: Instant::now() });
+        self.publisher.publish(message, Sent::now(errand, false));
     }
 
     /// Sends it after a pause.
@@ -168,7 +182,7 @@ impl Inward {
         loop {
             let gathered = self.gathered_since.map(|since| since + GATHER);
             let again = self.paused.front().map(|(at, _)| *at);
-            let back = self.kept.front().map(|kept| kept.since + KEEP);
+            let back = self.kept.front().map(|kept| kept.since + self.keep_for);
             let keeps = !self.kept.is_empty();
             let until = |at: Option<Instant>| sleep_until(at.unwrap_or_else(Instant::now));
             tokio::select! {
@@ -201,20 +215,25 @@ impl Inward {
             let number = self.shared.kept().add(message);
             self.kept.push_back(KeptDelivery { since: Instant::now(), tag, number });
         }
+        let before = self.kept.len();
         while let Some(KeptDelivery { since, tag, number }) = self.kept.front()
-            && (self.gives_back || since.elapsed() >= KEEP)
+            && (self.gives_back || since.elapsed() >= self.keep_for)
         {
             self.shared.kept().remove(*number);
             consumer.requeue(*tag).await?;
             self.kept.pop_front();
         }
-        self.gives_back = false;
+        if std::mem::take(&mut self.gives_back) {
+            self.keep_for = KEEP_AT_FIRST;
+        } else if self.kept.len() < before {
+            self.keep_for = (self.keep_for * 2).min(KEEP);
+        }
         Ok(())
     }
 
     fn sort(&mut self, settled: Vec<(Sent, Outcome)>) -> Vec<Errand> {
         let mut done = Vec::with_capacity(settled.len());
-        for (Sent { errand, at }, outcome) in settled {
+        for (Sent { errand, at, alone }, outcome) in settled {
             match outcome {
                 Outcome::Confirmed => {
                     self.shared.took(&errand.sleeper);
@@ -231,7 +250,7 @@ impl Inward {
                     self.shared.heal.notify_one();
                     self.refused(errand, "no queue of ours is bound for it");
                 }
-                Outcome::Unknown(closed) => self.closed_over(errand, &closed),
+                Outcome::Unknown(closed) => self.closed_over(errand, alone, &closed),
             }
         }
         done
@@ -260,7 +279,7 @@ impl Inward {
     }
 
     /// RabbitMQ closed the channel over this one.
-    fn closed_over(&mut self, mut errand: Errand, closed: &Closed) {
+    fn closed_over(&mut self, mut errand: Errand, alone: bool, closed: &Closed) {
         let Closed { code, text } = closed;
         let id = &errand.sleeper.stamp.id;
         match (code, errand.to) {
@@ -270,6 +289,10 @@ impl Inward {
             }
             // the channel went for another reason, or the user may not write there
             (0 | 403, _) => self.refused(errand, text),
+            // 3.10 reads the limit when a channel is opened: it may be higher by now
+            (_, To::Levels | To::Wait) if !alone && is_about_size(text) => {
+                self.publisher.publish_alone(Sent::now(errand, true));
+            }
             (_, To::Levels | To::Wait) => {
                 match self.told_of_isolated.due() {
                     Some(times) => {
@@ -295,7 +318,7 @@ impl Inward {
                 errand.sleeper.fail(Reason::RefusedInside, detail, self.shared.clock.now());
                 errand.sleeper.wake_for_dlq();
                 errand.to = To::Dlq;
-                self.publisher.publish_alone(Sent { errand, at: Instant::now() });
+                self.publisher.publish_alone(Sent::now(errand, true));
             }
             (_, To::Dlq) => self.keep(errand, closed),
         }
@@ -317,7 +340,7 @@ impl Inward {
                 routing_key,
                 bytes,
                 "RabbitMQ takes a message from nobody, not even for the DLQ. It stays unacknowledged in the \
-                 queue where it is and is tried again every {KEEP:?}: raise the limit that is named here"
+                 queue where it is and is tried again, every {KEEP:?} at last: raise the limit that is named here"
             );
         }
         self.to_keep.push((errand.tag, message));
@@ -374,7 +397,7 @@ impl Shared {
 
     /// Notes the size, if that is what RabbitMQ refused it for: others as large go alone from now on.
     pub(super) fn note_size(&self, sleeper: &Sleeper, answer: &str) {
-        if answer.contains("message size") {
+        if is_about_size(answer) {
             self.too_large_bytes.fetch_min(sleeper.body_bytes(), Relaxed);
         }
     }
@@ -412,4 +435,9 @@ impl Shared {
             To::Dlq => sleeper.dead(&names.dlq(), self.frame_max_bytes),
         }
     }
+}
+
+/// "message size 2000000 is larger than configured max size 1000000" of `rabbit_channel:check_msg_size/3`.
+fn is_about_size(answer: &str) -> bool {
+    answer.contains("message size")
 }

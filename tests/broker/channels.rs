@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::client::{Log, Running};
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{AmqpError, Connection, Outcome, Publisher};
+use dormouse::client::{Client, Delivery, Message, Target, Verdict};
 use dormouse::config::{Config, Uri};
 use dormouse::management::UserLimit;
 use dormouse::topology::Names;
@@ -178,6 +180,50 @@ async fn a_user_with_too_few_channels_takes_nothing_in_until_it_may() {
     assert_eq!(depth(&connection, "inbox").await, Some(0), "none twice");
     stop.cancel();
     running.await.unwrap().unwrap();
+    broker.management.delete_user(user).await.unwrap();
+    broker.drop_it().await;
+}
+
+/// A client has a channel to publish on, and each consumer a connection with one; a second for a moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_and_a_consumer_do_with_three_channels() {
+    const MESSAGES: usize = 300;
+    let broker = Broker::fresh("client-channels").await;
+    let worker = Worker::start(&broker.config()).await;
+    let user = &broker.vhost;
+    broker.management.put_user(user, "secret", &[]).await.unwrap();
+    broker.management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
+    broker.management.put_user_limit(user, UserLimit::Channels, 3).await.unwrap();
+    let mut config = broker.config();
+    config.broker.uri = vec![Uri::new(broker.uri_as(user, "secret"))];
+    let client = Client::open(config).await.unwrap();
+    client.declare_queue("orders").await.unwrap();
+    let log: Log<String> = Log::default();
+    let seen = log.clone();
+    let consumer = client.consumer_of_bytes("orders").concurrency(8);
+    let running = Running::start(|stop| {
+        let handler = move |delivery: Delivery<bytes::Bytes>| {
+            seen.note(delivery.id().unwrap().to_owned());
+            async { Verdict::Done }
+        };
+        consumer.run(handler, stop)
+    });
+    let scheduler = client.scheduler();
+    let sent = (0..MESSAGES).map(|number| {
+        let message = Message::new("x").with_id(number.to_string());
+        scheduler.publish_in(Target::queue("orders"), message, Duration::from_millis(100))
+    });
+    futures_util::future::try_join_all(sent).await.unwrap();
+    let all = log.until(MESSAGES).await;
+    let each: std::collections::HashSet<_> = all.iter().collect();
+    assert_eq!(
+        (each.len(), all.len()),
+        (MESSAGES, MESSAGES),
+        "a refused channel would bring some twice"
+    );
+    running.stop().await;
+    client.close().await;
+    worker.stop().await;
     broker.management.delete_user(user).await.unwrap();
     broker.drop_it().await;
 }

@@ -191,7 +191,7 @@ fn kept(note: &KeptNote) -> Option<String> {
     };
     Some(format!(
         "RabbitMQ takes {} from nobody, not even for the DLQ: {named}{more}. It answers: {}. What it \
-         refuses stays where it is, is tried again every 5 minutes, and holds up nothing: raise the limit \
+         refuses stays where it is, is tried again (every 5 minutes at last), and holds up nothing: raise the limit \
          that is named.",
         count(note.messages as u64, "message"),
         first.answer
