@@ -10,7 +10,7 @@ use criterion::{Criterion, criterion_group};
 use dormouse::config::Config;
 use dormouse::message::{Headers, Value, text};
 use dormouse::schedule::delay::Bounds;
-use dormouse::schedule::{UnixMs, delay};
+use dormouse::schedule::{UnixMs, delay, headers};
 use dormouse::topology::layout;
 
 /// Counts allocations of the whole process.
@@ -50,9 +50,9 @@ fn dialects() -> [(&'static str, Headers); 4] {
     let one = |name: &str, value| Headers::from([(name.into(), value)]);
     let far = NOW.plus(DELAY).0 as i64;
     [
-        ("x-delay, integer", one(delay::X_DELAY, Value::LongLongInt(5_000))),
-        ("x-delay, text", one(delay::X_DELAY, text("5000"))),
-        ("x-opt-delivery-time", one(delay::DELIVERY_TIME, Value::LongLongInt(far))),
+        ("x-delay, integer", one(headers::X_DELAY, Value::LongLongInt(5_000))),
+        ("x-delay, text", one(headers::X_DELAY, text("5000"))),
+        ("x-opt-delivery-time", one(headers::DELIVERY_TIME, Value::LongLongInt(far))),
         ("none", Headers::new()),
     ]
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use dormouse::amqp::{Connection, Consumer, Outcome};
 use dormouse::config::{Sources, words};
 use dormouse::message::{Message, Properties, Value, as_text};
-use dormouse::schedule::{UnixMs, delay, stamp};
+use dormouse::schedule::{UnixMs, headers};
 use dormouse::topology;
 use dormouse::worker::{Clock, Health};
 use tokio_util::sync::CancellationToken;
@@ -88,13 +88,13 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
     for (number, (delay_ms, how)) in messages.enumerate() {
         let published = clock.now();
         let (name, value) = match how {
-            "delay" => (delay::X_DELAY, delay_ms as i64),
-            _ => (delay::DELIVERY_TIME, (published.0 + delay_ms) as i64),
+            "delay" => (headers::X_DELAY, delay_ms as i64),
+            _ => (headers::DELIVERY_TIME, (published.0 + delay_ms) as i64),
         };
         publisher.publish(message(QUEUE, number, name, value), ());
         asked.insert(number.to_string(), Asked { delay_ms, how, published });
     }
-    publisher.publish(message(MISSING_QUEUE, asked.len(), delay::X_DELAY, 2_000), ());
+    publisher.publish(message(MISSING_QUEUE, asked.len(), headers::X_DELAY, 2_000), ());
     let expected = asked.len() + 1;
     let mut confirmed = 0;
     while confirmed < expected {
@@ -190,10 +190,10 @@ fn summary(lateness_ms: &mut [i64]) {
 fn in_the_dlq(dead: &Message) {
     let header = |name: &str| dead.properties.headers.get(name);
     let words = |name: &str| header(name).and_then(as_text).unwrap_or("?").to_owned();
-    let attempts = header(stamp::ATTEMPT).and_then(dormouse::message::as_integer).unwrap_or(0);
+    let attempts = header(headers::ATTEMPT).and_then(dormouse::message::as_integer).unwrap_or(0);
     println!(
         "\nThe one for {:?} went to the DLQ after {attempts} attempts:",
-        words(stamp::ROUTING_KEY)
+        words(headers::ROUTING_KEY)
     );
-    println!("  {}: {}", words(stamp::REASON), words(stamp::DETAIL));
+    println!("  {}: {}", words(headers::REASON), words(headers::DETAIL));
 }

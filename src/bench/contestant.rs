@@ -7,7 +7,7 @@ use super::planned::Planner;
 use crate::config::Config;
 use crate::message::{Message, Properties, Value};
 use crate::schedule::UnixMs;
-use crate::schedule::delay::{DELIVERY_TIME, X_DELAY};
+use crate::schedule::headers::{DELIVERY_TIME, X_DELAY};
 use crate::topology::{
     Argument, Arguments, Binding, DELIVERY_LIMIT, Destination, Exchange, Kind, Queue, Topology,
 };

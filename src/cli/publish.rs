@@ -13,7 +13,7 @@ use crate::amqp::{Connection, Outcome};
 use crate::config::{Config, words};
 use crate::message::{Message, Properties, ShortString, Value, text};
 use crate::schedule::UnixMs;
-use crate::schedule::delay::{DELIVERY_TIME, X_DELAY};
+use crate::schedule::headers::{DELIVERY_TIME, X_DELAY};
 use crate::worker::Clock;
 
 #[derive(Debug, Args)]

@@ -8,9 +8,9 @@ use super::delivery::{
 };
 use super::errand::{Errand, When};
 use crate::message::{DIRECT_REPLY_TO, Message, ShortString, Value, as_integer, as_text, text};
-use crate::schedule::delay::{DELIVERY_DELAY, DELIVERY_TIME, X_DELAY};
-use crate::schedule::sleeper::{TARGET_EXCHANGE, is_set_by_broker};
-use crate::schedule::{Comeback, Reason, Sleeper, UnixMs, stamp};
+use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
+use crate::schedule::sleeper::is_set_by_broker;
+use crate::schedule::{Comeback, Reason, Sleeper, UnixMs, headers};
 
 /// Comes back to the same queue after `pause`, with one retry more. `id` is for one that has none.
 pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant) -> Errand {
@@ -26,7 +26,7 @@ fn again(raw: &Raw, retries: u32, pause: Duration, direct: bool, id: &str, now: 
     let mut message = cleaned(raw, id);
     message.routing_key = raw.queue.to_string();
     // RabbitMQ lets nobody publish another's
-    let moved = raw.message.properties.headers.get(stamp::USER_ID).and_then(as_text);
+    let moved = raw.message.properties.headers.get(headers::USER_ID).and_then(as_text);
     let user_id = message.properties.user_id.take().map(String::from);
     let user_id = user_id.or(moved.map(str::to_owned));
     // nor does it take this from another channel
@@ -48,7 +48,7 @@ fn again(raw: &Raw, retries: u32, pause: Duration, direct: bool, id: &str, now: 
 /// sends it there again, as new.
 pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> Errand {
     let headers = &raw.message.properties.headers;
-    let due_ms = headers.get(stamp::DUE_MS).and_then(as_integer);
+    let due_ms = headers.get(headers::DUE_MS).and_then(as_integer);
     let mut comeback = Comeback::read(raw.queue.to_string(), headers);
     comeback.retries = raw.attempt().saturating_sub(1);
     let mut message = cleaned(raw, id);
@@ -86,5 +86,5 @@ fn cleaned(raw: &Raw, id: &str) -> Message {
 fn is_of_the_way(name: &str) -> bool {
     matches!(name, X_DELAY | DELIVERY_DELAY | DELIVERY_TIME | TARGET_EXCHANGE)
         || is_set_by_broker(name)
-        || name.starts_with(stamp::PREFIX)
+        || name.starts_with(headers::PREFIX)
 }

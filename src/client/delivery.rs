@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::trace::TraceContext;
 use super::{once, returns, span};
 use crate::message::{Headers, Message, as_integer, as_text};
-use crate::schedule::stamp;
+use crate::schedule::headers;
 
 /// Retries that this library published itself: what the worker counts under its own name it strips
 /// from what clients publish.
@@ -105,7 +105,7 @@ impl<T> Delivery<T> {
 
     /// When it was due, if Dormouse delivered it.
     pub fn due(&self) -> Option<jiff::Timestamp> {
-        let due_ms = self.integer(stamp::DUE_MS)?;
+        let due_ms = self.integer(headers::DUE_MS)?;
         jiff::Timestamp::from_millisecond(due_ms).ok()
     }
 
@@ -142,23 +142,23 @@ impl<T> Delivery<T> {
 
 fn id(message: &Message) -> Option<&str> {
     let property = message.properties.message_id.as_ref().map(|id| id.as_str());
-    property.or_else(|| message.properties.headers.get(stamp::ID).and_then(as_text))
+    property.or_else(|| message.properties.headers.get(headers::ID).and_then(as_text))
 }
 
 /// Before the first retry, ours or the worker's. Ours came first where both are: a copy of ours is
 /// published to its queue by name, and the worker notes that.
 pub(super) fn first_exchange(message: &Message) -> &str {
-    first(&message.properties.headers, [FIRST_EXCHANGE, stamp::FIRST_EXCHANGE])
+    first(&message.properties.headers, [FIRST_EXCHANGE, headers::FIRST_EXCHANGE])
         .unwrap_or(&message.exchange)
 }
 
 pub(super) fn first_routing_key(message: &Message) -> &str {
-    first(&message.properties.headers, [FIRST_ROUTING_KEY, stamp::FIRST_ROUTING_KEY])
+    first(&message.properties.headers, [FIRST_ROUTING_KEY, headers::FIRST_ROUTING_KEY])
         .unwrap_or(&message.routing_key)
 }
 
 fn first<'a>(headers: &'a Headers, names: [&str; 2]) -> Option<&'a str> {
-    let fits = |text: &&str| text.len() <= stamp::MAX_KEY_BYTES;
+    let fits = |text: &&str| text.len() <= headers::MAX_KEY_BYTES;
     names.into_iter().find_map(|name| headers.get(name).and_then(as_text).filter(fits))
 }
 
@@ -168,5 +168,5 @@ pub(super) fn retries(headers: &Headers) -> u32 {
         let number = headers.get(name).and_then(as_integer).unwrap_or(0);
         u32::try_from(number.max(0)).unwrap_or(u32::MAX)
     };
-    count(RETRIES).saturating_add(count(stamp::RETRIES))
+    count(RETRIES).saturating_add(count(headers::RETRIES))
 }

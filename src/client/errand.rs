@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use super::error::Problem;
 use crate::config::Config;
 use crate::message::{Message, Value, encoded_bytes, text};
-use crate::schedule::delay::{DELIVERY_DELAY, DELIVERY_TIME, MAX_DELAY, X_DELAY};
-use crate::schedule::sleeper::{TARGET_EXCHANGE, room};
+use crate::schedule::delay::MAX_DELAY;
+use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
+use crate::schedule::sleeper::room;
 use crate::schedule::{Due, Layout, Sleeper, UnixMs};
 use crate::topology::{self, Names};
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::message::array;
 use crate::message::{ByteArray, FieldTable, Headers, Message, Properties, Value, text};
-use crate::schedule::stamp::array;
 
 /// The numbered messages of one run, in the order in which they are published.
 #[derive(Debug, Clone, PartialEq)]

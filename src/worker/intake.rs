@@ -17,7 +17,7 @@ use crate::config::DelayExchange;
 use crate::message::{Headers, Message, Value, as_integer};
 use crate::schedule::delay::{self, Bounds, DelayFault};
 use crate::schedule::sleeper::unstamped;
-use crate::schedule::{Reason, Rounds, Sleeper, UnixMs, stamp};
+use crate::schedule::{Reason, Rounds, Sleeper, UnixMs, headers};
 
 /// Where a consumed queue's messages come from.
 enum Source {
@@ -94,7 +94,7 @@ impl Intake {
     fn unpark(&mut self, tag: u64, message: Message) {
         self.shared.metrics.parked.increment(1);
         self.shared.heal.notify_one();
-        let was_dead = message.properties.headers.contains_key(stamp::EXCHANGE);
+        let was_dead = message.properties.headers.contains_key(headers::EXCHANGE);
         if message.exchange == self.shared.names.retry() {
             // dead-lettered by a client's queue, and found no queue of ours
             let (sleeper, to) = self.shared.judge(message);

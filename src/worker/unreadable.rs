@@ -13,7 +13,7 @@ use super::{Channels, Clock, KeptMessage, Shared, WorkerError};
 use crate::amqp::{AmqpError, Keeping, Outcome, Problem, Quarantine, Unreadable, Watched};
 use crate::config::Config;
 use crate::message::{ByteArray, Message, Value, encoded_bytes};
-use crate::schedule::stamp::{MAX_KEY_BYTES, RAW_PROPERTIES, RAW_ROUTING_KEY};
+use crate::schedule::headers::{MAX_KEY_BYTES, RAW_PROPERTIES, RAW_ROUTING_KEY};
 use crate::schedule::{Reason, Sleeper, UnixMs};
 use crate::topology::Names;
 

@@ -14,7 +14,7 @@ use crate::support::*;
 use dormouse::amqp::{Amqp10, Outcome, Replacing, Watched};
 use dormouse::client::Delivery;
 use dormouse::message::{Message, Value, as_integer, text};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Arguments, Names, Topology};
 use dormouse::worker::Clock;
 
@@ -72,14 +72,14 @@ async fn amqp_1_0_clients_can_delay_and_stop_nobody() {
     for row in UNCARRIED {
         for body in BODIES {
             let (at, message) = &arrived[&format!("{row}, {body}")];
-            assert!(*at as i64 >= number(message, stamp::DUE_MS), "{row}");
+            assert!(*at as i64 >= number(message, headers::DUE_MS), "{row}");
             assert_eq!(message.properties.content_encoding, Some("gzip".into()));
         }
     }
     let (_, uuid) = &arrived["uuid, data"];
     assert_eq!(header(uuid, "order"), Some(&text("00000000-0000-0000-0000-000000000009")));
     assert_eq!(uuid.properties.user_id, None, "that is the worker's");
-    assert_eq!(header(uuid, stamp::USER_ID), Some(&text("guest")));
+    assert_eq!(header(uuid, headers::USER_ID), Some(&text("guest")));
     assert_eq!(words(&arrived["char, text"].1, "x-letter"), "ü");
     let (_, long) = &arrived["long content type, data"];
     assert_eq!(long.properties.content_type, None);
@@ -107,7 +107,7 @@ async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message
     let sent = by_row(take(&connection, "conform.sent", CARRIED.len() * BODIES.len()).await);
     let ended = Clock::default().now().0 as i64;
     for (row, (_, sent)) in &sent {
-        let due = number(&arrived[row].1, stamp::DUE_MS);
+        let due = number(&arrived[row].1, headers::DUE_MS);
         match header(sent, "x-opt-delivery-time") {
             Some(Value::Timestamp(seconds)) => assert_eq!(due, *seconds as i64 * 1_000 + 999),
             Some(value) => assert_eq!(Some(due), as_integer(value)),
@@ -163,7 +163,7 @@ async fn what_amqp_0_9_1_cannot_carry_comes_back_when_it_is_rejected() {
     assert!(kinds.contains(&"honest".to_owned()), "{kinds:?}");
     for (_, message) in &back {
         assert_eq!(words(message, "order"), "00000000-0000-0000-0000-000000000009");
-        assert_eq!(number(message, stamp::RETRIES), 1);
+        assert_eq!(number(message, headers::RETRIES), 1);
     }
     assert_eq!(depth(&connection, "forged").await, Some(0), "a forged past leads nowhere else");
     worker.stop().await;
@@ -186,8 +186,8 @@ async fn the_address_of_direct_reply_to_is_set_aside_on_every_way() {
         let (_, arrived) = take(&connection, queue, 1).await.remove(0);
         assert_eq!(body(&arrived), "rpc", "{queue}");
         assert_eq!(arrived.properties.reply_to, None, "{queue}");
-        assert_eq!(words(&arrived, stamp::REPLY_TO), "amq.rabbitmq.reply-to", "{queue}");
-        let counted = header(&arrived, stamp::RETRIES).and_then(as_integer).unwrap_or(0);
+        assert_eq!(words(&arrived, headers::REPLY_TO), "amq.rabbitmq.reply-to", "{queue}");
+        let counted = header(&arrived, headers::RETRIES).and_then(as_integer).unwrap_or(0);
         assert_eq!(counted, retries, "{queue}");
     }
     for none in ["dormouse_reconnects_total", "dormouse_internal_refused_total"] {
@@ -219,9 +219,9 @@ async fn what_amqp_0_9_1_cannot_carry_stops_no_consumer() {
     });
     handled.until(CARRIED.len() * BODIES.len()).await;
     for dead in take_dead(&connection, &config, UNCARRIED.len() * BODIES.len()).await {
-        assert_eq!(words(&dead, stamp::REASON), "unreadable");
-        assert!(words(&dead, stamp::DETAIL).contains("conform.sent"), "it names the queue");
-        assert_eq!(words(&dead, stamp::QUEUE), "conform.sent");
+        assert_eq!(words(&dead, headers::REASON), "unreadable");
+        assert!(words(&dead, headers::DETAIL).contains("conform.sent"), "it names the queue");
+        assert_eq!(words(&dead, headers::QUEUE), "conform.sent");
     }
     running.stop().await;
     worker.stop().await;

@@ -6,8 +6,9 @@ use crate::support::*;
 use dormouse::amqp::{Connection, Outcome, Publisher};
 use dormouse::config::{Config, DelayExchange, Uri};
 use dormouse::message::{FieldArray, FieldTable, Message, Properties, Value, as_integer, text};
-use dormouse::schedule::sleeper::{Sleeper, TARGET_EXCHANGE};
-use dormouse::schedule::{UnixMs, stamp};
+use dormouse::schedule::headers::TARGET_EXCHANGE;
+use dormouse::schedule::sleeper::Sleeper;
+use dormouse::schedule::{UnixMs, headers};
 use dormouse::topology::{Names, Topology};
 
 /// A user who may publish to the delay exchanges, and nothing else.
@@ -99,7 +100,7 @@ async fn no_header_key_or_cc_reaches_what_is_not_open() {
 
     let mut attempts: Vec<(String, Message)> = Vec::new();
     for name in closed.iter().map(String::as_str).chain(["private"]) {
-        let cc = stamp::array([name.into()].into_iter());
+        let cc = dormouse::message::array([name.into()].into_iter());
         attempts.push((name.to_owned(), delayed(name, 50, &format!("key {name}"))));
         let copied = with(delayed("inbox", 50, &format!("CC {name}")), "CC", cc);
         attempts.push((name.to_owned(), copied));
@@ -135,12 +136,12 @@ async fn check_dead(connection: &Connection, config: &Config, attempts: &[(Strin
     for (name, attempt) in attempts {
         let position = dead.iter().position(|dead| dead.body == attempt.body);
         let dead = dead.swap_remove(position.unwrap_or_else(|| panic!("{:?}", body(attempt))));
-        assert_eq!(words(&dead, stamp::REASON), "target-not-allowed", "{}", body(attempt));
-        let detail = words(&dead, stamp::DETAIL);
+        assert_eq!(words(&dead, headers::REASON), "target-not-allowed", "{}", body(attempt));
+        let detail = words(&dead, headers::DETAIL);
         // a header that names the default exchange is refused for its queue, too
         let named = detail.contains(&format!("{name:?}"));
         assert!(named || name.is_empty() && detail.contains("private"), "{detail}");
-        assert_eq!(number(&dead, stamp::ATTEMPT), 1, "no further attempt");
+        assert_eq!(number(&dead, headers::ATTEMPT), 1, "no further attempt");
     }
 }
 
@@ -179,24 +180,24 @@ async fn forged_headers_change_nothing() {
     let forged: Vec<(&str, Value)> = vec![
         ("x-dormouse-origin", origin(false)),
         ("x-dormouse-origin", origin(true)),
-        (stamp::ID, text("forged")),
-        (stamp::DUE_MS, Value::LongLongInt(1)),
-        (stamp::ATTEMPT, Value::LongInt(7)),
-        (stamp::RETRY_AT_MS, Value::LongLongInt(1)),
-        (stamp::EXCHANGE, text("secret")),
-        (stamp::ROUTING_KEY, text("private")),
-        (stamp::QUEUE, text("private")),
-        (stamp::FIRST_EXCHANGE, text("secret")),
-        (stamp::FIRST_ROUTING_KEY, text("private")),
-        (stamp::FIRST_CC, stamp::array(["private".into()].into_iter())),
-        (stamp::RETRIES, Value::LongInt(3)),
-        (stamp::REASON, text("unroutable")),
-        (stamp::USER_ID, text("guest")),
+        (headers::ID, text("forged")),
+        (headers::DUE_MS, Value::LongLongInt(1)),
+        (headers::ATTEMPT, Value::LongInt(7)),
+        (headers::RETRY_AT_MS, Value::LongLongInt(1)),
+        (headers::EXCHANGE, text("secret")),
+        (headers::ROUTING_KEY, text("private")),
+        (headers::QUEUE, text("private")),
+        (headers::FIRST_EXCHANGE, text("secret")),
+        (headers::FIRST_ROUTING_KEY, text("private")),
+        (headers::FIRST_CC, dormouse::message::array(["private".into()].into_iter())),
+        (headers::RETRIES, Value::LongInt(3)),
+        (headers::REASON, text("unroutable")),
+        (headers::USER_ID, text("guest")),
         ("x-death", Value::FieldArray(FieldArray::from(vec![death]))),
         ("x-first-death-exchange", text("secret")),
         ("x-first-death-queue", text("private")),
         ("x-last-death-queue", text("private")),
-        ("BCC", stamp::array(["private".into()].into_iter())),
+        ("BCC", dormouse::message::array(["private".into()].into_iter())),
     ];
     let count = forged.len() + 1;
     let message = |(number, (name, value)): (usize, &(&str, Value))| {
@@ -212,13 +213,15 @@ async fn forged_headers_change_nothing() {
         let names: Vec<_> = message.properties.headers.keys().map(|name| name.as_str()).collect();
         let mut left = names.iter().filter(|name| **name != "x-delay");
         // a forged death counts as one round, which harms nobody else
-        let of_worker = [stamp::ID, stamp::DUE_MS, stamp::ATTEMPT, stamp::ROUNDS];
+        let of_worker = [headers::ID, headers::DUE_MS, headers::ATTEMPT, headers::ROUNDS];
         assert!(left.all(|name| of_worker.contains(name)), "{}: {names:?}", body(&message));
-        assert!(header(&message, stamp::ROUNDS).is_none_or(|rounds| as_integer(rounds) == Some(1)));
-        assert_ne!(words(&message, stamp::ID), "forged");
-        assert_eq!(number(&message, stamp::ATTEMPT), 1);
-        assert!(arrived as i64 >= number(&message, stamp::DUE_MS));
-        assert!(number(&message, stamp::DUE_MS) > 1, "the forged due time is over");
+        assert!(
+            header(&message, headers::ROUNDS).is_none_or(|rounds| as_integer(rounds) == Some(1))
+        );
+        assert_ne!(words(&message, headers::ID), "forged");
+        assert_eq!(number(&message, headers::ATTEMPT), 1);
+        assert!(arrived as i64 >= number(&message, headers::DUE_MS));
+        assert!(number(&message, headers::DUE_MS) > 1, "the forged due time is over");
     }
     untouched(&connection, &config).await;
 
@@ -285,7 +288,7 @@ async fn a_forged_stamp_in_the_cascade_opens_nothing() {
         .collect();
     publish(&connection, messages.clone()).await;
     for dead in take_dead(&connection, &config, messages.len()).await {
-        assert_eq!(words(&dead, stamp::REASON), "target-not-allowed", "{}", body(&dead));
+        assert_eq!(words(&dead, headers::REASON), "target-not-allowed", "{}", body(&dead));
     }
     untouched(&connection, &config).await;
     worker.stop().await;

@@ -11,7 +11,7 @@ use dormouse::client::{
     Client, ClientError, Delivery, Message, Problem, Retry, RetryPolicy, Scheduled, Target, Verdict,
 };
 use dormouse::config::Config;
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Topology};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
@@ -398,7 +398,7 @@ async fn a_direct_client_plans_for_itself_or_is_told_what_differs() {
     let id = direct.publish_in(Target::queue("orders"), order(1), after).await.unwrap();
     let (_, message) = take(&connection, "orders", 1).await.remove(0);
     assert!(asked.elapsed() >= after, "never early");
-    assert_eq!(words(&message, stamp::ID), id, "stamped with the id that came back");
+    assert_eq!(words(&message, headers::ID), id, "stamped with the id that came back");
     assert_eq!(number(&message, "x-delay"), -900);
 
     let differs = async |change: fn(&mut Config)| {

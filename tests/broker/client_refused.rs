@@ -185,7 +185,7 @@ async fn a_copy_that_is_refused_goes_to_the_dlq_or_stays() {
     own.limit_size(100_000).await;
     let dead = take_dead(&connection, &own.config, 1).await;
     assert_eq!(dead[0].properties.message_id.as_ref().unwrap().as_str(), "large");
-    let why = words(&dead[0], dormouse::schedule::stamp::DETAIL);
+    let why = words(&dead[0], dormouse::schedule::headers::DETAIL);
     assert!(why.contains("cannot be retried") && why.contains("406"), "{why}");
     running.stop().await;
     worker.stop().await;

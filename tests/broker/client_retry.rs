@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Log, Order, Running, client, is_empty};
 use crate::support::*;
 use dormouse::client::{Delivery, Retry, RetryPolicy, Verdict};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Binding, Destination, Exchange, Kind, Topology};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +24,7 @@ async fn a_retry_keeps_routing_key_and_id_and_counts() {
     exchange_with_queue(&connection, "events", "audit").await;
     let client = client(&config).await;
     // nothing to a fanout exchange; on the way back it would lead to another queue
-    let cc = stamp::array(["audit".into()].into_iter());
+    let cc = dormouse::message::array(["audit".into()].into_iter());
     let headers = [("CC".into(), cc), ("tenant".into(), dormouse::message::text("acme"))].into();
     let mut message = with_headers("order.paid", headers, "paid");
     message.exchange = "events".into();
@@ -108,9 +108,9 @@ async fn what_is_given_up_lies_in_the_dlq_with_its_reason() {
         .await
         .iter()
         .map(|message| {
-            assert_eq!(words(message, stamp::REASON), "refused-by-consumer");
-            assert_eq!(words(message, stamp::QUEUE), "orders");
-            (body(message), words(message, stamp::DETAIL))
+            assert_eq!(words(message, headers::REASON), "refused-by-consumer");
+            assert_eq!(words(message, headers::QUEUE), "orders");
+            (body(message), words(message, headers::DETAIL))
         })
         .collect();
     assert_eq!(dead[r#"{"number":1}"#], "order 1 was cancelled");
@@ -230,7 +230,7 @@ async fn a_thousand_rejected_at_once_all_come_back_and_end_in_the_dlq() {
     let bodies: HashSet<_> = dead.iter().map(body).collect();
     assert_eq!(bodies.len(), MESSAGES);
     for message in &dead {
-        assert_eq!(words(message, stamp::REASON), "retries-exhausted");
+        assert_eq!(words(message, headers::REASON), "retries-exhausted");
     }
     let attempts = attempts.lock().unwrap().clone();
     assert!(attempts.values().all(|attempts| *attempts == [1, 2, 3]), "{attempts:?}");
@@ -285,7 +285,7 @@ async fn what_was_given_up_is_redriven_as_new() {
         assert_eq!(delivery.id(), Some("event-1"));
     }
     assert_eq!(seen[1].text(dormouse::client::FIRST_USER_ID), Some("guest"));
-    assert_eq!(seen[2].text(stamp::USER_ID), Some("guest"));
+    assert_eq!(seen[2].text(headers::USER_ID), Some("guest"));
     running.stop().await;
     assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");
     worker.stop().await;
@@ -318,7 +318,7 @@ async fn a_pause_longer_than_any_delay_ends_in_the_dlq() {
             consumer.run(handler, stop)
         });
         let dead = take_dead(&connection, &config, 1).await;
-        let why = words(&dead[0], stamp::DETAIL);
+        let why = words(&dead[0], headers::DETAIL);
         assert!(why.contains("longer than the longest"), "{why}");
         running.stop().await;
         assert_eq!(log.all(), [1], "{pause:?}, direct: {direct}");

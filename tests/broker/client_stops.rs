@@ -13,7 +13,7 @@ use dormouse::client::{
     BreakerSettings, Client, Delivery, FlowSettings, Gate, Rate, Retry, Signal, Verdict,
 };
 use dormouse::message::{Message, as_integer};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Arguments, Topology};
 use tokio_util::sync::CancellationToken;
 
@@ -184,7 +184,7 @@ async fn what_is_returned_for_ever_ends_in_the_dlq() {
     });
     let dead = take_dead(&connection, &config, 1).await.remove(0);
     assert_eq!(body(&dead), "0");
-    let told = words(&dead, stamp::DETAIL);
+    let told = words(&dead, headers::DETAIL);
     assert!(told.contains("came back to its queue 3 times without a verdict"), "{told}");
     assert_eq!(handled.until(1).await, [1]);
     running.stop().await;

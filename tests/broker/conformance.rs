@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clients::folder;
 use crate::support::*;
 use dormouse::message::{ByteArray, Headers, Message, Properties, Value, text};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::Topology;
 use dormouse::worker::Clock;
 
@@ -217,7 +217,7 @@ pub fn check_arrived(
 ) {
     assert_eq!(arrived.body, sent.body, "{row}: body");
     assert_eq!((arrived.exchange.as_str(), arrived.routing_key.as_str()), ("", "conform"), "{row}");
-    let due = number(arrived, stamp::DUE_MS);
+    let due = number(arrived, headers::DUE_MS);
     assert!(*at as i64 >= due, "{row} is early");
     let asked = due - delay_ms.unwrap_or(0);
     assert!((began..=ended).contains(&asked), "{row}: due {asked} ms + its delay");
@@ -227,12 +227,12 @@ pub fn check_arrived(
         expected.insert(X_DELAY.into(), Value::LongLongInt(-delay_ms));
     }
     if let Some(user_id) = &sent.properties.user_id {
-        expected.insert(stamp::USER_ID.into(), text(user_id.as_str()));
+        expected.insert(headers::USER_ID.into(), text(user_id.as_str()));
     }
     let mut headers = arrived.properties.headers.clone();
-    assert!(headers.remove(stamp::ID).is_some(), "{row}: an id");
-    assert!(headers.remove(stamp::DUE_MS).is_some());
-    assert_eq!(headers.remove(stamp::ATTEMPT), Some(Value::LongInt(1)), "{row}");
+    assert!(headers.remove(headers::ID).is_some(), "{row}: an id");
+    assert!(headers.remove(headers::DUE_MS).is_some());
+    assert_eq!(headers.remove(headers::ATTEMPT), Some(Value::LongInt(1)), "{row}");
     assert_eq!(headers, expected, "{row}: headers");
     let kept = Properties { headers: Headers::new(), user_id: None, ..sent.properties.clone() };
     let properties = Properties { headers: Headers::new(), ..arrived.properties.clone() };
@@ -240,12 +240,12 @@ pub fn check_arrived(
 }
 
 fn check_dead(row: &str, sent: &Message, dead: &Message, reason: &str) {
-    assert_eq!(words(dead, stamp::REASON), reason, "{row}");
-    assert!(words(dead, stamp::DETAIL).contains(X_DELAY), "{row}: it names the header");
-    assert_eq!(words(dead, stamp::ROUTING_KEY), "conform", "{row}");
+    assert_eq!(words(dead, headers::REASON), reason, "{row}");
+    assert!(words(dead, headers::DETAIL).contains(X_DELAY), "{row}: it names the header");
+    assert_eq!(words(dead, headers::ROUTING_KEY), "conform", "{row}");
     assert_eq!(dead.body, sent.body, "{row}: body");
     let mut headers = dead.properties.headers.clone();
-    headers.retain(|name, _| !name.as_str().starts_with(stamp::PREFIX));
+    headers.retain(|name, _| !name.as_str().starts_with(headers::PREFIX));
     assert_eq!(headers, sent.properties.headers, "{row}: headers");
     let Properties { content_type, content_encoding, reply_to, message_id, .. } = &dead.properties;
     let properties = &sent.properties;

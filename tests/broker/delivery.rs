@@ -2,8 +2,8 @@
 
 use crate::support::*;
 use dormouse::message::{Headers, Message, Properties, Value, text};
-use dormouse::schedule::sleeper::TARGET_EXCHANGE;
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
+use dormouse::schedule::headers::TARGET_EXCHANGE;
 use dormouse::worker::Clock;
 
 /// Never early, and in the order of their due times, whatever the order of publishing.
@@ -23,7 +23,7 @@ async fn messages_arrive_in_order_of_their_due_times_and_never_early() {
     for (arrived, message) in &taken {
         let delay_ms: i64 = body(message).parse().unwrap();
         assert!(*arrived as i64 >= published as i64 + delay_ms, "{delay_ms} ms came early");
-        let due = number(message, stamp::DUE_MS);
+        let due = number(message, headers::DUE_MS);
         assert!(*arrived as i64 >= due, "{delay_ms} ms came before its due time");
         let shown = if delay_ms > 0 { -delay_ms } else { delay_ms };
         assert_eq!(number(message, "x-delay"), shown, "negated once it is over, else unchanged");
@@ -55,7 +55,7 @@ async fn properties_and_headers_arrive_as_published() {
         ("stamp".into(), Value::Timestamp(7)),
         ("bytes".into(), Value::ByteArray(vec![0, 159, 146, 150].into())),
         ("nothing".into(), Value::Void),
-        ("CC".into(), stamp::array(["copy".into()].into_iter())),
+        ("CC".into(), dormouse::message::array(["copy".into()].into_iter())),
         // ours from a client: discarded
         ("x-dormouse-id".into(), text("forged")),
         ("x-dormouse-attempt".into(), Value::LongInt(99)),
@@ -91,11 +91,11 @@ async fn properties_and_headers_arrive_as_published() {
     assert_eq!(arrived.routing_key, "inbox");
     assert_eq!(arrived.exchange, "");
     let mut headers = arrived.properties.headers.clone();
-    let id = headers.remove(stamp::ID).expect("an id");
+    let id = headers.remove(headers::ID).expect("an id");
     assert_ne!(id, text("forged"));
-    assert!(headers.remove(stamp::DUE_MS).is_some());
-    assert_eq!(headers.remove(stamp::ATTEMPT), Some(Value::LongInt(1)));
-    assert_eq!(headers.remove(stamp::USER_ID), Some(text("guest")), "user-id moves to a header");
+    assert!(headers.remove(headers::DUE_MS).is_some());
+    assert_eq!(headers.remove(headers::ATTEMPT), Some(Value::LongInt(1)));
+    assert_eq!(headers.remove(headers::USER_ID), Some(text("guest")), "user-id moves to a header");
     let mut expected = own;
     expected.insert("x-delay".into(), Value::LongLongInt(-250));
     expected.remove("x-dormouse-id");
@@ -151,12 +151,12 @@ async fn every_dialect_is_understood() {
     publish(&connection, good.iter().chain(&bad).map(one)).await;
 
     for (arrived, message) in take(&connection, "inbox", good.len()).await {
-        let due = number(&message, stamp::DUE_MS);
+        let due = number(&message, headers::DUE_MS);
         assert!(due > now, "{} asked for a delay", body(&message));
         assert!(arrived as i64 >= due);
     }
     let dead = take_dead(&connection, &config, bad.len()).await;
-    let reasons: Vec<_> = dead.iter().map(|message| words(message, stamp::REASON)).collect();
+    let reasons: Vec<_> = dead.iter().map(|message| words(message, headers::REASON)).collect();
     assert_eq!(
         reasons.iter().filter(|reason| *reason == "malformed-delay").count(),
         9,
@@ -169,10 +169,10 @@ async fn every_dialect_is_understood() {
     );
     for message in &dead {
         assert!(
-            words(message, stamp::DETAIL).contains(body(message).as_str()),
+            words(message, headers::DETAIL).contains(body(message).as_str()),
             "it names the header"
         );
-        assert_eq!(words(message, stamp::ROUTING_KEY), "inbox");
+        assert_eq!(words(message, headers::ROUTING_KEY), "inbox");
     }
     worker.stop().await;
     broker.drop_it().await;
@@ -210,7 +210,7 @@ async fn a_delay_exchange_delivers_to_its_target_exchange() {
     assert_eq!(body(&audit), "an audit");
     let dead = take_dead(&connection, &config, 1).await;
     assert_eq!(
-        words(&dead[0], stamp::REASON),
+        words(&dead[0], headers::REASON),
         "target-not-allowed",
         "orders is not open to headers"
     );

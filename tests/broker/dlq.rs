@@ -11,7 +11,7 @@ use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Browse, Connection};
 use dormouse::config::Config;
 use dormouse::message::{Headers, Message, Properties, Value as Field, text};
-use dormouse::schedule::{Reason, Sleeper, UnixMs, stamp};
+use dormouse::schedule::{Reason, Sleeper, UnixMs, headers};
 use dormouse::topology::{Names, Topology};
 use dormouse::worker::Clock;
 use serde_json::{Value, json};
@@ -174,7 +174,7 @@ async fn a_redriven_message_arrives_as_first_published() {
     let headers = Headers::from([
         ("x-delay".into(), Field::LongInt(150)),
         ("tenant".into(), text("acme")),
-        ("CC".into(), stamp::array(["copy".into()].into_iter())),
+        ("CC".into(), dormouse::message::array(["copy".into()].into_iter())),
     ]);
     let properties = Properties {
         content_type: Some("application/json".into()),
@@ -214,10 +214,10 @@ async fn a_redriven_message_arrives_as_first_published() {
     for queue in ["inbox", "copy"] {
         let (arrived, message) = take(&connection, queue, 1).await.remove(0);
         assert!(arrived >= now.0 + 700, "early by {} ms", now.0 + 700 - arrived);
-        assert!(number(&message, stamp::DUE_MS) >= now.0 as i64 + 700);
-        assert_eq!(number(&message, stamp::ATTEMPT), 1);
-        assert_eq!(words(&message, stamp::REASON), "(none)");
-        assert_eq!(words(&message, stamp::USER_ID), "guest");
+        assert!(number(&message, headers::DUE_MS) >= now.0 as i64 + 700);
+        assert_eq!(number(&message, headers::ATTEMPT), 1);
+        assert_eq!(words(&message, headers::REASON), "(none)");
+        assert_eq!(words(&message, headers::USER_ID), "guest");
         assert_eq!(number(&message, "x-delay"), -150);
         assert_eq!(words(&message, "tenant"), "acme");
         let (arrived, published) = (message.properties, published.properties.clone());
@@ -384,7 +384,7 @@ async fn what_cannot_be_redriven_stays() {
 
     // headers that had no room on the way into the DLQ are lost: only if the operator says so
     let mut message = dead(&config, "cut", "inbox", Reason::HeadersTooLarge);
-    message.properties.headers.insert(stamp::DROPPED.into(), text("huge"));
+    message.properties.headers.insert(headers::DROPPED.into(), text("huge"));
     publish(&connection, [message]).await;
     let refused = cli.run(&["dlq", "redrive", "cut", "--in", "5s"]).await;
     assert!(refused.code == Some(1) && refused.err.contains("--incomplete"), "{}", refused.err);

@@ -10,7 +10,7 @@ use crate::support::*;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::Config;
 use dormouse::message::Message;
-use dormouse::schedule::{Sleeper, stamp};
+use dormouse::schedule::{Sleeper, headers};
 use dormouse::topology::{Names, Topology};
 
 /// Publishes with these delays and waits until the worker has put all to sleep in version 1.
@@ -46,7 +46,7 @@ async fn drain_moves_what_sleeps_and_keeps_its_due_time() {
     let drained = tokio::task::spawn_blocking(move || (operator.json("drain"), operator));
     let taken = take(&connection, "inbox", delays_ms.len()).await;
     for (arrived, message) in &taken {
-        assert!(*arrived as i64 >= number(message, stamp::DUE_MS), "early: {}", body(message));
+        assert!(*arrived as i64 >= number(message, headers::DUE_MS), "early: {}", body(message));
     }
     let seen: BTreeSet<i64> =
         taken.iter().map(|(_, message)| body(message).parse().unwrap()).collect();
@@ -56,7 +56,7 @@ async fn drain_moves_what_sleeps_and_keeps_its_due_time() {
     assert_eq!((code, &report["to_dlq"]), (0, &1.into()), "{report}");
     assert!(report["moved"].as_u64().unwrap() > 200, "{report}");
     let dead = take_dead(&connection, &config(&broker, 2), 1).await;
-    assert_eq!(words(&dead[0], stamp::REASON), "malformed-stamp");
+    assert_eq!(words(&dead[0], headers::REASON), "malformed-stamp");
     for queue in Topology::of(&config(&broker, 1)).queues {
         let gone = queue.name.starts_with("dormouse.v1.");
         assert_eq!(depth(&connection, &queue.name).await.is_none(), gone, "{}", queue.name);

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use crate::process::worker_process;
 use crate::support::*;
 use dormouse::message::{Message, text};
-use dormouse::schedule::sleeper::TARGET_EXCHANGE;
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
+use dormouse::schedule::headers::TARGET_EXCHANGE;
 
 /// RabbitMQ's own limit for a body since 4.0. <https://www.rabbitmq.com/docs/configure>
 const LARGEST_BYTES: usize = 16 * 1024 * 1024;
@@ -43,7 +43,7 @@ async fn bodies_of_every_size_arrive_as_they_were() {
     arrived.sort_by_key(|(_, message)| message.body.len());
     for ((_, arrived), sent) in arrived.iter().zip(&sent) {
         assert!(arrived.body == sent.body, "{} of {} bytes", arrived.body.len(), sent.body.len());
-        assert_eq!(number(arrived, stamp::ATTEMPT), 1);
+        assert_eq!(number(arrived, headers::ATTEMPT), 1);
     }
     worker.stop().await;
     broker.drop_it().await;
@@ -61,7 +61,7 @@ async fn names_of_255_bytes_arrive_as_they_were() {
     let longest = || Some("ü".repeat(127).as_str().into());
     let mut sent = delayed(&inbox, 350, "long");
     let headers = &mut sent.properties.headers;
-    headers.insert("CC".into(), stamp::array([copy.as_str().into()].into_iter()));
+    headers.insert("CC".into(), dormouse::message::array([copy.as_str().into()].into_iter()));
     headers.insert("h".repeat(255).as_str().into(), text("a header"));
     sent.properties.correlation_id = longest();
     sent.properties.message_id = longest();
@@ -78,8 +78,8 @@ async fn names_of_255_bytes_arrive_as_they_were() {
         assert_eq!(words(&arrived, &"h".repeat(255)), "a header");
     }
     let dead = take_dead(&connection, &config, 1).await.remove(0);
-    assert_eq!(words(&dead, stamp::REASON), "unroutable");
-    assert_eq!(words(&dead, stamp::ROUTING_KEY), nowhere);
+    assert_eq!(words(&dead, headers::REASON), "unroutable");
+    assert_eq!(words(&dead, headers::ROUTING_KEY), nowhere);
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -113,9 +113,9 @@ async fn ten_thousand_targets_hold_up_nobody() {
     let good = take(&connection, "inbox", GOOD).await;
     let bodies: HashSet<_> = good.iter().map(|(_, message)| body(message)).collect();
     assert_eq!(bodies.len(), GOOD, "each once");
-    assert!(good.iter().all(|(_, message)| number(message, stamp::ATTEMPT) == 1));
+    assert!(good.iter().all(|(_, message)| number(message, headers::ATTEMPT) == 1));
     let dead = take_dead(&connection, &config, TARGETS).await;
-    let with = |reason| dead.iter().filter(|dead| words(dead, stamp::REASON) == reason).count();
+    let with = |reason| dead.iter().filter(|dead| words(dead, headers::REASON) == reason).count();
     assert_eq!(with("unroutable"), TARGETS / 2);
     assert_eq!(with("target-not-allowed"), TARGETS / 2);
     let series = series().await;

@@ -10,7 +10,7 @@ use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::{Config, Uri};
 use dormouse::dev::{Node, NodeOptions};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Names, Topology};
 
 /// A broker that this test may break, of the version that `DORMOUSE_TEST_BROKER` names, else the
@@ -50,7 +50,7 @@ impl Own {
             let delivered =
                 next.unwrap_or_else(|_| panic!("{} of {count} arrived", seen.len())).unwrap();
             let at = dormouse::worker::Clock::default().now().0;
-            arrivals.push((at, number(&delivered.message, stamp::DUE_MS)));
+            arrivals.push((at, number(&delivered.message, headers::DUE_MS)));
             seen.insert(body(&delivered.message));
             consumer.settle(delivered.tag);
             consumer.flush().await.unwrap();
@@ -140,7 +140,7 @@ async fn a_broker_restart_loses_no_rejected_message() {
     while rejected < COUNT {
         let got = mail.next().await;
         // some are back before the last is rejected
-        if header(&got.message, stamp::RETRIES).is_some() {
+        if header(&got.message, headers::RETRIES).is_some() {
             seen.insert(body(&got.message));
             got.ack().await;
         } else {
@@ -155,11 +155,11 @@ async fn a_broker_restart_loses_no_rejected_message() {
     while seen.len() < COUNT {
         let got = mail.next().await;
         // RabbitMQ had not dealt with every reject and ack before it died
-        if header(&got.message, stamp::RETRIES).is_none() {
+        if header(&got.message, headers::RETRIES).is_none() {
             got.reject().await;
             continue;
         }
-        assert_eq!(number(&got.message, stamp::RETRIES), 1);
+        assert_eq!(number(&got.message, headers::RETRIES), 1);
         seen.insert(body(&got.message));
         got.ack().await;
     }
@@ -230,7 +230,7 @@ async fn a_memory_alarm_blocks_and_loses_nothing() {
         assert!(at as i64 >= due);
     }
     let letter = mail.next().await;
-    assert_eq!(number(&letter.message, stamp::RETRIES), 1);
+    assert_eq!(number(&letter.message, headers::RETRIES), 1);
     letter.ack().await;
     worker.stop().await;
     own.end().await;
@@ -286,7 +286,7 @@ async fn a_step_of_the_wall_clock_is_followed() {
     worker.clock.shift(-2_000);
     let (at, message) = take(&connection, "inbox", 1).await.remove(0);
     assert!(
-        at as i64 - 2_000 >= number(&message, stamp::DUE_MS),
+        at as i64 - 2_000 >= number(&message, headers::DUE_MS),
         "early by the clock that remains"
     );
     // within one unit, so that it is held and not asleep in a level queue

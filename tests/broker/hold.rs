@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
 use dormouse::message::{Headers, Message, Value};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Names, Topology};
 use dormouse::worker::Clock;
 
@@ -34,7 +34,7 @@ async fn a_full_hold_lets_what_is_due_sooner_pass() {
     publish(&connection, messages).await;
     let taken = take(&connection, "inbox", MESSAGES).await;
     let mut lateness_ms: Vec<i64> =
-        taken.iter().map(|(at, message)| *at as i64 - number(message, stamp::DUE_MS)).collect();
+        taken.iter().map(|(at, message)| *at as i64 - number(message, headers::DUE_MS)).collect();
     lateness_ms.sort_unstable();
     println!(
         "lateness ms: median {}, max {}",
@@ -45,7 +45,7 @@ async fn a_full_hold_lets_what_is_due_sooner_pass() {
     // a hold that stands on what is due last would keep the soonest until that has left: 10 s
     let soonest = taken
         .iter()
-        .find(|(_, message)| number(message, stamp::DUE_MS) == due_ms(MESSAGES - 1))
+        .find(|(_, message)| number(message, headers::DUE_MS) == due_ms(MESSAGES - 1))
         .unwrap();
     let last_due = due_ms(0);
     assert!((soonest.0 as i64) < last_due, "the soonest did not wait for the last");
@@ -77,7 +77,7 @@ async fn what_is_held_is_spread_over_channels() {
     publish(&connection, messages).await;
     until("each has a channel", async || depth().await.consumers == 3).await;
     let taken = take(&connection, "inbox", MESSAGES).await;
-    assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, stamp::DUE_MS)));
+    assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, headers::DUE_MS)));
     worker.stop().await;
     // the broker may still count a consumer of a connection that has just closed (4.0.5)
     until("no consumer is left", async || depth().await.consumers == 0).await;
@@ -120,7 +120,7 @@ async fn large_bodies_are_held_within_the_byte_limit_and_arrive() {
     })
     .await;
     let taken = take(&connection, "inbox", MESSAGES).await;
-    assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, stamp::DUE_MS)));
+    assert!(taken.iter().all(|(at, message)| *at as i64 >= number(message, headers::DUE_MS)));
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -153,14 +153,14 @@ async fn overdue_messages_go_at_their_rate_and_others_on_time() {
     let second = Worker::start(&config).await;
     publish(&connection, [delayed("inbox", 700, "on time")]).await;
     let taken = take(&connection, "inbox", 201).await;
-    let lateness_ms = |at: u64, message: &Message| at as i64 - number(message, stamp::DUE_MS);
+    let lateness_ms = |at: u64, message: &Message| at as i64 - number(message, headers::DUE_MS);
     let (at, on_time) = taken.iter().find(|(_, message)| body(message) == "on time").unwrap();
     assert!(lateness_ms(*at, on_time) < 2_000, "{}", lateness_ms(*at, on_time));
     let late: Vec<_> = taken.iter().filter(|(_, message)| body(message) != "on time").collect();
     let took_ms = late.last().unwrap().0 - late.first().unwrap().0;
     // 200 at 50 a second; the first 50 ms' worth may go at once
     assert!(took_ms >= 3_800, "{took_ms} ms");
-    assert!(late.iter().all(|(_, message)| number(message, stamp::ATTEMPT) == 1));
+    assert!(late.iter().all(|(_, message)| number(message, headers::ATTEMPT) == 1));
     second.stop().await;
     broker.drop_it().await;
 }

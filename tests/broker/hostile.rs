@@ -8,7 +8,7 @@ use dormouse::amqp::{Consumer, Publisher};
 use dormouse::config::DelayExchange;
 use dormouse::management::Policy;
 use dormouse::message::{FieldArray, FieldTable, Headers, Message, Properties, Value, text};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{
     Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Topology, layout,
 };
@@ -39,15 +39,17 @@ async fn a_missing_target_exchange_among_healthy_ones_delays_nobody() {
     let bodies: HashSet<_> = good.iter().map(|(_, message)| body(message)).collect();
     assert_eq!(bodies.len(), 500, "each once");
     assert!(
-        good.iter().all(|(_, message)| number(message, stamp::ATTEMPT) == 1),
+        good.iter().all(|(_, message)| number(message, headers::ATTEMPT) == 1),
         "none of the good ones failed"
     );
     let dead = take_dead(&connection, &config, 100).await;
     for message in &dead {
-        assert_eq!(words(message, stamp::REASON), "exchange-not-found");
-        assert_eq!(number(message, stamp::ATTEMPT), 3);
-        assert_eq!(words(message, stamp::EXCHANGE), "gone");
-        assert!(number(message, stamp::LAST_FAILURE_MS) > number(message, stamp::FIRST_FAILURE_MS));
+        assert_eq!(words(message, headers::REASON), "exchange-not-found");
+        assert_eq!(number(message, headers::ATTEMPT), 3);
+        assert_eq!(words(message, headers::EXCHANGE), "gone");
+        assert!(
+            number(message, headers::LAST_FAILURE_MS) > number(message, headers::FIRST_FAILURE_MS)
+        );
     }
     worker.stop().await;
     broker.drop_it().await;
@@ -104,10 +106,10 @@ async fn a_refused_routing_key_delays_no_other_key_of_its_exchange() {
     let good = take(&connection, "inbox", 300).await;
     let bodies: HashSet<_> = good.iter().map(|(_, message)| body(message)).collect();
     assert_eq!(bodies.len(), 300);
-    let first = |(_, message): &&(u64, Message)| number(message, stamp::ATTEMPT) == 1;
+    let first = |(_, message): &&(u64, Message)| number(message, headers::ATTEMPT) == 1;
     assert_eq!(good.iter().filter(first).count(), 300, "no good one failed");
     for message in take_dead(&connection, &config, 30).await {
-        assert_eq!(words(&message, stamp::REASON), "access-refused");
+        assert_eq!(words(&message, headers::REASON), "access-refused");
         assert_eq!(body(&message), "bad");
     }
     allow(".*").await;
@@ -260,7 +262,7 @@ async fn somebody_elses_user_id_moves_to_a_header() {
 
     let (_, arrived) = take(&connection, "inbox", 1).await.remove(0);
     assert_eq!(arrived.properties.user_id, None);
-    assert_eq!(words(&arrived, stamp::USER_ID), user);
+    assert_eq!(words(&arrived, headers::USER_ID), user);
     worker.stop().await;
     broker.management.delete_user(&user).await.unwrap();
     broker.drop_it().await;
@@ -292,7 +294,10 @@ async fn a_clients_expiration_does_not_lose_it_while_no_worker_runs() {
     queues(&connection, &["inbox"]).await;
     let mut message = delayed("inbox", 300, "waited");
     message.properties.expiration = Some("50".into());
-    message.properties.headers.insert("CC".into(), stamp::array(["copy".into()].into_iter()));
+    message
+        .properties
+        .headers
+        .insert("CC".into(), dormouse::message::array(["copy".into()].into_iter()));
     queues(&connection, &["copy"]).await;
     publish(&connection, [message]).await;
     let names = Names::of(&config);
@@ -394,7 +399,7 @@ async fn a_ttl_policy_over_the_level_queues_makes_nothing_early() {
     publish(&connection, delays_ms.iter().map(|ms| delayed("inbox", *ms, &ms.to_string()))).await;
     for (arrived, message) in take(&connection, "inbox", delays_ms.len()).await {
         assert!(
-            arrived as i64 >= number(&message, stamp::DUE_MS),
+            arrived as i64 >= number(&message, headers::DUE_MS),
             "{} ms came early",
             body(&message)
         );
@@ -450,7 +455,10 @@ async fn no_message_reaches_what_the_operator_did_not_open() {
         ["private", "amq.gen-x", &names.due(), &names.dlq(), "dormouse.intake", "dormouse.delay"];
     let mut messages: Vec<_> = refused.iter().map(|queue| delayed(queue, 100, queue)).collect();
     let mut copied = delayed("inbox", 100, "by CC");
-    copied.properties.headers.insert("CC".into(), stamp::array(["private".into()].into_iter()));
+    copied
+        .properties
+        .headers
+        .insert("CC".into(), dormouse::message::array(["private".into()].into_iter()));
     messages.push(copied);
     messages.push(delayed("inbox", 100, "allowed"));
     publish(&connection, messages).await;
@@ -458,8 +466,8 @@ async fn no_message_reaches_what_the_operator_did_not_open() {
     assert_eq!(body(&allowed), "allowed");
     let dead = take_dead(&connection, &config, refused.len() + 1).await;
     for message in &dead {
-        assert_eq!(words(message, stamp::REASON), "target-not-allowed", "{}", body(message));
-        assert_eq!(number(message, stamp::ATTEMPT), 1, "no further attempt");
+        assert_eq!(words(message, headers::REASON), "target-not-allowed", "{}", body(message));
+        assert_eq!(number(message, headers::ATTEMPT), 1, "no further attempt");
     }
     assert_eq!(depth(&connection, "private").await, Some(0));
     worker.stop().await;
@@ -477,8 +485,8 @@ async fn a_full_target_is_tried_again_and_then_ends_in_the_dlq() {
         .await;
     publish(&connection, [delayed("full", 100, "too much")]).await;
     let dead = take_dead(&connection, &config, 1).await;
-    assert_eq!(words(&dead[0], stamp::REASON), "nacked");
-    assert_eq!(number(&dead[0], stamp::ATTEMPT), 3);
+    assert_eq!(words(&dead[0], headers::REASON), "nacked");
+    assert_eq!(number(&dead[0], headers::ATTEMPT), 3);
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -509,7 +517,7 @@ async fn a_target_that_dead_letters_to_the_delay_exchange_ends_in_the_dlq() {
     let mut dead: Vec<_> = take_dead(&connection, &config, 5)
         .await
         .iter()
-        .map(|message| (body(message), words(message, stamp::REASON)))
+        .map(|message| (body(message), words(message, headers::REASON)))
         .collect();
     dead.sort();
     // three attempts left a copy each
@@ -583,7 +591,7 @@ async fn a_deleted_level_queue_loses_nothing_that_comes_after() {
     publish(&connection, messages.chain([delayed("dormouse.dlq", 100, "dead")])).await;
     let taken = take(&connection, "inbox", 20).await;
     for (arrived, message) in &taken {
-        assert!(*arrived as i64 >= number(message, stamp::DUE_MS));
+        assert!(*arrived as i64 >= number(message, headers::DUE_MS));
     }
     let dead = take_dead(&connection, &config, 1).await;
     assert_eq!(body(&dead[0]), "dead");
@@ -606,8 +614,8 @@ async fn headers_as_large_as_a_frame_go_to_the_dlq() {
     let (_, next) = take(&connection, "inbox", 1).await.remove(0);
     assert_eq!(body(&next), "next");
     let dead = take_dead(&connection, &config, 1).await;
-    assert_eq!(words(&dead[0], stamp::REASON), "headers-too-large");
-    assert_eq!(words(&dead[0], stamp::DROPPED), "huge");
+    assert_eq!(words(&dead[0], headers::REASON), "headers-too-large");
+    assert_eq!(words(&dead[0], headers::DROPPED), "huge");
     assert_eq!(words(&dead[0], "small"), "kept");
     assert_eq!(body(&dead[0]), "body stays");
     worker.stop().await;

@@ -10,7 +10,7 @@ use dormouse::amqp::{Connection, Consumer, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
 use dormouse::dev::WorkerProcess;
 use dormouse::message::Message;
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Arguments, Names, Topology};
 
 /// `configure`, `write` and `read` of the first row of that user, out of the document.
@@ -55,12 +55,12 @@ async fn works(config: Config, broker: &Broker) {
     let failing = ["nowhere", "dormouse.dlq", "full"].map(|to| delayed(to, 100, to));
     publish(&connection, messages.into_iter().chain(failing)).await;
     for (arrived, message) in take(&connection, "inbox", delays_ms.len()).await {
-        assert!(arrived as i64 >= number(&message, stamp::DUE_MS));
+        assert!(arrived as i64 >= number(&message, headers::DUE_MS));
     }
     let mut reasons: Vec<_> = take_dead(&connection, &config, 3)
         .await
         .iter()
-        .map(|dead| (body(dead), words(dead, stamp::REASON)))
+        .map(|dead| (body(dead), words(dead, headers::REASON)))
         .collect();
     reasons.sort();
     let expected =
@@ -76,14 +76,14 @@ async fn works(config: Config, broker: &Broker) {
     let mut mail = Client::consume(&broker.uri(), "mail").await;
     publish(&connection, [rejected("mail")]).await;
     mail.reject_next().await;
-    assert_eq!(number(&mail.ack_next().await, stamp::RETRIES), 1);
+    assert_eq!(number(&mail.ack_next().await, headers::RETRIES), 1);
     worker.stop().await;
     dormouse(broker, &["retry", "enable", "mail"]);
     let worker = Worker::start(&config).await;
     publish(&connection, [rejected("mail")]).await;
     mail.reject_next().await;
     let back = mail.ack_next().await;
-    assert_eq!(number(&back, stamp::RETRIES), 1);
+    assert_eq!(number(&back, headers::RETRIES), 1);
     assert_eq!(back.exchange, Names::of(&config).back("mail").unwrap());
 
     worker.stop().await;

@@ -16,7 +16,7 @@ use dormouse::amqp::{Connection, Isolating, Outcome, Publisher};
 use dormouse::dev::WorkerProcess;
 use dormouse::management::Policy;
 use dormouse::message::{Message, text};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Names, Topology};
 
 /// A policy that lets a queue hold so many messages.
@@ -75,7 +75,7 @@ async fn a_full_dlq_holds_up_nothing_and_loses_nothing() {
     publish(&connection, [malformed("one more")]).await;
     let dead = take_dead(&connection, &config, 1).await;
     assert_eq!(
-        (body(&dead[0]), words(&dead[0], stamp::REASON)),
+        (body(&dead[0]), words(&dead[0], headers::REASON)),
         ("one more".into(), "malformed-delay".into())
     );
     worker.stop().await;
@@ -178,8 +178,8 @@ async fn small(connection: &Connection, count: usize) {
     bodies.sort();
     assert_eq!(bodies, numbered("small", count), "each once, while the large ones are kept");
     for (at, message) in arrived {
-        assert!(at as i64 >= number(&message, stamp::DUE_MS));
-        assert_eq!(number(&message, stamp::ATTEMPT), 1);
+        assert!(at as i64 >= number(&message, headers::DUE_MS));
+        assert_eq!(number(&message, headers::ATTEMPT), 1);
     }
 }
 
@@ -260,7 +260,7 @@ async fn what_nobody_may_publish_any_more_is_kept_named_and_holds_up_nobody() {
     expected.sort();
     assert_eq!(names(&take(&connection, "inbox", expected.len()).await), expected, "each once");
     for _ in 0..REJECTED {
-        assert_eq!(number(&mail.ack_next().await, stamp::RETRIES), 1);
+        assert_eq!(number(&mail.ack_next().await, headers::RETRIES), 1);
     }
     until("nothing is kept", async || metric(&worker, "dormouse_kept_messages").await == 0.0).await;
     until("status, too", async || kept(&own)["messages"] == json!(0)).await;

@@ -8,7 +8,7 @@ use crate::support::*;
 use dormouse::amqp::Connection;
 use dormouse::config::{Config, DeadLetterReason, RetryOverride};
 use dormouse::message::{FieldArray, FieldTable, Headers, Message, Properties, Value, text};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{
     Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology,
 };
@@ -79,7 +79,7 @@ async fn a_rejected_message_comes_back_with_its_key_until_it_is_dead() {
     let mut log = Client::consume(&broker.uri(), "log").await;
     assert_eq!(body(&log.ack_next().await), "an order", "the other queue has its copy");
     let first = mail.reject_next().await;
-    assert_eq!(header(&first, stamp::RETRIES), None, "absent the first time");
+    assert_eq!(header(&first, headers::RETRIES), None, "absent the first time");
     let mut rejected = worker.clock.now();
     for retry in 1..=3 {
         let back = mail.reject_next().await;
@@ -87,10 +87,10 @@ async fn a_rejected_message_comes_back_with_its_key_until_it_is_dead() {
         let pause_ms = 100 * (1 << (retry - 1)) * 9 / 10;
         assert!(arrived.since(rejected).as_millis() >= pause_ms, "retry {retry} came early");
         rejected = arrived;
-        assert_eq!(number(&back, stamp::RETRIES), retry);
+        assert_eq!(number(&back, headers::RETRIES), retry);
         assert_eq!(back.routing_key, "order.created.eu", "as it came the first time");
-        assert_eq!(words(&back, stamp::FIRST_EXCHANGE), "orders");
-        assert_eq!(words(&back, stamp::FIRST_ROUTING_KEY), "order.created.eu");
+        assert_eq!(words(&back, headers::FIRST_EXCHANGE), "orders");
+        assert_eq!(words(&back, headers::FIRST_ROUTING_KEY), "order.created.eu");
         assert_eq!(words(&back, "tenant"), "acme");
         assert_eq!(back.properties.priority, Some(3));
         assert_eq!(back.properties.expiration.as_ref().map(|text| text.as_str()), Some("600000"));
@@ -99,12 +99,12 @@ async fn a_rejected_message_comes_back_with_its_key_until_it_is_dead() {
         assert_eq!(body(&back), "an order");
     }
     let dead = take_dead(&connection, &config, 1).await.remove(0);
-    assert_eq!(words(&dead, stamp::REASON), "retries-exhausted");
-    assert!(words(&dead, stamp::DETAIL).contains("\"mail\""), "it names the queue");
-    assert_eq!(words(&dead, stamp::QUEUE), "mail");
-    assert_eq!(words(&dead, stamp::ROUTING_KEY), "order.created.eu");
-    assert_eq!(number(&dead, stamp::RETRIES), 3);
-    let history = stamp::long_strings(header(&dead, stamp::HISTORY));
+    assert_eq!(words(&dead, headers::REASON), "retries-exhausted");
+    assert!(words(&dead, headers::DETAIL).contains("\"mail\""), "it names the queue");
+    assert_eq!(words(&dead, headers::QUEUE), "mail");
+    assert_eq!(words(&dead, headers::ROUTING_KEY), "order.created.eu");
+    assert_eq!(number(&dead, headers::RETRIES), 3);
+    let history = dormouse::message::long_strings(header(&dead, headers::HISTORY));
     assert_eq!(history.len(), 4, "{history:?}");
     assert!(history.iter().all(|past| past.to_string().ends_with("Z rejected")), "{history:?}");
     assert!(
@@ -139,7 +139,7 @@ async fn a_thousand_rejected_at_once_all_come_back() {
     let mut seen = HashMap::new();
     for _ in 0..1_000 {
         let back = mail.ack_next().await;
-        assert_eq!(number(&back, stamp::RETRIES), 1);
+        assert_eq!(number(&back, headers::RETRIES), 1);
         assert_eq!(back.routing_key, format!("order.{}", body(&back)));
         *seen.entry(body(&back)).or_insert(0) += 1;
     }
@@ -160,7 +160,7 @@ async fn cc_comes_back_and_leads_nowhere() {
     let queues = ["mail", "copy", "victim"].map(|name| retried(name, &config));
     only(&connection, queues.into()).await;
     let cc = ["copy", "dormouse.back.victim", "dormouse.dlq", "#"];
-    let cc = stamp::array(cc.into_iter().map(|key| key.as_bytes().into()));
+    let cc = dormouse::message::array(cc.into_iter().map(|key| key.as_bytes().into()));
     let headers = Headers::from([("CC".into(), cc.clone())]);
     publish(&connection, [to("", "mail", headers, "to both")]).await;
     assert_eq!(
@@ -174,7 +174,7 @@ async fn cc_comes_back_and_leads_nowhere() {
     mail.reject_next().await;
     for retry in 1..=2 {
         let back = mail.reject_next().await;
-        assert_eq!(number(&back, stamp::RETRIES), retry);
+        assert_eq!(number(&back, headers::RETRIES), retry);
         assert_eq!(back.routing_key, "mail");
         assert_eq!(header(&back, "CC"), Some(&cc));
     }
@@ -220,7 +220,7 @@ async fn killed_workers_bring_every_message_back_and_count_right() {
     while seen.len() < 500 {
         let back = mail.ack_next().await;
         assert_eq!(
-            number(&back, stamp::RETRIES),
+            number(&back, headers::RETRIES),
             1,
             "a copy of a crash is counted like the message"
         );
@@ -267,7 +267,7 @@ async fn what_was_not_rejected_goes_to_the_dlq_unless_a_policy_says_otherwise() 
     let mut reasons: Vec<_> = take_dead(&connection, &config, 3)
         .await
         .iter()
-        .map(|dead| (words(dead, stamp::QUEUE), words(dead, stamp::REASON)))
+        .map(|dead| (words(dead, headers::QUEUE), words(dead, headers::REASON)))
         .collect();
     reasons.sort();
     let expected = [("expired", "expired"), ("limit", "delivery-limit"), ("maxlen", "maxlen")];
@@ -275,9 +275,9 @@ async fn what_was_not_rejected_goes_to_the_dlq_unless_a_policy_says_otherwise() 
 
     // twice, as its ladder has two rungs
     let dead = take_dead(&connection, &config, 1).await.remove(0);
-    assert_eq!(words(&dead, stamp::QUEUE), "again.expired");
-    assert_eq!(words(&dead, stamp::REASON), "retries-exhausted");
-    assert_eq!(number(&dead, stamp::RETRIES), 2);
+    assert_eq!(words(&dead, headers::QUEUE), "again.expired");
+    assert_eq!(words(&dead, headers::REASON), "retries-exhausted");
+    assert_eq!(number(&dead, headers::RETRIES), 2);
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -303,7 +303,7 @@ async fn a_full_queue_that_dead_letters_what_it_refuses_leaves_few_copies() {
     assert!(dead.iter().all(|message| body(message) == "one"));
     let mut reasons = std::collections::BTreeMap::new();
     for message in &dead {
-        *reasons.entry(words(message, stamp::REASON)).or_insert(0) += 1;
+        *reasons.entry(words(message, headers::REASON)).or_insert(0) += 1;
     }
     let expected = [("maxlen", 3), ("nacked", 4), ("retries-exhausted", 1)];
     assert_eq!(reasons, expected.map(|(reason, count)| (reason.to_owned(), count)).into());
@@ -337,32 +337,32 @@ async fn a_forged_past_leads_nowhere_else() {
             ("x-last-death-queue".into(), text("victim")),
             ("x-last-death-reason".into(), text("rejected")),
             ("x-first-death-queue".into(), text("victim")),
-            (stamp::RETRIES.into(), Value::LongInt(-5)),
-            (stamp::QUEUE.into(), text("victim")),
-            (stamp::HISTORY.into(), text("not an array")),
-            (stamp::FIRST_EXCHANGE.into(), text("amq.fanout")),
-            (stamp::FIRST_CC.into(), stamp::array(["victim".into()].into_iter())),
-            (stamp::ID.into(), text("not a uuid")),
+            (headers::RETRIES.into(), Value::LongInt(-5)),
+            (headers::QUEUE.into(), text("victim")),
+            (headers::HISTORY.into(), text("not an array")),
+            (headers::FIRST_EXCHANGE.into(), text("amq.fanout")),
+            (headers::FIRST_CC.into(), dormouse::message::array(["victim".into()].into_iter())),
+            (headers::ID.into(), text("not a uuid")),
         ])
     };
     let mut exhausted = Headers::new();
-    exhausted.insert(stamp::RETRIES.into(), Value::LongLongInt(i64::MAX));
+    exhausted.insert(headers::RETRIES.into(), Value::LongLongInt(i64::MAX));
     for queue in ["mail", "log"] {
         publish(&connection, [to("", queue, forged(queue), "forged")]).await;
         let mut client = Client::consume(&broker.uri(), queue).await;
         for retry in 0..=3 {
             let got = client.reject_next().await;
             if retry > 0 {
-                assert_eq!(number(&got, stamp::RETRIES), retry, "from zero on");
+                assert_eq!(number(&got, headers::RETRIES), retry, "from zero on");
                 assert_eq!(got.routing_key, queue);
-                assert_ne!(words(&got, stamp::ID), "not a uuid");
+                assert_ne!(words(&got, headers::ID), "not a uuid");
             }
         }
         publish(&connection, [to("", queue, exhausted.clone(), "exhausted")]).await;
         client.reject_next().await;
         for dead in take_dead(&connection, &config, 2).await {
-            assert_eq!(words(&dead, stamp::REASON), "retries-exhausted");
-            assert_eq!(words(&dead, stamp::QUEUE), queue);
+            assert_eq!(words(&dead, headers::REASON), "retries-exhausted");
+            assert_eq!(words(&dead, headers::QUEUE), queue);
         }
     }
     assert_eq!(depth(&connection, "victim").await, Some(0));
@@ -416,14 +416,14 @@ async fn the_retry_exchange_believes_dead_letters_only() {
     let headers = Headers::from([("x-death".into(), deaths)]);
     publish(&connection, [to("mine", "victim", headers, "forged")]).await;
     let dead = take_dead(&connection, &config, 1).await.remove(0);
-    assert_eq!(words(&dead, stamp::REASON), "not-dead-lettered");
-    assert!(words(&dead, stamp::DETAIL).contains("\"mine\""), "it names the exchange");
+    assert_eq!(words(&dead, headers::REASON), "not-dead-lettered");
+    assert!(words(&dead, headers::DETAIL).contains("\"mine\""), "it names the exchange");
 
     publish(&connection, [to("", "closed", Headers::new(), "closed")]).await;
     Client::consume(&broker.uri(), "closed").await.reject_next().await;
     let dead = take_dead(&connection, &config, 1).await.remove(0);
-    assert_eq!(words(&dead, stamp::REASON), "target-not-allowed");
-    assert_eq!(words(&dead, stamp::QUEUE), "closed");
+    assert_eq!(words(&dead, headers::REASON), "target-not-allowed");
+    assert_eq!(words(&dead, headers::QUEUE), "closed");
     for queue in ["victim", "closed"] {
         assert_eq!(depth(&connection, queue).await, Some(0), "{queue}");
     }
@@ -466,12 +466,12 @@ async fn a_deleted_queue_leads_to_the_dlq_and_a_redrive_brings_it_back() {
     let mut mail = Client::consume(&broker.uri(), "mail").await;
     let back = mail.reject_next().await;
     assert_eq!(body(&back), "lost home");
-    assert_eq!(header(&back, stamp::RETRIES), None, "as new");
-    assert_eq!(words(&back, stamp::FIRST_ROUTING_KEY), "order.created");
+    assert_eq!(header(&back, headers::RETRIES), None, "as new");
+    assert_eq!(words(&back, headers::FIRST_ROUTING_KEY), "order.created");
     // bound anew at the next rejection
     let back = mail.ack_next().await;
     assert_eq!(back.routing_key, "order.created");
-    assert_eq!(words(&back, stamp::FIRST_EXCHANGE), "orders");
+    assert_eq!(words(&back, headers::FIRST_EXCHANGE), "orders");
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -492,8 +492,8 @@ async fn a_deleted_retry_queue_loses_nothing_that_comes_after() {
     until("it is parked", async || depth(&connection, "dormouse.parking").await == Some(1)).await;
     let worker = Worker::start(&config).await;
     let back = mail.ack_next().await;
-    assert_eq!((body(&back), number(&back, stamp::RETRIES)), ("parked".into(), 1));
-    assert_eq!(words(&back, stamp::FIRST_ROUTING_KEY), "order.created");
+    assert_eq!((body(&back), number(&back, headers::RETRIES)), ("parked".into(), 1));
+    assert_eq!(words(&back, headers::FIRST_ROUTING_KEY), "order.created");
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -522,7 +522,7 @@ async fn a_worker_that_may_not_bind_uses_the_default_exchange_until_an_operator_
     let connection = broker.connect().await;
     let copy = queue("copy", Arguments::new());
     orders(&connection, vec![(retried("mail", &config), "order.#"), (copy, "copy")]).await;
-    let cc = stamp::array(["copy".into()].into_iter());
+    let cc = dormouse::message::array(["copy".into()].into_iter());
     let message =
         || to("orders", "order.created", Headers::from([("CC".into(), cc.clone())]), "an order");
     publish(&connection, [message()]).await;
@@ -531,11 +531,11 @@ async fn a_worker_that_may_not_bind_uses_the_default_exchange_until_an_operator_
     mail.reject_next().await;
     for retry in 1..=2 {
         let back = mail.next().await;
-        assert_eq!(number(&back.message, stamp::RETRIES), retry);
+        assert_eq!(number(&back.message, headers::RETRIES), retry);
         assert_eq!(back.message.routing_key, "mail");
-        assert_eq!(words(&back.message, stamp::FIRST_ROUTING_KEY), "order.created");
-        assert_eq!(words(&back.message, stamp::FIRST_EXCHANGE), "orders");
-        assert_eq!(header(&back.message, stamp::FIRST_CC), Some(&cc));
+        assert_eq!(words(&back.message, headers::FIRST_ROUTING_KEY), "order.created");
+        assert_eq!(words(&back.message, headers::FIRST_EXCHANGE), "orders");
+        assert_eq!(header(&back.message, headers::FIRST_CC), Some(&cc));
         assert_eq!(header(&back.message, "CC"), None);
         if retry == 1 {
             back.reject().await;

@@ -7,7 +7,7 @@ use crate::rejecting::{Client, dormouse, retried, run};
 use crate::support::*;
 use dormouse::management::Policy;
 use dormouse::message::{Headers, Message};
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Arguments, Queue, Topology};
 use serde_json::{Value, json};
 
@@ -142,7 +142,7 @@ async fn an_enabled_queue_gets_its_rejected_messages_back() {
     let first = client.reject_next().await;
     assert_eq!(first.properties.headers, Headers::new());
     let back = client.ack_next().await;
-    assert_eq!((body(&back), number(&back, stamp::RETRIES)), ("was there before".into(), 1));
+    assert_eq!((body(&back), number(&back, headers::RETRIES)), ("was there before".into(), 1));
     assert_eq!(back.routing_key, name);
     worker.stop().await;
     broker.drop_it().await;

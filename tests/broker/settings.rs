@@ -10,7 +10,7 @@ use crate::support::*;
 use dormouse::amqp::Connection;
 use dormouse::config::{Config, DelayExchange, Sources};
 use dormouse::message::Message;
-use dormouse::schedule::stamp;
+use dormouse::schedule::headers;
 use dormouse::topology::{Names, Topology};
 
 /// Through a level and the hold.
@@ -175,7 +175,7 @@ impl Case {
         let mut client = Client::consume(&broker.uri(), &inbox).await;
         for _ in &config.delay_exchanges {
             let got = client.next().await;
-            let due_ms = number(&got.message, stamp::DUE_MS) as u64;
+            let due_ms = number(&got.message, headers::DUE_MS) as u64;
             assert!(worker.clock.now().0 >= due_ms, "early");
             if self.key.starts_with("retry.") { got.reject().await } else { got.ack().await }
         }

@@ -217,7 +217,7 @@ async fn a_policy_that_shortens_the_levels_never_delivers_early() {
     queues(&connection, &["inbox"]).await;
     publish(&connection, [900, 1_700, 3_100].map(|ms| delayed("inbox", ms, "hurried"))).await;
     for (arrived, message) in take(&connection, "inbox", 3).await {
-        assert!(arrived as i64 >= number(&message, dormouse::schedule::stamp::DUE_MS));
+        assert!(arrived as i64 >= number(&message, dormouse::schedule::headers::DUE_MS));
     }
     worker.stop().await;
     broker.drop_it().await;

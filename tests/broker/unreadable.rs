@@ -13,7 +13,7 @@ use dormouse::amqp::RawConnection;
 use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
 use dormouse::client::Delivery;
 use dormouse::message::{Message, Value};
-use dormouse::schedule::{Sleeper, stamp};
+use dormouse::schedule::{Sleeper, headers};
 use dormouse::topology::{Argument, Names, Topology};
 
 /// Publishes bytes as they are, to the delay exchange.
@@ -77,8 +77,8 @@ async fn an_unreadable_dead_letter_does_not_stop_the_retries_of_others() {
     let mut hostile = Hostile::connect(&broker).await;
     hostile.publish_to(b"", b"expiring", &bad_id(), b"cannot be read").await;
     let dead = take_dead(&connection, &config, 1).await.remove(0);
-    assert_eq!(words(&dead, stamp::REASON), "unreadable");
-    assert!(words(&dead, stamp::DETAIL).contains("dormouse.retry"), "it names the queue");
+    assert_eq!(words(&dead, headers::REASON), "unreadable");
+    assert!(words(&dead, headers::DETAIL).contains("dormouse.retry"), "it names the queue");
     assert_eq!(body(&dead), "cannot be read");
 
     let message = Message { routing_key: "mail".into(), body: "next".into(), ..Default::default() };
@@ -158,10 +158,10 @@ async fn among_healthy_ones(test: &str, hostile: Vec<(&[u8], Vec<u8>, Vec<u8>)>)
         hostile.iter().map(|(key, properties, body)| (body, (key, properties))).collect();
     for message in &dead {
         let (key, properties) = expected[&message.body.to_vec()];
-        assert_eq!(words(message, stamp::REASON), "unreadable");
-        assert_eq!(raw(message, stamp::RAW_ROUTING_KEY), key.to_vec());
+        assert_eq!(words(message, headers::REASON), "unreadable");
+        assert_eq!(raw(message, headers::RAW_ROUTING_KEY), key.to_vec());
         // RabbitMQ decodes the header table and adds x-delivery-count; the bytes of names and values stay
-        let kept = raw(message, stamp::RAW_PROPERTIES);
+        let kept = raw(message, headers::RAW_PROPERTIES);
         for bytes in [NOT_UTF8, NOT_UTF8_NAME, b"x-delay"] {
             assert_eq!(
                 contains(&kept, bytes),
@@ -170,7 +170,7 @@ async fn among_healthy_ones(test: &str, hostile: Vec<(&[u8], Vec<u8>, Vec<u8>)>)
             );
         }
         assert_eq!(message.properties.delivery_mode, Some(2));
-        assert!(words(message, stamp::DETAIL).contains("dormouse.intake"));
+        assert!(words(message, headers::DETAIL).contains("dormouse.intake"));
         Sleeper::read(message.clone()).expect("it can be redriven");
     }
     let once: HashSet<_> = dead.iter().map(|message| message.body.to_vec()).collect();
@@ -189,7 +189,7 @@ async fn among_healthy_ones(test: &str, hostile: Vec<(&[u8], Vec<u8>, Vec<u8>)>)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_correlation_id_that_is_not_utf8() {
     let dead = among_healthy_ones("bad-id", vec![(b"inbox", bad_id(), b"bad id".to_vec())]).await;
-    assert_eq!(words(&dead[0], stamp::ROUTING_KEY), "inbox");
+    assert_eq!(words(&dead[0], headers::ROUTING_KEY), "inbox");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,10 +201,10 @@ async fn a_header_name_that_is_not_utf8() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_routing_key_that_is_not_utf8() {
     let dead = among_healthy_ones("bad-key", vec![(NOT_UTF8, good(), b"bad key".to_vec())]).await;
-    assert!(words(&dead[0], stamp::DETAIL).starts_with("the routing key"));
+    assert!(words(&dead[0], headers::DETAIL).starts_with("the routing key"));
     // lossy, and cut to what a key may be
     let dead = among_healthy_ones("long-key", vec![(&[0xff; 255], good(), Vec::new())]).await;
-    assert_eq!(words(&dead[0], stamp::ROUTING_KEY), "\u{fffd}".repeat(85));
+    assert_eq!(words(&dead[0], headers::ROUTING_KEY), "\u{fffd}".repeat(85));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -252,7 +252,7 @@ async fn a_header_that_grew_beyond_a_frame() {
     assert_eq!(body(&message), "healthy");
     let dead = take_dead(&connection, &config, 1).await;
     assert_eq!(body(&dead[0]), "grown");
-    assert!(words(&dead[0], stamp::DETAIL).starts_with("the properties are larger"));
+    assert!(words(&dead[0], headers::DETAIL).starts_with("the properties are larger"));
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -268,8 +268,8 @@ async fn in_the_due_queue_it_stops_nobody_either() {
     let due = Names::of(&config).due();
     Hostile::connect(&broker).await.publish_to(b"", due.as_bytes(), &bad_id(), b"").await;
     let dead = take_dead(&connection, &config, 1).await;
-    assert_eq!(words(&dead[0], stamp::REASON), "unreadable");
-    assert!(words(&dead[0], stamp::DETAIL).contains(&due));
+    assert_eq!(words(&dead[0], headers::REASON), "unreadable");
+    assert!(words(&dead[0], headers::DETAIL).contains(&due));
     publish(&connection, [delayed("inbox", 100, "healthy")]).await;
     assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "healthy");
     worker.stop().await;
@@ -332,9 +332,9 @@ async fn in_a_consumers_queue_it_stops_nobody_either() {
         consumer.run(handler, stop)
     });
     for dead in take_dead(&connection, &config, 2).await {
-        assert_eq!(words(&dead, stamp::REASON), "unreadable");
-        assert!(words(&dead, stamp::DETAIL).contains("letters"), "it names the queue");
-        assert_eq!((words(&dead, stamp::QUEUE).as_str(), &*body(&dead)), ("letters", "bad"));
+        assert_eq!(words(&dead, headers::REASON), "unreadable");
+        assert!(words(&dead, headers::DETAIL).contains("letters"), "it names the queue");
+        assert_eq!((words(&dead, headers::QUEUE).as_str(), &*body(&dead)), ("letters", "bad"));
     }
     until("all are handled", async || {
         let numbers: HashSet<usize> = handled.all().iter().map(|(number, _)| *number).collect();
@@ -390,9 +390,9 @@ async fn what_cannot_be_read_waits_for_a_full_dlq() {
     broker.management.delete_policy(&broker.vhost, "limit").await.unwrap();
     let mut bodies = Vec::new();
     for dead in take_dead(&connection, &config, 5).await {
-        assert_eq!(words(&dead, stamp::REASON), "unreadable");
-        assert!(contains(&raw(&dead, stamp::RAW_PROPERTIES), NOT_UTF8));
-        assert_eq!(raw(&dead, stamp::RAW_ROUTING_KEY), b"inbox");
+        assert_eq!(words(&dead, headers::REASON), "unreadable");
+        assert!(contains(&raw(&dead, headers::RAW_PROPERTIES), NOT_UTF8));
+        assert_eq!(raw(&dead, headers::RAW_ROUTING_KEY), b"inbox");
         bodies.push(body(&dead));
     }
     bodies.sort();

@@ -14,6 +14,7 @@ use dormouse::config::{Config, DelayExchange};
 use dormouse::message::{
     FieldArray, Headers, Message, Properties, Value, as_integer, as_text, text,
 };
+use dormouse::schedule::headers;
 use dormouse::schedule::{Sleeper, UnixMs, delay};
 use dormouse::topology;
 use proptest::collection::vec;
@@ -212,7 +213,7 @@ proptest! {
         let due_ms = if direct {
             Sleeper::read(message).expect("stamped").stamp.due.0
         } else {
-            WALL.0 + message.properties.headers.get(delay::X_DELAY).and_then(as_integer).unwrap() as u64
+            WALL.0 + message.properties.headers.get(headers::X_DELAY).and_then(as_integer).unwrap() as u64
         };
         let left = delay.saturating_sub(passed);
         let due = Duration::from_millis(due_ms - WALL.0);
@@ -350,7 +351,8 @@ fn a_target_decides_the_delay_exchange() {
 fn no_header_says_another_time_or_target_than_the_call() {
     let routes = Routes::new(&Config::default());
     let now = Now { wall: WALL, monotonic: Instant::now() };
-    let orders = [delay::X_DELAY, delay::DELIVERY_DELAY, delay::DELIVERY_TIME, "x-target-exchange"];
+    let orders =
+        [headers::X_DELAY, headers::DELIVERY_DELAY, headers::DELIVERY_TIME, "x-target-exchange"];
     let headers: Headers = orders.iter().map(|name| ((*name).into(), text("77"))).collect();
     for (when, direct) in [true, false].into_iter().flat_map(|direct| {
         let hour = Duration::from_secs(3_600);

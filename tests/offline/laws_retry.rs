@@ -9,7 +9,7 @@ use dormouse::message::{
 };
 use dormouse::schedule::{
     Authority, Comeback, Death, DeathFault, Policies, Reason, Rounds, Sleeper, UnixMs, Verdict,
-    death, stamp,
+    death, headers,
 };
 use dormouse::worker::{Backs, Look};
 use proptest::prelude::*;
@@ -90,7 +90,7 @@ fn what_was_not_dead_lettered_or_cannot_be_read_is_a_fault() {
 fn the_first_key_and_cc_survive_every_round() {
     for by_default in [false, true] {
         let mut death = vec![entry("mail", "rejected", 1, "orders", &["order.created", "copy"])];
-        let cc = stamp::array(["copy".into()].into_iter());
+        let cc = dormouse::message::array(["copy".into()].into_iter());
         let mut message = dead(death, Headers::from([("CC".into(), cc.clone())]));
         for round in 1..=20 {
             let newest = death::newest(&message, RETRY).unwrap();
@@ -102,11 +102,11 @@ fn the_first_key_and_cc_survive_every_round() {
             let exchange = (!by_default).then_some("dormouse.back.mail");
             let mut back = asleep.at_queue(comeback, exchange);
             let headers = &back.properties.headers;
-            assert_eq!(headers.get(stamp::RETRIES), Some(&Value::LongInt(round)));
-            assert_eq!(headers.get(stamp::FIRST_EXCHANGE), Some(&text("orders")));
-            assert_eq!(headers.get(stamp::FIRST_ROUTING_KEY), Some(&text("order.created")));
+            assert_eq!(headers.get(headers::RETRIES), Some(&Value::LongInt(round)));
+            assert_eq!(headers.get(headers::FIRST_EXCHANGE), Some(&text("orders")));
+            assert_eq!(headers.get(headers::FIRST_ROUTING_KEY), Some(&text("order.created")));
             let (shown, routed) =
-                if by_default { (stamp::FIRST_CC, None) } else { ("CC", Some(&cc)) };
+                if by_default { (headers::FIRST_CC, None) } else { ("CC", Some(&cc)) };
             assert_eq!(headers.get(shown), Some(&cc));
             assert_eq!(headers.get("CC"), routed, "the default exchange would deliver to it");
             death = if by_default {
@@ -148,8 +148,8 @@ fn policies(config: &Config) -> Policies {
 fn comeback(queue: &str, retries: u32, age: Duration) -> Comeback {
     let first = format!("{} rejected", NOW.minus(age));
     let headers = Headers::from([
-        (stamp::RETRIES.into(), Value::LongLongInt(retries.into())),
-        (stamp::HISTORY.into(), stamp::array([first.as_str().into()].into_iter())),
+        (headers::RETRIES.into(), Value::LongLongInt(retries.into())),
+        (headers::HISTORY.into(), dormouse::message::array([first.as_str().into()].into_iter())),
     ]);
     Comeback::of(&headers, &death_of(queue), NOW)
 }
@@ -205,8 +205,8 @@ fn a_message_that_comes_round_without_a_client_is_counted() {
     const DELAY: &str = "dormouse.delay";
     let delivered = |rounds: i64| {
         Headers::from([
-            (stamp::ID.into(), text("id")),
-            (stamp::ROUNDS.into(), Value::LongLongInt(rounds)),
+            (headers::ID.into(), text("id")),
+            (headers::ROUNDS.into(), Value::LongLongInt(rounds)),
         ])
     };
     let came = |exchange: &str, deaths: Vec<Value>, headers: Headers, expired_in| {
@@ -327,14 +327,14 @@ proptest! {
         let policies = policies(&config);
         let history = history.iter().map(|past| LongString::from(past.as_str()));
         let forged = Headers::from([
-            (stamp::RETRIES.into(), Value::LongLongInt(retries)),
-            (stamp::HISTORY.into(), stamp::array(history)),
-            (stamp::ID.into(), text(&id)),
-            (stamp::FIRST_EXCHANGE.into(), text(&first)),
-            (stamp::FIRST_ROUTING_KEY.into(), text(&first)),
-            (stamp::FIRST_CC.into(), Value::LongInt(garbage)),
-            (stamp::QUEUE.into(), text("victim")),
-            (stamp::USER_ID.into(), text(&first)),
+            (headers::RETRIES.into(), Value::LongLongInt(retries)),
+            (headers::HISTORY.into(), dormouse::message::array(history)),
+            (headers::ID.into(), text(&id)),
+            (headers::FIRST_EXCHANGE.into(), text(&first)),
+            (headers::FIRST_ROUTING_KEY.into(), text(&first)),
+            (headers::FIRST_CC.into(), Value::LongInt(garbage)),
+            (headers::QUEUE.into(), text("victim")),
+            (headers::USER_ID.into(), text(&first)),
         ]);
         let mut message = dead(vec![entry("mail", "rejected", 1, "", &["mail"])], forged);
         let mut rounds = 0;
@@ -354,7 +354,7 @@ proptest! {
             let mut back = sleeper.at_queue(sleeper.stamp.comeback.as_ref().unwrap(), None);
             prop_assert_eq!((back.exchange.as_str(), back.routing_key.as_str()), ("", "mail"));
             prop_assert!(!back.properties.headers.contains_key("CC"));
-            prop_assert!(!back.properties.headers.contains_key(stamp::QUEUE));
+            prop_assert!(!back.properties.headers.contains_key(headers::QUEUE));
             let deaths = Value::FieldArray(FieldArray::from(vec![entry("mail", "rejected", 1, "", &["mail"])]));
             back.properties.headers.insert("x-death".into(), deaths);
             back.exchange = RETRY.into();
@@ -394,7 +394,7 @@ fn a_redriven_comeback_is_as_new() {
     let comeback = read.stamp.comeback.clone().unwrap();
     assert_eq!((comeback.queue.as_str(), comeback.retries), ("mail", 0));
     assert!(comeback.history().is_empty());
-    assert!(!read.at_queue(&comeback, None).properties.headers.contains_key(stamp::RETRIES));
+    assert!(!read.at_queue(&comeback, None).properties.headers.contains_key(headers::RETRIES));
 }
 
 #[test]

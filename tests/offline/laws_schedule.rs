@@ -7,10 +7,10 @@ use dormouse::message::{
     FieldTable as Table, Headers, Message, Properties, Value, encoded_bytes, text,
 };
 use dormouse::schedule::delay::{self, Bounds, MAX_DELAY};
-use dormouse::schedule::sleeper::TARGET_EXCHANGE;
+use dormouse::schedule::headers::TARGET_EXCHANGE;
 use dormouse::schedule::{
     Authority, Backoff, DelayFault, Due, Failure, Layout, Reason, Sleeper, Stamp, Target, UnixMs,
-    stamp,
+    headers,
 };
 use dormouse::topology::Names;
 use proptest::prelude::*;
@@ -269,7 +269,7 @@ proptest! {
         mode in proptest::option::of(1u8..3), cc in proptest::collection::vec("[a-z]{1,9}", 0..4), body in any::<Vec<u8>>()) {
         let mut headers = Headers::from([("tenant".into(), text("acme")), ("x-dormouse-due-ms".into(), text("forged"))]);
         if !cc.is_empty() {
-            headers.insert("CC".into(), stamp::array(cc.iter().map(|key| key.as_bytes().into())));
+            headers.insert("CC".into(), dormouse::message::array(cc.iter().map(|key| key.as_bytes().into())));
         }
         let properties = Properties {
             headers: headers.clone(),
@@ -291,7 +291,7 @@ proptest! {
         prop_assert_eq!(&arrived.exchange, "target");
         prop_assert_eq!(&arrived.routing_key, "key");
         prop_assert_eq!(&arrived.body, &published.body);
-        arrived.properties.headers.retain(|name, _| !name.as_str().starts_with(stamp::PREFIX));
+        arrived.properties.headers.retain(|name, _| !name.as_str().starts_with(headers::PREFIX));
         headers.remove("x-dormouse-due-ms");
         prop_assert_eq!(arrived.properties, Properties { headers, ..published.properties });
     }
@@ -309,7 +309,7 @@ proptest! {
     #[test]
     fn a_message_that_fits_fits_all_the_way(size in 0usize..20_000, key in 0usize..255, cc in 0usize..9, frame in 4_096usize..140_000) {
         let mut headers = Headers::from([("h".into(), text(&"x".repeat(size)))]);
-        headers.insert("CC".into(), stamp::array((0..cc).map(|_| vec![b'k'; 200].into())));
+        headers.insert("CC".into(), dormouse::message::array((0..cc).map(|_| vec![b'k'; 200].into())));
         let properties = Properties { headers, message_id: Some("m".repeat(200).into()), ..Default::default() };
         let message = Message { properties, routing_key: "k".repeat(key), ..Default::default() };
         let mut sleeper = Sleeper::accept(message, "", "0".repeat(36), NOW, None);
@@ -452,7 +452,7 @@ fn the_pseudo_address_of_direct_reply_to_is_set_aside() {
     assert_eq!(read.dead("dlq", 131_072).properties.reply_to, None);
     let arrived = read.at_target();
     assert_eq!(arrived.properties.reply_to, None);
-    assert_eq!(arrived.properties.headers.get(stamp::REPLY_TO), Some(&text(pseudo)));
+    assert_eq!(arrived.properties.headers.get(headers::REPLY_TO), Some(&text(pseudo)));
 
     let of_a_queue = Sleeper::accept(sent("replies"), "", "id".into(), UnixMs(1), None);
     assert_eq!(of_a_queue.at_target().properties.reply_to, Some("replies".into()));

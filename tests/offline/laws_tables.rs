@@ -11,7 +11,7 @@ use dormouse::message::{
     ByteArray, FieldArray, FieldTable, Headers, Message, ShortString, Value, encoded_bytes, text,
 };
 use dormouse::schedule::delay::{self, Bounds, MAX_DELAY};
-use dormouse::schedule::{Sleeper, Stamp, UnixMs, death, stamp};
+use dormouse::schedule::{Sleeper, Stamp, UnixMs, death, headers};
 use lapin::types::DecimalValue;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -130,7 +130,7 @@ proptest! {
         let woken = Sleeper::read(woken).expect("stamped");
         prop_assert_eq!(&woken, &sleeper);
         let mut arrived = woken.at_target().properties.headers;
-        arrived.retain(|name, _| !name.as_str().starts_with(stamp::PREFIX));
+        arrived.retain(|name, _| !name.as_str().starts_with(headers::PREFIX));
         arrived.remove("CC");
         prop_assert_eq!(arrived, expected);
         let dead = woken.dead("dormouse.dlq", FRAME_BYTES);

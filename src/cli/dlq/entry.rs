@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::amqp::Seen;
 use crate::message::{Message, as_text};
-use crate::schedule::{Comeback, Failure, Reason, Sleeper, stamp};
+use crate::schedule::{Comeback, Failure, Reason, Sleeper, headers};
 
 /// A message that lies in the DLQ.
 #[derive(Debug, Clone)]
@@ -38,7 +38,7 @@ impl Entry {
             .as_ref()
             .map_or_else(|| foreign_id(&message), |sleeper| sleeper.stamp.id.clone());
         let dropped =
-            message.properties.headers.get(stamp::DROPPED).and_then(as_text).map(str::to_owned);
+            message.properties.headers.get(headers::DROPPED).and_then(as_text).map(str::to_owned);
         Self { tag, id, message, sleeper, dropped }
     }
 

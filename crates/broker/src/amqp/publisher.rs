@@ -14,7 +14,7 @@ use lapin::options::BasicPublishOptions;
 use super::properties::to_client;
 use super::window::{Closed, Confirm, Outcome, Return, Sequence, Window};
 use crate::message::{Headers, Message, as_text};
-use crate::schedule::stamp;
+use crate::schedule::headers;
 
 /// Publishes with `mandatory` and a confirm; `T` is what the caller wants back with the outcome.
 ///
@@ -236,5 +236,5 @@ impl<T> Publisher<T> {
 }
 
 fn identity(headers: &Headers) -> Option<&str> {
-    headers.get(stamp::ID).and_then(as_text)
+    headers.get(headers::ID).and_then(as_text)
 }

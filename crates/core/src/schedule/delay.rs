@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::UnixMs;
 use crate::message::{Headers, Value, as_text};
 
-pub use super::headers::{DELIVERY_DELAY, DELIVERY_TIME, X_DELAY};
+use super::headers::{DELIVERY_DELAY, DELIVERY_TIME, X_DELAY};
 
 /// The shortest delay; anything below is "at once".
 pub const MIN_DELAY: Duration = Duration::from_millis(1);

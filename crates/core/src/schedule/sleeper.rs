@@ -8,8 +8,7 @@ use super::attempt::{Failure, Reason};
 use super::comeback::Comeback;
 use super::death::{Death, newest_entry};
 use super::delay::Due;
-use super::headers as names;
-use super::headers::{X_DEATH, X_DELAY};
+use super::headers::{self, CC, TARGET_EXCHANGE, X_DEATH, X_DELAY};
 use super::rounds;
 use super::stamp::{SetAside, Stamp, StampFault, Target};
 use super::time::UnixMs;
@@ -18,7 +17,6 @@ use crate::message::{
     long_strings, text,
 };
 
-pub use super::headers::{CC, TARGET_EXCHANGE};
 const PERSISTENT: u8 = 2;
 /// Characters of a failure's detail that are kept: it is repeated in a header on every hop.
 const LONGEST_DETAIL: usize = 400;
@@ -106,11 +104,11 @@ impl Sleeper {
         let headers = &dead.properties.headers;
         let comeback = Comeback::of(headers, death, now);
         let first = First::of(&dead, death);
-        let id = headers.get(names::ID).and_then(as_text).and_then(uuid).unwrap_or(id);
+        let id = headers.get(headers::ID).and_then(as_text).and_then(uuid).unwrap_or(id);
         let rounds = rounds::so_far(headers);
-        let user_id = headers.get(names::USER_ID).and_then(as_text);
+        let user_id = headers.get(headers::USER_ID).and_then(as_text);
         let user_id = user_id.and_then(|user_id| ShortString::try_new(user_id).ok());
-        let reply_to = headers.get(names::REPLY_TO).and_then(as_text);
+        let reply_to = headers.get(headers::REPLY_TO).and_then(as_text);
         let reply_to = reply_to.and_then(|address| ShortString::try_new(address).ok());
         let reply_to = reply_to.filter(is_checked_by_broker);
         let mut sleeper = Self::accept(dead, "", id, now, None);
@@ -189,17 +187,17 @@ impl Sleeper {
         let mut put = |name: &str, value: Value| {
             message.properties.headers.insert(name.into(), value);
         };
-        put(names::ID, text(id));
-        put(names::DUE_MS, Value::LongLongInt(due.0 as i64));
-        put(names::ATTEMPT, Value::LongInt(*attempt as i32));
+        put(headers::ID, text(id));
+        put(headers::DUE_MS, Value::LongLongInt(due.0 as i64));
+        put(headers::ATTEMPT, Value::LongInt(*attempt as i32));
         if self.stamp.rounds > 0 {
-            put(names::ROUNDS, self.stamp.rounds_shown());
+            put(headers::ROUNDS, self.stamp.rounds_shown());
         }
         if let Some(user_id) = &set_aside.user_id {
-            put(names::USER_ID, text(user_id.as_str()));
+            put(headers::USER_ID, text(user_id.as_str()));
         }
         if let Some(reply_to) = &set_aside.reply_to {
-            put(names::REPLY_TO, text(reply_to.as_str()));
+            put(headers::REPLY_TO, text(reply_to.as_str()));
         }
         if !target.cc.is_empty() {
             put(CC, array(target.cc.iter().cloned()));
@@ -217,12 +215,12 @@ impl Sleeper {
         let headers = &mut message.properties.headers;
         let Target { exchange: first, routing_key, cc } = &self.stamp.target;
         comeback.write(headers);
-        headers.insert(names::FIRST_EXCHANGE.into(), text(first));
-        headers.insert(names::FIRST_ROUTING_KEY.into(), text(routing_key));
+        headers.insert(headers::FIRST_EXCHANGE.into(), text(first));
+        headers.insert(headers::FIRST_ROUTING_KEY.into(), text(routing_key));
         if exchange.is_none() {
             headers.remove(CC);
             if !cc.is_empty() {
-                headers.insert(names::FIRST_CC.into(), array(cc.iter().cloned()));
+                headers.insert(headers::FIRST_CC.into(), array(cc.iter().cloned()));
             }
             message.routing_key = comeback.queue.clone();
         }
@@ -246,10 +244,10 @@ impl Sleeper {
         let mut put = |name: &str, value: Value| {
             message.properties.headers.insert(name.into(), value);
         };
-        put(names::EXCHANGE, text(&self.stamp.target.exchange));
-        put(names::ROUTING_KEY, text(&self.stamp.target.routing_key));
+        put(headers::EXCHANGE, text(&self.stamp.target.exchange));
+        put(headers::ROUTING_KEY, text(&self.stamp.target.routing_key));
         if let Some(comeback) = &self.stamp.comeback {
-            put(names::QUEUE, text(&comeback.queue));
+            put(headers::QUEUE, text(&comeback.queue));
         }
         let for_headers = if frame_max_bytes >= AMPLE_FRAME_BYTES {
             room(frame_max_bytes)
@@ -261,7 +259,7 @@ impl Sleeper {
         if !dropped.is_empty() {
             let mut names = dropped.join(", ");
             names.truncate(names.floor_char_boundary(LONGEST_DROPPED));
-            message.properties.headers.insert(names::DROPPED.into(), text(&names));
+            message.properties.headers.insert(headers::DROPPED.into(), text(&names));
         }
         message
     }
@@ -348,7 +346,7 @@ impl First {
     fn of(dead: &Message, death: &Death) -> Self {
         let headers = &dead.properties.headers;
         let words = |name: &str| headers.get(name).and_then(as_text).map(str::to_owned);
-        let name = |name: &str| words(name).filter(|text| text.len() <= names::MAX_KEY_BYTES);
+        let name = |name: &str| words(name).filter(|text| text.len() <= headers::MAX_KEY_BYTES);
         // a dead-letter routing key has replaced them, or they are as delivered
         let (routing_key, cc) = match death.keys.as_deref() {
             Some([key, cc @ ..]) if std::str::from_utf8(key.as_bytes()).is_ok() => {
@@ -357,9 +355,9 @@ impl First {
             Some(_) | None => (dead.routing_key.clone(), long_strings(headers.get(CC))),
         };
         let by_default = death.exchange.is_empty() && routing_key == death.queue;
-        First(match (name(names::FIRST_EXCHANGE), name(names::FIRST_ROUTING_KEY)) {
+        First(match (name(headers::FIRST_EXCHANGE), name(headers::FIRST_ROUTING_KEY)) {
             (Some(exchange), Some(routing_key)) if by_default => {
-                let cc = long_strings(headers.get(names::FIRST_CC));
+                let cc = long_strings(headers.get(headers::FIRST_CC));
                 Target { exchange, routing_key, cc }
             }
             (Some(exchange), Some(first)) if first == routing_key => {
@@ -393,11 +391,11 @@ fn is_checked_by_broker(reply_to: &ShortString) -> bool {
 }
 
 fn is_raw(name: &ShortString) -> bool {
-    matches!(name.as_str(), names::RAW_PROPERTIES | names::RAW_ROUTING_KEY)
+    matches!(name.as_str(), headers::RAW_PROPERTIES | headers::RAW_ROUTING_KEY)
 }
 
 fn is_ours(name: &ShortString) -> bool {
-    name.as_str().starts_with(names::PREFIX)
+    name.as_str().starts_with(headers::PREFIX)
 }
 
 /// Headers that RabbitMQ sets about its own queues. A death header that stayed would end the

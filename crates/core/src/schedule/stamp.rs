@@ -6,13 +6,16 @@
 
 use super::attempt::{Failure, Reason};
 use super::comeback::Comeback;
-pub use super::headers::*;
+use super::headers::{
+    ATTEMPT, DEAD_ORIGIN, DETAIL, DUE_MS, FIRST_FAILURE_MS, ID, LAST_FAILURE_MS, MAX_KEY_BYTES,
+    ORIGIN, REASON, RETRY_AT_MS, ROUNDS,
+};
 use super::rounds;
 use super::time::UnixMs;
 use crate::message::{
-    FieldTable, Headers, LongString, ShortString, Value, as_integer, as_text, text,
+    FieldTable, Headers, LongString, ShortString, Value, array, as_integer, as_text, long_strings,
+    text,
 };
-pub use crate::message::{array, long_strings};
 
 /// Where a message goes when it is due.
 #[derive(Debug, Clone, Default, PartialEq)]

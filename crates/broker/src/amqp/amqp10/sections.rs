@@ -8,8 +8,8 @@ use super::value::{Value as Amqp, decode};
 use crate::message::{
     ByteArray, FieldArray, FieldTable, Headers, Message, Properties, ShortString, Value, text,
 };
-use crate::schedule::death::X_DEATH;
-use crate::schedule::sleeper::CC;
+use crate::schedule::headers::CC;
+use crate::schedule::headers::X_DEATH;
 
 // Descriptors of the sections.
 const HEADER: u64 = 0x70;
