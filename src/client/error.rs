@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::mismatch::Mismatch;
-use crate::amqp::{AmqpError, Closed, Refused};
+use crate::amqp::{AmqpError, Refused};
 use crate::config::{ConfigFaults, words};
 use crate::message::Unacceptable;
 use crate::schedule::UnixMs;
@@ -104,8 +104,7 @@ impl Problem {
     pub(super) fn is_about_message(&self) -> bool {
         match self {
             Problem::Refused { code, text } => {
-                let closed = Closed { code: *code, text: text.clone() };
-                !matches!(closed.refused(), Refused::Exchange)
+                !matches!(Refused::of(*code, text), Refused::Exchange)
             }
             Problem::Unacceptable(_)
             | Problem::TooLongForAmqp { .. }

@@ -314,8 +314,8 @@ impl Inward {
                     }
                 }
                 self.shared.note_size(&errand.sleeper, text);
-                let detail = format!("RabbitMQ refused to let it go on: {code} {text}");
-                errand.sleeper.fail(Reason::RefusedInside, detail, self.shared.clock.now());
+                let (detail, now) = (closed.refused_inside(), self.shared.clock.now());
+                errand.sleeper.fail(Reason::RefusedInside, detail, now);
                 errand.sleeper.wake_for_dlq();
                 errand.to = To::Dlq;
                 self.publisher.publish_alone(Sent::now(errand, true));

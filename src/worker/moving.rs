@@ -241,12 +241,13 @@ impl Moving {
         self.publisher.mend(|moved| way.message(moved)).await?;
         Ok(self.consumer.flush().await?)
     }
+
     /// RabbitMQ refuses this one message. It goes to the DLQ, or stays where it is until the move stops.
     fn closed_over(&mut self, mut moved: Moved, closed: Closed) -> Result<(), MovingError> {
-        let Closed { code, text } = closed;
-        match code {
+        let Closed { code, text } = &closed;
+        match *code {
             404 => return Err(MovingError::Incomplete),
-            403 => return Err(AmqpError::Closed { code, text }.into()),
+            code @ 403 => return Err(AmqpError::Closed { code, text: text.clone() }.into()),
             0 => self.later.push_back((Instant::now() + PAUSE, moved)),
             _ if moved.to_dlq => {
                 let id = &moved.sleeper.stamp.id;
@@ -254,8 +255,8 @@ impl Moving {
                 self.unsettled -= 1;
             }
             _ => {
-                let detail = format!("RabbitMQ refused to let it go on: {code} {text}");
-                moved.sleeper.fail(Reason::RefusedInside, detail, self.way.clock.now());
+                let (detail, now) = (closed.refused_inside(), self.way.clock.now());
+                moved.sleeper.fail(Reason::RefusedInside, detail, now);
                 moved.sleeper.wake_for_dlq();
                 moved.to_dlq = true;
                 self.publisher.publish_alone(moved);

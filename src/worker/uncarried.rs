@@ -8,8 +8,8 @@ use tracing::{debug, warn};
 use super::inward::To;
 use super::tell::Tell;
 use super::unreadable::Looked;
-use super::{Channels, Clock, KeptMessage, Shared, WorkerError};
-use crate::amqp::{Amqp10, Closed, Outcome, Replacing, Watched};
+use super::{Channels, Clock, Shared, WorkerError};
+use crate::amqp::{Amqp10, Outcome, Replacing, Watched};
 use crate::config::{Config, DelayExchange};
 use crate::schedule::{Reason, Sleeper};
 
@@ -61,8 +61,7 @@ pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<Looke
                         "RabbitMQ takes no replacement for a message that AMQP 0-9-1 cannot carry"
                     );
                 }
-                let queue = queue.clone();
-                looked.refused.push(KeptMessage { queue, ..KeptMessage::of(&sleeper, answer) });
+                looked.refuse(queue, &sleeper, answer);
                 look.refuse(&found);
                 continue;
             }
@@ -75,10 +74,7 @@ pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<Looke
         }
         looked.keeping.extend(look.keep().await);
     }
-    if looked.moved + looked.refused.len() > 1 {
-        let (moved, refused) = (looked.moved, looked.refused.len());
-        warn!(moved, refused, "looked for messages that AMQP 0-9-1 cannot carry");
-    }
+    looked.tell("messages that AMQP 0-9-1 cannot carry");
     replacing.close().await;
     Ok(looked)
 }
@@ -88,11 +84,10 @@ pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<Looke
 fn elsewhere(shared: &Shared, sleeper: &mut Sleeper, to: To, outcome: &Outcome) -> Option<To> {
     let failure = sleeper.stamp.failure.as_ref().map(|failure| failure.reason);
     match (outcome, to) {
-        (Outcome::Unknown(Closed { code, text }), To::Levels | To::Wait)
-            if !matches!(code, 0 | 403 | 404) && failure != Some(Reason::RefusedInside) =>
+        (Outcome::Unknown(closed), To::Levels | To::Wait)
+            if !matches!(closed.code, 0 | 403 | 404) && failure != Some(Reason::RefusedInside) =>
         {
-            let detail = format!("RabbitMQ refused to let it go on: {code} {text}");
-            shared.fail(sleeper, Reason::RefusedInside, detail);
+            shared.fail(sleeper, Reason::RefusedInside, closed.refused_inside());
             sleeper.wake_for_dlq();
             Some(To::Dlq)
         }

@@ -34,6 +34,22 @@ pub(crate) struct Looked {
     pub keeping: Vec<Keeping>,
 }
 
+impl Looked {
+    /// Notes a message that RabbitMQ does not take.
+    pub fn refuse(&mut self, queue: &str, sleeper: &Sleeper, answer: &str) {
+        let queue = queue.to_owned();
+        self.refused.push(KeptMessage { queue, ..KeptMessage::of(sleeper, answer) });
+    }
+
+    /// Sums up in the log what was more than one message.
+    pub fn tell(&self, what: &str) {
+        let (moved, refused) = (self.moved, self.refused.len());
+        if moved + refused > 1 {
+            warn!(moved, refused, "looked for {what}");
+        }
+    }
+}
+
 /// Looks through everything that a worker consumes.
 ///
 /// Errors: as [`move_from`].
@@ -101,8 +117,7 @@ pub(crate) async fn move_from(
                     "a message that cannot be read could not be moved to the DLQ"
                 );
             }
-            let queue = queue.clone();
-            looked.refused.push(KeptMessage { queue, ..KeptMessage::of(&dead, answer) });
+            looked.refuse(queue, &dead, answer);
             if put_off.is_some() {
                 quarantine.refuse(&found);
             }
@@ -119,10 +134,7 @@ pub(crate) async fn move_from(
             );
         }
     }
-    if looked.moved + looked.refused.len() > 1 {
-        let (moved, refused) = (looked.moved, looked.refused.len());
-        warn!(moved, refused, "looked for messages that cannot be read");
-    }
+    looked.tell("messages that cannot be read");
     looked.keeping.extend(quarantine.keep().await);
     Ok(looked)
 }

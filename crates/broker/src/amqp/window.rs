@@ -65,11 +65,23 @@ pub enum Refused<'a> {
 }
 
 impl Closed {
+    /// What RabbitMQ refused, by its words.
+    pub fn refused(&self) -> Refused<'_> {
+        Refused::of(self.code, &self.text)
+    }
+
+    /// Why a message goes to the DLQ that RabbitMQ did not take for the levels.
+    pub fn refused_inside(&self) -> String {
+        format!("RabbitMQ refused to let it go on: {} {}", self.code, self.text)
+    }
+}
+
+impl<'a> Refused<'a> {
     /// By RabbitMQ's own words: `access to topic 'K' in exchange 'E' in vhost …` on 3.10, with `write`
     /// before them on 4.x.
-    pub fn refused(&self) -> Refused<'_> {
-        match self.code {
-            403 => match self.text.split_once("access to topic '") {
+    pub fn of(code: u16, text: &'a str) -> Self {
+        match code {
+            403 => match text.split_once("access to topic '") {
                 // a key may hold these words too: the last ones are RabbitMQ's
                 Some((_, rest)) => {
                     let exchange =
