@@ -25,6 +25,15 @@ fn config(broker: &Broker) -> Config {
     config
 }
 
+/// Another user who may do all there, within a limit. Its name is the virtual host's.
+async fn limited(broker: &Broker, limit: UserLimit, most: u32) -> Uri {
+    let (management, user) = (&broker.management, &broker.vhost);
+    management.put_user(user, "secret", &[]).await.unwrap();
+    management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
+    management.put_user_limit(user, limit, most).await.unwrap();
+    Uri::new(broker.uri_as(user, "secret"))
+}
+
 /// Publishes for `inbox`, and takes what arrives until each has: how many arrived more than once. And how
 /// many consumers read the due queue in the end.
 async fn hold_and_take(broker: &Broker, config: &Config, round: usize) -> (usize, u32) {
@@ -110,11 +119,9 @@ async fn a_worker_says_that_it_cannot_do_with_fewer() {
 async fn a_user_with_few_channels_is_refused_once() {
     let broker = Broker::fresh("user-channels").await;
     let user = &broker.vhost;
-    broker.management.put_user(user, "secret", &[]).await.unwrap();
-    broker.management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
-    broker.management.put_user_limit(user, UserLimit::Channels, 14).await.unwrap();
+    let limited = limited(&broker, UserLimit::Channels, 14).await;
     let mut config = config(&broker);
-    config.broker.uri = vec![Uri::new(broker.uri_as(user, "secret"))];
+    config.broker.uri = vec![limited];
     queues(&broker.connect().await, &["inbox"]).await;
     let worker = Worker::start(&config).await;
     hold_and_take(&broker, &config, 1).await;
@@ -129,11 +136,9 @@ async fn a_user_with_few_channels_is_refused_once() {
 async fn a_user_with_two_connections_runs_a_worker() {
     let broker = Broker::fresh("two-connections").await;
     let user = &broker.vhost;
-    broker.management.put_user(user, "secret", &[]).await.unwrap();
-    broker.management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
-    broker.management.put_user_limit(user, UserLimit::Connections, 2).await.unwrap();
+    let limited = limited(&broker, UserLimit::Connections, 2).await;
     let mut config = broker.config();
-    config.broker.uri = vec![Uri::new(broker.uri_as(user, "secret"))];
+    config.broker.uri = vec![limited];
     let worker = Worker::start(&config).await;
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
@@ -151,14 +156,12 @@ async fn a_user_with_too_few_channels_takes_nothing_in_until_it_may() {
     const MESSAGES: usize = 200;
     let broker = Broker::fresh("too-few-channels").await;
     let user = &broker.vhost;
-    broker.management.put_user(user, "secret", &[]).await.unwrap();
-    broker.management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
     let mut config = broker.config();
     config.broker.reconnect_max = Duration::from_millis(200);
     // the layout, as it stands when somebody lowers the limit
     Worker::start(&config).await.stop().await;
-    broker.management.put_user_limit(user, UserLimit::Channels, 9).await.unwrap();
-    config.broker.uri = vec![Uri::new(broker.uri_as(user, "secret"))];
+    let limited = limited(&broker, UserLimit::Channels, 9).await;
+    config.broker.uri = vec![limited];
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
     publish(&connection, (0..MESSAGES).map(|number| delayed("inbox", 50, &number.to_string())))
@@ -191,11 +194,9 @@ async fn a_client_and_a_consumer_do_with_three_channels() {
     let broker = Broker::fresh("client-channels").await;
     let worker = Worker::start(&broker.config()).await;
     let user = &broker.vhost;
-    broker.management.put_user(user, "secret", &[]).await.unwrap();
-    broker.management.put_permissions(&broker.vhost, user, ".*", ".*", ".*").await.unwrap();
-    broker.management.put_user_limit(user, UserLimit::Channels, 3).await.unwrap();
+    let limited = limited(&broker, UserLimit::Channels, 3).await;
     let mut config = broker.config();
-    config.broker.uri = vec![Uri::new(broker.uri_as(user, "secret"))];
+    config.broker.uri = vec![limited];
     let client = Client::open(config).await.unwrap();
     client.declare_queue("orders").await.unwrap();
     let log: Log<String> = Log::default();
