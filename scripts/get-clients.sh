@@ -129,9 +129,9 @@ install() {
     is_root || skip "$name" "installing Debian's $* needs root"
     command -v apt-get >/dev/null || skip "$name" "it is not here, and neither is apt-get"
     export DEBIAN_FRONTEND=noninteractive
-    if ! apt-get install -q -y --no-install-recommends "$@" >/dev/null 2>&1; then
-        apt-get update -q >&2 || fail "apt-get update failed; its words are above."
-        apt-get install -q -y --no-install-recommends "$@" >&2 || fail "apt-get install $* failed; its words are above."
+    if ! apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends "$@" >/dev/null 2>&1; then
+        apt-get -o DPkg::Lock::Timeout=300 update -q >&2 || fail "apt-get update failed; its words are above."
+        apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends "$@" >&2 || fail "apt-get install $* failed; its words are above."
     fi
 }
 

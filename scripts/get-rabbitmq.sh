@@ -112,13 +112,13 @@ install_without_starting() {
     say "Installing the package $package ..."
     export DEBIAN_FRONTEND=noninteractive
     if ! apt_install "$package" 2>/dev/null; then
-        apt-get update -q >&2 || fail "apt-get update failed; its words are above."
+        apt-get -o DPkg::Lock::Timeout=300 update -q >&2 || fail "apt-get update failed; its words are above."
         apt_install "$package" || fail "apt-get install $package failed; its words are above."
     fi
 }
 
 apt_install() {
-    apt-get install -q -y --no-install-recommends "$1" >&2
+    apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends "$1" >&2
 }
 
 # A reboot must not start what this script installed.

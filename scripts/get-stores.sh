@@ -47,13 +47,13 @@ install_without_starting() {
     echo "Installing the package $package ..."
     export DEBIAN_FRONTEND=noninteractive
     if ! apt_install "$package" 2>/dev/null; then
-        apt-get update -q >&2 || skip "$package" "apt-get update failed; its words are above"
+        apt-get -o DPkg::Lock::Timeout=300 update -q >&2 || skip "$package" "apt-get update failed; its words are above"
         apt_install "$package" || skip "$package" "apt-get install failed; its words are above"
     fi
     ! command -v systemctl >/dev/null || systemctl disable "$service" >/dev/null 2>&1 || true
 }
 
-apt_install() { apt-get install -q -y --no-install-recommends "$1" >&2; }
+apt_install() { apt-get -o DPkg::Lock::Timeout=300 install -q -y --no-install-recommends "$1" >&2; }
 
 skip() { echo "skipped: no $1, because $2."; exit $SKIPPED; }
 
