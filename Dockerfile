@@ -4,9 +4,10 @@ WORKDIR /dormouse
 COPY Cargo.toml Cargo.lock ./
 COPY crates/broker/Cargo.toml crates/broker/
 COPY crates/core/Cargo.toml crates/core/
+COPY crates/lab/Cargo.toml crates/lab/
 # dependencies first, so that a change of ours does not build them again
-RUN mkdir src crates/broker/src crates/core/src \
-    && echo 'fn main() {}' >src/main.rs && touch src/lib.rs crates/broker/src/lib.rs crates/core/src/lib.rs \
+RUN mkdir src crates/broker/src crates/core/src crates/lab/src \
+    && echo 'fn main() {}' >src/main.rs && touch src/lib.rs crates/broker/src/lib.rs crates/core/src/lib.rs crates/lab/src/lib.rs \
     && cargo build --release --locked --bin dormouse \
     && rm -r src crates/*/src
 COPY crates crates

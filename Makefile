@@ -1,14 +1,20 @@
-# make demo, make test, make drill, make bench. Each gets what it needs.
+# make demo, make dev, make test, make drill, make bench. Each gets what it needs.
 SHELL := /bin/bash
-DORMOUSE := target/debug/dormouse
+LAB := target/debug/dormouse-lab
 
-.PHONY: demo test drill soak bench deny rabbitmq
+.PHONY: demo dev test drill soak bench deny rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
-	@cargo build --quiet --bin dormouse --example demo
+	@cargo build --quiet --workspace --bin dormouse-lab --example demo
 	@rm -rf .dormouse/demo # a fresh broker: an older layout may lie there
-	@$(DORMOUSE) dev --no-worker --directory .dormouse/demo -- target/debug/examples/demo
+	@$(LAB) dev --no-worker --directory .dormouse/demo -- target/debug/examples/demo
+
+## A private RabbitMQ and a worker to play with; says how to reach them. Ctrl-C stops both. ARGS='--broker .dormouse/brokers/4.3'
+dev: rabbitmq
+	@cargo build --quiet --workspace --bin dormouse --bin dormouse-lab
+	@echo "dormouse is $(CURDIR)/target/debug/dormouse"
+	@$(LAB) dev $(ARGS)
 
 ## Every test, those on a real broker included.
 test: rabbitmq

@@ -1,7 +1,7 @@
 //! The main job on a real broker, in half a minute: `make demo`.
 //!
 //! Runs a worker, publishes messages with one header each as any AMQP client would, and shows when
-//! they arrive. Needs `DORMOUSE_URI`; `dormouse dev --no-worker -- …` sets it.
+//! they arrive. Needs `DORMOUSE_URI`; `dormouse-lab dev --no-worker -- …` sets it.
 
 #![allow(clippy::disallowed_methods, reason = "the example ends with its tasks")]
 

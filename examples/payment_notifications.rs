@@ -2,7 +2,7 @@
 //! of pauses from two minutes to fifteen hours, and after the last attempt the message lies in the DLQ.
 //!
 //! ```sh
-//! NOTIFY_LADDER=200ms,400ms,800ms target/debug/dormouse dev --no-worker -- \
+//! NOTIFY_LADDER=200ms,400ms,800ms target/debug/dormouse-lab dev --no-worker -- \
 //!     cargo run --example payment_notifications
 //! ```
 

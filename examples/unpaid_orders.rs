@@ -4,7 +4,7 @@
 //! nothing is lost when this process ends in between: the look sleeps in the broker.
 //!
 //! ```sh
-//! ORDERS_CANCEL_AFTER=3s target/debug/dormouse dev --no-worker -- cargo run --example unpaid_orders
+//! ORDERS_CANCEL_AFTER=3s target/debug/dormouse-lab dev --no-worker -- cargo run --example unpaid_orders
 //! ```
 
 #![allow(clippy::disallowed_methods, reason = "the example ends with its tasks")]

@@ -3,7 +3,7 @@
 #
 #   ONLY=max,steady,burst,backlog,memory,profile   parts; all by default
 #   BROKERS=3.10,4.0,4.3                           versions; all that this machine can hold by default
-#   ARGS='--rounds 3 --into bench/mine'            whatever `compare --help` tells
+#   ARGS='--rounds 3 --into bench/mine'            whatever `dormouse-lab compare --help` tells
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +11,7 @@ readonly CELERY=.dormouse/celery # a Python environment with Celery's own packag
 readonly SKIPPED=3
 
 main() {
-    cargo build --release --bin dormouse --example compare
+    cargo build --release --workspace --bin dormouse --bin dormouse-lab
     celery
     local roots="" version code
     for version in $(tr , ' ' <<<"${BROKERS:-3.10,4.0,4.3}"); do
@@ -25,7 +25,7 @@ main() {
     done
     [[ -n $roots ]] || { echo "bench: no broker to measure" >&2; exit 1; }
     # shellcheck disable=SC2086 # words, as given
-    target/release/examples/compare --brokers "${roots#,}" ${ONLY:+--only "$ONLY"} ${ARGS:-}
+    target/release/dormouse-lab compare --brokers "${roots#,}" ${ONLY:+--only "$ONLY"} ${ARGS:-}
 }
 
 root_of() {

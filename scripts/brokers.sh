@@ -1,5 +1,5 @@
 # Sourced: the RabbitMQ versions that can be had here, this machine's and, as root, 4.0 and 4.3. In `roots`, as
-# `dormouse drill --broker` takes them, and by name in `versions`.
+# `dormouse-lab drill --broker` takes them, and by name in `versions`.
 roots=() versions=()
 if [[ -e /usr/lib/rabbitmq/bin/rabbitmq-server ]]; then
   roots+=(/) versions+=(installed)

@@ -2,7 +2,7 @@
 # What the topology costs an idle broker: memory, file descriptors, Erlang processes and CPU, before its
 # declare, after it, and with a worker that has nothing to do. Takes five minutes, on a private broker:
 #
-#   target/debug/dormouse dev --no-worker --directory .dormouse/cost -- scripts/idle-cost.sh
+#   target/debug/dormouse-lab dev --no-worker --directory .dormouse/cost -- scripts/idle-cost.sh
 set -euo pipefail
 
 readonly DORMOUSE=${DORMOUSE:-target/debug/dormouse}

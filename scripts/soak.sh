@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Holds every drill on every RabbitMQ version that can be had, again and again with new seeds, for an hour.
-# SECONDS_LONG=600 makes it shorter; arguments go to `dormouse drill`: scripts/soak.sh --only 4 --rate 50
+# SECONDS_LONG=600 makes it shorter; arguments go to `dormouse-lab drill`: scripts/soak.sh --only 4 --rate 50
 # A run that failed is printed with the command that repeats it, and its files are kept. Ends with a table
 # in Markdown of how many runs passed, and with 3 if one failed.
 set -uo pipefail
@@ -15,8 +15,8 @@ while [[ $# -gt 0 ]]; do
     *) rest+=("$1"); shift ;;
   esac
 done
-cargo build --quiet --bin dormouse || exit 1
-list=$(target/debug/dormouse drill --list "${only[@]}") || exit
+cargo build --quiet --workspace --bin dormouse --bin dormouse-lab || exit 1
+list=$(target/debug/dormouse-lab drill --list "${only[@]}") || exit
 declare -A title runs passed
 drills=()
 while read -r drill words; do
@@ -43,7 +43,7 @@ while ((SECONDS < end)); do
     for index in "${!versions[@]}"; do
       ((SECONDS < end)) || break 3
       version=${versions[$index]} dir=$kept/$seed-$drill-${versions[$index]}
-      command=(target/debug/dormouse drill --broker "${roots[$index]}" --only "$drill" --seed "$seed" "${rest[@]}")
+      command=(target/debug/dormouse-lab drill --broker "${roots[$index]}" --only "$drill" --seed "$seed" "${rest[@]}")
       mkdir -p "$kept"
       runs[$drill $version]=$((${runs[$drill $version]:-0} + 1))
       if nice "${command[@]}" --directory "$dir" >"$dir.log" 2>&1; then

@@ -19,7 +19,7 @@ fi
 
 with_broker() {
   local directory=$1; shift
-  target/debug/dormouse dev --no-worker --directory "$directory" "$@"
+  target/debug/dormouse-lab dev --no-worker --directory "$directory" "$@"
 }
 
 # as a reviewer would: the form, and what clippy.toml and the workspace's lints say

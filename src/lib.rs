@@ -23,9 +23,6 @@
 //! | [`worker`] | intake, retry, hold, delivery: a process that keeps no state |
 //! | [`client`] | schedule messages, consume them with retries: the front door of the library |
 //! | [`http`] | metrics and health |
-//! | [`dev`] | a private RabbitMQ node for development and tests |
-//! | [`bench`] | a load and what became of it |
-//! | [`drill`] | faults on private brokers under load; a verdict on every message |
 //! | [`cli`] | the command line |
 //!
 //! Glossary, beside RabbitMQ's own words:
@@ -54,11 +51,5 @@ pub mod worker;
 pub mod client;
 
 pub mod http;
-
-pub mod dev;
-
-pub mod bench;
-
-pub mod drill;
 
 pub mod cli;

@@ -11,14 +11,5 @@ fn main() -> ExitCode {
     unsafe {
         std::env::set_var("RUST_MIN_STACK", STACK_BYTES.to_string())
     };
-    // not on the main thread: its stack is the system's, and a sweep reads messages on it
-    let command = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(cli::main);
-    match command.map(|command| command.join()) {
-        Ok(Ok(exit)) => exit,
-        Ok(Err(_)) => ExitCode::FAILURE, // it has said why
-        Err(error) => {
-            eprintln!("dormouse: cannot start a thread: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main()
 }

@@ -53,9 +53,9 @@ impl Failure {
         Self::new(Exit::Usage, message)
     }
 
-    /// Prints the sentence and gives the code.
-    pub fn report(self) -> ExitCode {
-        for line in format!("dormouse: {}", self.message).lines() {
+    /// Prints the sentence, after the name of the program, and gives the code.
+    pub fn report(self, program: &str) -> ExitCode {
+        for line in format!("{program}: {}", self.message).lines() {
             let indent = line.len() - line.trim_start().len();
             eprintln!("{}{}", " ".repeat(indent), fold(line, indent));
         }

@@ -7,27 +7,27 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{Config, Sources};
 
-mod bench;
 mod completions;
 mod config;
-mod dev;
 mod dlq;
-mod drill;
 mod exit;
 mod explain;
 mod fields;
 mod publish;
 mod retry;
 mod run;
+mod start;
 mod status;
-mod table;
+pub mod table;
 mod topology;
 
-pub use exit::{Exit, Failure};
+pub use exit::{CODES, Exit, Failure};
+pub use run::{log, stop_on_signal};
+pub use start::{STACK_BYTES, start};
 
 /// Delayed delivery for RabbitMQ.
 #[derive(Debug, Parser)]
-#[command(name = "dormouse", version, max_term_width = 80, after_help = exit::CODES)]
+#[command(name = "dormouse", version, max_term_width = 80, after_help = CODES)]
 pub struct Cli {
     #[command(flatten)]
     options: Options,
@@ -57,10 +57,10 @@ pub struct Options {
     management_uri: Option<String>,
     /// Sets any configuration key, such as topology.unit=5s. May be repeated.
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
-    settings: Vec<String>,
+    pub settings: Vec<String>,
     /// How to print results.
     #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
-    output: Output,
+    pub output: Output,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,10 +73,6 @@ pub enum Output {
 enum Command {
     /// Run a worker until SIGTERM or Ctrl-C.
     Run,
-    /// Run a private broker and a worker to play with, until Ctrl-C.
-    Dev(dev::Dev),
-    /// Prove it: break private brokers and workers under load, and check every message.
-    Drill(drill::Drills),
     /// Schedule a message from the shell.
     Publish(publish::Publish),
     /// Plan, apply, verify, export, drain or destroy what stands on the broker.
@@ -89,52 +85,28 @@ enum Command {
     Status(status::Status),
     /// Show the exact path of a message with a given delay.
     Explain(explain::Explain),
-    /// Measure what a broker and this configuration can do.
-    Bench(bench::Bench),
     /// Show or check the configuration.
     Config(config::Configuration),
     /// Print a script that completes commands in a shell.
     Completions(completions::Completions),
 }
 
-/// Stack of each thread. The client library decodes header tables by recursion, and a frame has room
-/// for some 18,000 tables one inside the other: with the usual 2 MiB such a message ends the process.
-/// Memory that is not used is not taken.
-pub const STACK_BYTES: usize = 1 << 30;
-
 /// Runs the command line and turns its result into an exit code.
 pub fn main() -> ExitCode {
-    let Cli { options, command } = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .thread_stack_size(STACK_BYTES)
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::failed(format!("cannot start: {error}")).report(),
-    };
-    let done = runtime.block_on(async {
+    start("dormouse", async || {
+        let Cli { options, command } = Cli::parse();
         match command {
             Command::Run => run::run(options.load()?).await,
-            Command::Dev(dev) => dev.run(&options).await,
-            Command::Drill(drills) => drills.run(&options).await,
             Command::Publish(publish) => publish.run(options.load()?, options.output).await,
             Command::Topology(topology) => topology.run(options.load()?, options.output).await,
             Command::Dlq(dlq) => dlq.run(options.load()?, options.output).await,
             Command::Retry(retry) => retry.run(options.load()?, options.output).await,
             Command::Status(status) => status.run(options.load()?, options.output).await,
             Command::Explain(explain) => explain.run(&options.load()?, options.output),
-            Command::Bench(bench) => bench.run(&options).await,
             Command::Config(config) => config.run(&options),
             Command::Completions(completions) => completions.run(),
         }
-    });
-    // a blocked read of standard input must not keep the process
-    runtime.shutdown_background();
-    match done {
-        Ok(exit) => exit.into(),
-        Err(failure) => failure.report(),
-    }
+    })
 }
 
 impl Options {
@@ -144,7 +116,7 @@ impl Options {
     }
 
     /// The same options for another process of ours, but for the broker.
-    fn arguments(&self) -> Vec<String> {
+    pub fn arguments(&self) -> Vec<String> {
         let file = self.config.iter().map(|file| file.display().to_string());
         let file = file.flat_map(|file| ["--config".to_owned(), file]);
         let settings = self.settings.iter().cloned();

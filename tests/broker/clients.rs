@@ -3,23 +3,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::rejecting::retried;
 use crate::support::*;
 use dormouse::message::{Headers, Message, Properties};
 use dormouse::topology::{Arguments, Binding, Destination, Exchange, Kind, Names, Topology};
-
-/// Ends the program with the test.
-pub struct Program(pub Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// The folder with the client library; none if this machine cannot have it, which is said.
 pub fn folder(language: &str) -> Option<PathBuf> {

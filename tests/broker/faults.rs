@@ -9,9 +9,9 @@ use crate::support::*;
 use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::{Config, Uri};
-use dormouse::dev::{Node, NodeOptions};
 use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Names, Topology};
+use dormouse_lab::dev::{Node, NodeOptions};
 
 /// A broker that this test may break, of the version that `DORMOUSE_TEST_BROKER` names, else the
 /// installed one.

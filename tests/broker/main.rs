@@ -1,6 +1,6 @@
-//! What needs a real broker. `dormouse dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`drill`], [`faults`], [`client_faults`], [`client_refused`], [`refused`], [`tls`], [`unreadable`] and [`dev_node`] start brokers of their own, which they can
-//! kill.
+//! What needs a real broker. `dormouse-lab dev --no-worker -- cargo nextest run --test broker` gives one;
+//! [`faults`], [`client_faults`], [`client_refused`], [`refused`], [`tls`] and [`unreadable`] start brokers of their
+//! own, which they can kill.
 
 #![allow(
     clippy::disallowed_methods,
@@ -9,7 +9,6 @@
 
 mod amqp10;
 mod authority;
-mod bench;
 mod channels;
 mod client;
 mod client_examples;
@@ -22,11 +21,9 @@ mod clients;
 mod conformance;
 mod delivery;
 mod destroy;
-mod dev_node;
 mod dlq;
 mod doors;
 mod drain;
-mod drill;
 mod extremes;
 mod faults;
 mod hold;

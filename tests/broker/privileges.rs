@@ -8,10 +8,10 @@ use crate::support::*;
 use dormouse::amqp::declare::declare;
 use dormouse::amqp::{Connection, Consumer, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
-use dormouse::dev::WorkerProcess;
 use dormouse::message::Message;
 use dormouse::schedule::headers;
 use dormouse::topology::{Arguments, Names, Topology};
+use dormouse_lab::dev::WorkerProcess;
 
 /// `configure`, `write` and `read` of the first row of that user, out of the document.
 fn documented(user: &str) -> [String; 3] {

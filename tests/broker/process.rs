@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use dormouse::dev::WorkerProcess;
+use dormouse_lab::dev::WorkerProcess;
 
 use crate::support::*;
 

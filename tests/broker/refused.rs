@@ -13,11 +13,11 @@ use crate::process::{worker_command, worker_process};
 use crate::rejecting::{Client, retried, run};
 use crate::support::*;
 use dormouse::amqp::{Connection, Isolating, Outcome, Publisher};
-use dormouse::dev::WorkerProcess;
 use dormouse::management::Policy;
 use dormouse::message::{Message, text};
 use dormouse::schedule::headers;
 use dormouse::topology::{Names, Topology};
+use dormouse_lab::dev::WorkerProcess;
 
 /// A policy that lets a queue hold so many messages.
 pub async fn limit(broker: &Broker, queue: &str, max_length: u64) {

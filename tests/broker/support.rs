@@ -1,19 +1,20 @@
 //! For tests on a real broker: a virtual host and a worker of their own.
 
 use std::future::Future;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use dormouse::amqp::declare::declare;
 use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Connection, Consumer, Delivered, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
-use dormouse::dev::Installation;
 use dormouse::management::Management;
 use dormouse::message::{Headers, Message, Properties, Value};
 use dormouse::topology::{
     Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology,
 };
 use dormouse::worker::{Clock, Health, WorkerError};
+use dormouse_lab::dev::Installation;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,16 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub fn installation() -> Installation {
     let root = std::env::var_os("DORMOUSE_TEST_BROKER").map(std::path::PathBuf::from);
     Installation::find(root.as_deref()).unwrap()
+}
+
+/// Ends the program with the test.
+pub struct Program(pub Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a command said, in one line: where it was folded depends on the names in it.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::support::{Worker, installation, until};
 use dormouse::amqp::{Amqp10, Connection, RawConnection, Watched};
 use dormouse::config::{Config, Uri};
-use dormouse::dev::{Node, NodeOptions};
 use dormouse::management::Management;
 use dormouse::topology::Names;
+use dormouse_lab::dev::{Node, NodeOptions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);

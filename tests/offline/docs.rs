@@ -60,7 +60,17 @@ fn mentioned(pattern: &str) -> BTreeSet<(String, String)> {
 
 /// The code, without tests and examples.
 fn ours() -> impl Iterator<Item = (String, String)> {
-    ["src", "crates"].into_iter().flat_map(rust_files)
+    let files = ["src", "crates"].into_iter().flat_map(rust_files);
+    files.filter(|(file, _)| !file.contains("/tests/"))
+}
+
+/// The program of that name, as its command line is parsed.
+fn program(name: &str) -> clap::Command {
+    match name {
+        "dormouse" => dormouse::cli::Cli::command(),
+        "dormouse-lab" => dormouse_lab::cli::Cli::command(),
+        _ => panic!("there is no program {name}"),
+    }
 }
 
 fn rust_files(folder: &str) -> Vec<(String, String)> {
@@ -116,13 +126,15 @@ fn every_test_that_a_document_names_is_there() {
     }
 }
 
-/// Every `dormouse …` in code is a command line that is understood.
+/// Every `dormouse …` and `dormouse-lab …` in code is a command line that is understood.
 #[test]
 fn every_command_line_is_understood() {
-    let in_code = mentioned(r"(?m)(?:^|`)(dormouse (?:[a-z]|--)[^`\n]*?)(?:\s+#.*)?(?:`|$)");
+    let in_code =
+        mentioned(r"(?m)(?:^|`)(dormouse(?:-lab)? (?:[a-z]|--)[^`\n]*?)(?:\s+#.*)?(?:`|$)");
     for (document, line) in in_code {
         let words = line.replace("'good morning'", "good-morning");
-        let parsed = dormouse::cli::Cli::command().try_get_matches_from(words.split_whitespace());
+        let name = words.split(' ').next().unwrap();
+        let parsed = program(name).try_get_matches_from(words.split_whitespace());
         // a command is named without its arguments, too
         if let Err(error) = parsed
             && error.kind() != ErrorKind::MissingRequiredArgument
@@ -132,12 +144,12 @@ fn every_command_line_is_understood() {
     }
 }
 
-/// Every `dormouse …` that the program says, its comments included, begins with a command that there is.
+/// Every `dormouse …` and `dormouse-lab …` that a program says, its comments included, begins with a command that there is.
 #[test]
 fn every_command_that_the_program_names_exists() {
-    let named = Regex::new(r"`dormouse ((?:[a-z-]+ ?)+)").unwrap();
+    let named = Regex::new(r"`(dormouse(?:-lab)?) ((?:[a-z-]+ ?)+)").unwrap();
     let mut found = 0;
-    let files = ["src", "examples", "tests"].into_iter().flat_map(rust_files);
+    let files = ["src", "crates", "examples", "tests"].into_iter().flat_map(rust_files);
     let scripts = fs::read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap().path());
     let scripts =
         scripts.map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap()));
@@ -146,13 +158,13 @@ fn every_command_that_the_program_names_exists() {
     for (file, text) in files.chain(scripts).filter(|(file, _)| file != "tests/offline/docs.rs") {
         let folded = fold.replace_all(&text, " ");
         for hit in named.captures_iter(&folded) {
-            let mut command = dormouse::cli::Cli::command();
-            for word in hit[1].split_whitespace() {
+            let mut command = program(&hit[1]);
+            for word in hit[2].split_whitespace().take_while(|word| !word.starts_with('-')) {
                 if !command.has_subcommands() {
                     break;
                 }
                 let known = command.find_subcommand(word).cloned();
-                command = known.unwrap_or_else(|| panic!("{file}: `dormouse {}`", &hit[1]));
+                command = known.unwrap_or_else(|| panic!("{file}: {}`", &hit[0]));
             }
             found += 1;
         }
@@ -384,10 +396,11 @@ fn shipping_agrees_with_the_defaults() {
 #[test]
 fn each_library_is_used_behind_its_door_only() {
     let fences = [
-        ("lapin", &["crates/broker/src/amqp/"][..]),
+        // the bare relay is what a worker is measured against
+        ("lapin", &["crates/broker/src/amqp/", "crates/lab/src/compare/relay.rs"][..]),
         ("axum", &["src/http/"]),
         ("ureq", &["crates/broker/src/management/"]),
-        ("clap", &["src/cli/"]),
+        ("clap", &["src/cli/", "crates/lab/src/cli/", "crates/lab/src/compare/mod.rs"]),
         ("redis", &["src/client/once/"]),
         ("tokio_postgres", &["src/client/once/"]),
     ];
@@ -407,26 +420,36 @@ fn each_library_is_used_behind_its_door_only() {
 /// Whatever a crate reaches, it may use: so it must not reach it.
 #[test]
 fn what_decides_reaches_no_runtime_and_no_connection() {
-    let args = [
-        "tree",
-        "--package=dormouse-core",
-        "--edges=normal",
-        "--prefix=none",
-        "--offline",
-        "--locked",
-    ];
+    let crates = reached_by("dormouse-core");
+    assert!(crates.contains("amq-protocol-types"), "{crates:?}");
+    for outside in ["tokio", "lapin", "tracing", "ureq", "clap"] {
+        assert!(!crates.contains(outside), "dormouse-core reaches {outside}");
+    }
+}
+
+/// Who runs the service compiles no drill and no bench.
+#[test]
+fn the_service_does_not_reach_the_lab() {
+    let crates = reached_by("dormouse");
+    assert!(crates.contains("axum"), "{crates:?}");
+    for outside in ["dormouse-lab", "hdrhistogram"] {
+        assert!(!crates.contains(outside), "dormouse reaches {outside}");
+    }
+    let lab = reached_by("dormouse-lab");
+    assert!(lab.contains("dormouse") && lab.contains("hdrhistogram"), "{lab:?}");
+}
+
+/// Every crate that a package is built from, without those of its tests.
+fn reached_by(package: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["tree", "--edges=normal,build", "--prefix=none", "--offline", "--locked"])
+        .args(["--package", package])
+        .current_dir(root())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
-    let crates: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
-    assert!(crates.contains("amq-protocol-types"), "{tree}");
-    for outside in ["tokio", "lapin", "tracing", "ureq", "clap"] {
-        assert!(!crates.contains(outside), "dormouse-core reaches {outside}");
-    }
+    tree.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
 #[test]

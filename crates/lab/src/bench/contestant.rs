@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use super::load::Asked;
-use super::planned::Planner;
-use crate::config::Config;
-use crate::message::{Message, Properties, Value};
-use crate::schedule::UnixMs;
-use crate::schedule::headers::{DELIVERY_TIME, X_DELAY};
-use crate::topology::{
+use dormouse::config::Config;
+use dormouse_core::message::{Message, Properties, Value};
+use dormouse_core::schedule::UnixMs;
+use dormouse_core::schedule::headers::{DELIVERY_TIME, X_DELAY};
+use dormouse_core::topology::{
     Argument, Arguments, Binding, DELIVERY_LIMIT, Destination, Exchange, Kind, Queue, Topology,
 };
+
+use super::load::Asked;
+use super::planned::Planner;
 
 /// How a message gets to its target.
 #[derive(Debug, Clone)]

@@ -4,6 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use dormouse::config::Broker;
+use dormouse_broker::amqp::{AmqpError, Connection, Consumer, Outcome};
+use dormouse_broker::precise_timer::PreciseTimer;
+use dormouse_core::clock::now_us;
+use dormouse_core::schedule::UnixMs;
 use hdrhistogram::Histogram;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -17,11 +22,6 @@ use super::payload::Payload;
 use super::profile::Timing;
 use super::record::{Record, Windows, histogram};
 use super::watched::{Look, Watched};
-use crate::amqp::{AmqpError, Connection, Consumer, Outcome};
-use crate::config::Broker;
-use crate::schedule::UnixMs;
-use dormouse_broker::precise_timer::PreciseTimer;
-use dormouse_core::clock::now_us;
 
 /// What to run. The topology stands already, and the target is empty.
 #[derive(Debug, Clone)]
@@ -181,7 +181,7 @@ impl Flow {
     #[allow(clippy::too_many_arguments)] // the parts of one run, which only this file knows
     async fn publish(
         &self,
-        mut publisher: crate::amqp::Publisher<Instant>,
+        mut publisher: dormouse_broker::amqp::Publisher<Instant>,
         started: UnixMs,
         start: Instant,
         end: Instant,
@@ -239,7 +239,7 @@ impl Flow {
         sequence: u64,
         late: Duration,
         hops: &mut u64,
-    ) -> crate::message::Message {
+    ) -> dormouse_core::message::Message {
         let asked = self.load.asked(sequence, started);
         let now_us = now_us();
         let now = UnixMs(now_us / 1_000);

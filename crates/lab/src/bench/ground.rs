@@ -5,18 +5,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use dormouse::config::{Config, Uri};
+use dormouse_broker::amqp::declare::{DeclareError, declare};
+use dormouse_broker::amqp::exists::Ask;
+use dormouse_broker::amqp::{AmqpError, Connection};
+use dormouse_broker::management::{Management, ManagementError};
+use dormouse_core::topology::{Argument, Names, Topology};
 use tokio::time::{Instant, sleep};
 
 use super::contestant::{Contestant, target_queue};
 use super::usage;
 use super::watched::Watched;
-use crate::amqp::declare::{DeclareError, declare};
-use crate::amqp::exists::Ask;
-use crate::amqp::{AmqpError, Connection};
-use crate::config::{Config, Uri};
 use crate::dev::{WorkerProcess, WorkerProcessError};
-use crate::management::{Management, ManagementError};
-use crate::topology::{Argument, Names, Topology};
 
 pub struct Ground {
     /// The configuration with the virtual host where the bench runs.
@@ -176,7 +176,7 @@ pub async fn worker(
     Ok(worker)
 }
 
-fn only(queue: crate::topology::Queue) -> Topology {
+fn only(queue: dormouse_core::topology::Queue) -> Topology {
     Topology { queues: vec![queue], ..Topology::default() }
 }
 

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
+use dormouse_core::schedule::UnixMs;
 use serde::Serialize;
-
-use crate::schedule::UnixMs;
 
 /// How fast messages are published.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

@@ -1,7 +1,7 @@
 //! Measure: a load with its own clock, and what became of it. In: a profile and a contestant. Out:
 //! throughput, lateness, and what a message cost the broker and the worker.
 //!
-//! The same load runs against any contestant, so that `dormouse bench` and the comparison with other
+//! The same load runs against any contestant, so that `dormouse-lab bench` and the comparison with other
 //! cascades measure alike.
 
 mod contestant;

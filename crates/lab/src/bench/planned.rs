@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
+use dormouse::config::Config;
+use dormouse_core::message::Message;
+use dormouse_core::schedule::{Due, Layout, Sleeper, UnixMs};
+use dormouse_core::topology::{self, Names};
 use uuid::Uuid;
-
-use crate::config::Config;
-use crate::message::Message;
-use crate::schedule::{Due, Layout, Sleeper, UnixMs};
-use crate::topology::{self, Names};
 
 /// Plans for one configuration, which must be the worker's.
 #[derive(Debug, Clone)]

@@ -1,4 +1,4 @@
-//! `dormouse dev`: a private broker and a worker, for a developer, the demo and the tests.
+//! `dormouse-lab dev`: a private broker and a worker, for a developer, the demo and the tests.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use clap::Args;
+use dormouse::cli::table::print;
+use dormouse::cli::{self, Exit, Failure, Options};
+use dormouse::config::{Config, Uri};
+use dormouse::{http, worker};
 use tokio_util::sync::CancellationToken;
 
-use super::table::print;
-use super::{Exit, Failure, Options, run};
-use crate::dev::{Installation, Node, NodeOptions};
-use crate::{http, worker};
+use crate::dev::{Installation, Node, NodeError, NodeOptions};
 
 #[derive(Debug, Args)]
 pub struct Dev {
@@ -33,10 +34,10 @@ pub struct Dev {
 impl Dev {
     pub async fn run(self, options: &Options) -> Result<Exit, Failure> {
         let mut config = options.load()?;
-        run::log(&config.log)?;
-        let failed = |error: crate::dev::NodeError| Failure::failed(error.to_string());
+        cli::log(&config.log)?;
+        let failed = |error: NodeError| Failure::failed(error.to_string());
         let installation = Installation::find(self.broker.as_deref()).map_err(failed)?;
-        let stop = run::stop_on_signal()?;
+        let stop = cli::stop_on_signal()?;
         eprintln!(
             "starting a private RabbitMQ {} in {} …",
             installation.version(),
@@ -57,8 +58,8 @@ impl Dev {
             started = Node::start(&installation, NodeOptions::new(&self.directory)) => started.map_err(failed)?,
             () = stop.cancelled() => return Ok(Exit::Done),
         };
-        config.broker.uri = vec![crate::config::Uri::new(node.amqp_uri())];
-        config.broker.management_uri = Some(crate::config::Uri::new(node.management_uri()));
+        config.broker.uri = vec![Uri::new(node.amqp_uri())];
+        config.broker.management_uri = Some(Uri::new(node.management_uri()));
         let ended = if self.command.is_empty() {
             self.play(config, &node, health, stop).await
         } else {
@@ -73,7 +74,7 @@ impl Dev {
 
     async fn play(
         &self,
-        config: crate::config::Config,
+        config: Config,
         node: &Node,
         health: worker::Health,
         stop: CancellationToken,

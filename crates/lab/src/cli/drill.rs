@@ -1,16 +1,15 @@
-//! `dormouse drill`: faults on private brokers under a numbered load, and a verdict on every message.
+//! `dormouse-lab drill`: faults on private brokers under a numbered load, and a verdict on every message.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use dormouse::cli::table::{Table, fold, left, number, print, print_json, right, wide};
+use dormouse::cli::{Exit, Failure, Options, Output, stop_on_signal};
+use dormouse::config::words;
 use serde_json::json;
 
-use super::run::stop_on_signal;
-use super::table::{Table, fold, left, number, print, print_json, right, wide};
-use super::{Exit, Failure, Options, Output};
-use crate::config::words;
-use crate::dev::Installation;
+use crate::dev::{Installation, NodeError, WorkerProcess};
 use crate::drill::{self, Drill, DrillError, Outcome};
 
 #[derive(Debug, Args)]
@@ -77,7 +76,7 @@ impl Drills {
     }
 
     async fn hold(&self) -> Result<Vec<Held>, Failure> {
-        let failed = |error: crate::dev::NodeError| Failure::failed(error.to_string());
+        let failed = |error: NodeError| Failure::failed(error.to_string());
         let installations = match self.brokers.as_slice() {
             [] => vec![Installation::find(None).map_err(failed)?],
             roots => {
@@ -86,7 +85,7 @@ impl Drills {
             }
         };
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
-        let executable = std::env::current_exe()?;
+        let executable = WorkerProcess::program()?;
         let mut held = Vec::new();
         eprintln!("seed {seed}: the same seed gives the same load and faults");
         for installation in installations {

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use dormouse::bench::{Contestant, Delays, Flow, Ground, Profile, Report, median, usage};
-use dormouse::worker::Clock;
+use dormouse_core::clock::Clock;
 
-use crate::Bench;
-use crate::entrants::Entrant;
-use crate::flood::{flood, fly, round, trial};
-use crate::memory::ASLEEP;
-use crate::results::{Backlog, Side};
+use super::Bench;
+use super::entrants::Entrant;
+use super::flood::{flood, fly, round, trial};
+use super::memory::ASLEEP;
+use super::results::{Backlog, Side};
+use crate::bench::{Contestant, Delays, Flow, Ground, Profile, Report, median, usage};
 
 const FLOOD: Delays = Delays { min_ms: 1, max_ms: 4_095 };
 const STEADY: Delays = Delays { min_ms: 1_000, max_ms: 5_000 };
@@ -98,7 +98,7 @@ async fn restart(bench: &Bench, ground: &mut Ground) -> anyhow::Result<f64> {
         settings.flat_map(|setting| ["--set".to_owned(), setting]).collect();
     let uri = ground.config.broker.uri[0].expose();
     let started = Instant::now();
-    let worker = dormouse::bench::worker(&bench.worker, uri, &arguments).await?;
+    let worker = crate::bench::worker(&bench.worker, uri, &arguments).await?;
     let seconds = started.elapsed().as_secs_f64();
     ground.workers.push(worker);
     Ok(seconds)

@@ -1,10 +1,10 @@
 //! In: what was measured on one broker. Out: each bar with its ratio, and whether it was reached. Pure.
 
-use dormouse::bench::median;
 use serde::Serialize;
 
-use crate::entrants::{BINARY, CEILING, CLIENT, FLOOR, HEADER, RELAY_SLOW, TWO, UNSCALED};
-use crate::results::{BrokerResults, SteadyRow};
+use super::entrants::{BINARY, CEILING, CLIENT, FLOOR, HEADER, RELAY_SLOW, TWO, UNSCALED};
+use super::results::{BrokerResults, SteadyRow};
+use crate::bench::median;
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Bar {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse::bench::{Contestant, Flow, Flown, Profile, Progress, Report};
-use dormouse::worker::Clock;
+use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::Bench;
-use crate::results::Burst;
+use super::Bench;
+use super::results::Burst;
+use crate::bench::{Contestant, Flow, Flown, Profile, Progress, Report};
 
 const MESSAGES: u64 = 10_000;
 const LONGEST: Duration = Duration::from_secs(20);
@@ -49,7 +49,7 @@ async fn relay(bench: &Bench, round: usize) -> anyhow::Result<f64> {
     Ok(ms)
 }
 
-fn flow(ground: &dormouse::bench::Ground, contestant: Contestant) -> (Flow, Duration) {
+fn flow(ground: &crate::bench::Ground, contestant: Contestant) -> (Flow, Duration) {
     let profile = Profile::Burst { messages: MESSAGES };
     let timing = profile.timing(Clock::default().now().0, LONGEST, 1, MESSAGES);
     (Flow::new(ground, contestant, timing), timing.warm_up)

@@ -7,8 +7,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::ensure;
-use dormouse::bench::Binary;
 use tokio::process::Command;
+
+use crate::bench::Binary;
 
 const PYTHON: &str = ".dormouse/celery/bin/python";
 

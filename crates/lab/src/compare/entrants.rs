@@ -5,12 +5,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use dormouse::bench::{Binary, Contestant, Delays, Ground};
 use dormouse::config::{Config, Sources, words};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::{Bench, celery};
+use super::{Bench, celery};
+use crate::bench::{Binary, Contestant, Delays, Ground};
 
 /// One contestant with its virtual host, which has all that it needs.
 pub struct Entrant {
@@ -217,7 +217,7 @@ pub struct RelayProcess {
 impl RelayProcess {
     async fn start(program: &Path, uri: &str, from: &str, to: &str) -> anyhow::Result<Self> {
         let mut child = Command::new(program)
-            .args(["relay", uri, from, to])
+            .args(["compare", "relay", uri, from, to])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse::bench::{
-    Contestant, Delays, Flow, Flown, Profile, Progress, Report, in_flight, load_average, trial_rate,
-};
-use dormouse::worker::Clock;
+use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::Bench;
-use crate::entrants::{Entrant, HEADER, RELAY, RELAY_SLOW};
-use crate::results::{MaxRow, Round};
+use super::Bench;
+use super::entrants::{Entrant, HEADER, RELAY, RELAY_SLOW};
+use super::results::{MaxRow, Round};
+use crate::bench::{
+    Contestant, Delays, Flow, Flown, Profile, Progress, Report, in_flight, load_average, trial_rate,
+};
 
 /// More than was made before is kept in flight, so that the load is never what limits.
 const HEADROOM: f64 = 1.2;

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use dormouse::bench::{Contestant, Delays, Flow, Profile};
 use dormouse::config::Uri;
-use dormouse::dev::{Installation, Node, NodeOptions};
-use dormouse::worker::Clock;
+use dormouse_core::clock::Clock;
 use serde::Serialize;
 
-use crate::Bench;
+use super::Bench;
+use crate::bench::{Contestant, Delays, Flow, Profile};
+use crate::dev::{Installation, Node, NodeOptions};
 
 const MESSAGES: u64 = 200_000;
 /// Asleep for longer than this lasts.

@@ -5,13 +5,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
-use clap::{Parser, ValueEnum};
-use dormouse::bench::load_average;
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use dormouse::cli::{Exit, Failure, Options};
 use dormouse::config::{Config, Uri};
-use dormouse::dev::{Installation, Node, NodeOptions};
 
 use self::results::{BrokerResults, Results};
+use crate::bench::load_average;
+use crate::dev::{Installation, Node, NodeOptions, WorkerProcess};
 
 mod backlog;
 mod bars;
@@ -27,9 +28,9 @@ mod relay;
 mod results;
 mod steady;
 
-#[derive(Debug, Parser)]
-#[command(max_term_width = 80)]
-struct Options {
+#[derive(Debug, Args)]
+#[command(after_help = "What --set changes is Dormouse's configuration before it is scaled.")]
+pub struct Compare {
     /// What to measure.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Part::ALL)]
     only: Vec<Part>,
@@ -48,9 +49,6 @@ struct Options {
     /// Contestants of the part max, by part of their name; all by default.
     #[arg(long, value_delimiter = ',')]
     contestants: Vec<String>,
-    /// Settings for Dormouse, KEY=VALUE, unscaled.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    settings: Vec<String>,
     /// Where the table, the plot and the figures go.
     #[arg(long, default_value = "bench")]
     into: PathBuf,
@@ -100,80 +98,81 @@ struct Bench {
     settings: Vec<String>,
     /// The configuration that these settings make, on the broker under test.
     config: Config,
-    /// `dormouse`, beside this program's folder.
+    /// `dormouse`, beside this program.
     worker: PathBuf,
     /// This program, which is also the relay.
     own: PathBuf,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
-    if let Some(Relay::Relay { uri, from, to }) = &options.relay {
-        return relay::run(uri, from, to).await;
-    }
-    let own = std::env::current_exe()?;
-    let folder = own.parent().and_then(Path::parent).context("the program is in a folder")?;
-    let worker = folder.join("dormouse");
-    ensure!(worker.exists(), "{} is missing: build it first", worker.display());
-    let mut results = Results::new();
-    for root in &options.brokers {
-        let measured = broker(&options, root, &worker, &own).await;
-        results.brokers.push(measured.with_context(|| root.display().to_string())?);
-        // what is measured is kept, whatever becomes of the next broker
-        results.write(&options.into)?;
-    }
-    println!("{}", paper::markdown(&results));
-    println!("Written to {}/.", options.into.display());
-    Ok(())
-}
-
-async fn broker(
-    options: &Options,
-    root: &Path,
-    worker: &Path,
-    own: &Path,
-) -> anyhow::Result<BrokerResults> {
-    let installation = Installation::find(Some(root))?;
-    let directory = options.directory.join(installation.version());
-    // a fresh broker: what an earlier run left would be measured too
-    if directory.exists() {
-        std::fs::remove_dir_all(&directory)?;
-    }
-    let load = load_average().map_or_else(String::new, |load| format!(", load average {load:.1}"));
-    eprintln!("— RabbitMQ {}{load}", installation.version());
-    let mut node = Node::start(&installation, NodeOptions::new(&directory)).await?;
-    let mut config = entrants::configured(&options.settings)?;
-    config.broker.uri = vec![Uri::new(node.amqp_uri())];
-    config.broker.management_uri = Some(Uri::new(node.management_uri()));
-    let bench = Bench {
-        rounds: options.rounds,
-        seconds: options.seconds,
-        pending: options.pending,
-        contestants: options.contestants.clone(),
-        settings: options.settings.clone(),
-        config,
-        worker: worker.to_path_buf(),
-        own: own.to_path_buf(),
-    };
-    let mut results = BrokerResults::new(node.version());
-    for part in &options.only {
-        let before = load_average();
-        eprintln!("  {part}");
-        match part {
-            Part::Max => results.max = flood::measure(&bench).await?,
-            Part::Steady => results.steady = steady::measure(&bench).await?,
-            Part::Burst => results.burst = Some(burst::measure(&bench).await?),
-            Part::Backlog => results.backlog = Some(backlog::measure(&bench).await?),
-            Part::Memory => {
-                let directory = directory.with_extension("memory");
-                results.memory = Some(memory::measure(&bench, &installation, &directory).await?);
-            }
-            Part::Profile => results.profile = profile::measure(&bench, &node).await?,
+impl Compare {
+    pub async fn run(self, options: &Options) -> Result<Exit, Failure> {
+        match self.measure(&options.settings).await {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) => Err(Failure::failed(format!("{error:#}"))),
         }
-        results.load_averages.extend(before);
-        results.load_averages.extend(load_average());
     }
-    node.stop().await?;
-    Ok(results)
+
+    async fn measure(&self, settings: &[String]) -> anyhow::Result<()> {
+        if let Some(Relay::Relay { uri, from, to }) = &self.relay {
+            return relay::run(uri, from, to).await;
+        }
+        let mut results = Results::new();
+        for root in &self.brokers {
+            let measured = self.broker(root, settings).await;
+            results.brokers.push(measured.with_context(|| root.display().to_string())?);
+            // what is measured is kept, whatever becomes of the next broker
+            results.write(&self.into)?;
+        }
+        println!("{}", paper::markdown(&results));
+        println!("Written to {}/.", self.into.display());
+        Ok(())
+    }
+
+    async fn broker(&self, root: &Path, settings: &[String]) -> anyhow::Result<BrokerResults> {
+        let (worker, own) = (WorkerProcess::program()?, std::env::current_exe()?);
+        let installation = Installation::find(Some(root))?;
+        let directory = self.directory.join(installation.version());
+        // a fresh broker: what an earlier run left would be measured too
+        if directory.exists() {
+            std::fs::remove_dir_all(&directory)?;
+        }
+        let load =
+            load_average().map_or_else(String::new, |load| format!(", load average {load:.1}"));
+        eprintln!("— RabbitMQ {}{load}", installation.version());
+        let mut node = Node::start(&installation, NodeOptions::new(&directory)).await?;
+        let mut config = entrants::configured(settings)?;
+        config.broker.uri = vec![Uri::new(node.amqp_uri())];
+        config.broker.management_uri = Some(Uri::new(node.management_uri()));
+        let bench = Bench {
+            rounds: self.rounds,
+            seconds: self.seconds,
+            pending: self.pending,
+            contestants: self.contestants.clone(),
+            settings: settings.to_vec(),
+            config,
+            worker,
+            own,
+        };
+        let mut results = BrokerResults::new(node.version());
+        for part in &self.only {
+            let before = load_average();
+            eprintln!("  {part}");
+            match part {
+                Part::Max => results.max = flood::measure(&bench).await?,
+                Part::Steady => results.steady = steady::measure(&bench).await?,
+                Part::Burst => results.burst = Some(burst::measure(&bench).await?),
+                Part::Backlog => results.backlog = Some(backlog::measure(&bench).await?),
+                Part::Memory => {
+                    let directory = directory.with_extension("memory");
+                    results.memory =
+                        Some(memory::measure(&bench, &installation, &directory).await?);
+                }
+                Part::Profile => results.profile = profile::measure(&bench, &node).await?,
+            }
+            results.load_averages.extend(before);
+            results.load_averages.extend(load_average());
+        }
+        node.stop().await?;
+        Ok(results)
+    }
 }

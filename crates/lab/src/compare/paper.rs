@@ -1,11 +1,10 @@
 //! The results as a page to read. Pure.
 
-use dormouse::bench::median;
-
-use crate::bars::{Wanted, bars};
-use crate::memory::Memory;
-use crate::profile::Work;
-use crate::results::{BrokerResults, MaxRow, Results};
+use super::bars::{Wanted, bars};
+use super::memory::Memory;
+use super::profile::Work;
+use super::results::{BrokerResults, MaxRow, Results};
+use crate::bench::median;
 
 pub fn markdown(results: &Results) -> String {
     let mut page = format!("# Measured\n\n{}, begun {}.\n", results.machine, results.started);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::results::Results;
+use super::results::Results;
 
 const WIDTH: f64 = 760.0;
 const LABELS: f64 = 270.0;

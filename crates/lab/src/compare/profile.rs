@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context;
-use dormouse::bench::Report;
-use dormouse::dev::Node;
-use dormouse::worker::Clock;
+use dormouse_core::clock::Clock;
 use serde::Serialize;
 
-use crate::Bench;
-use crate::entrants::{BINARY, CEILING, CLIENT, Entrant, FLOOR, HEADER, TWO, UNSCALED};
-use crate::flood::{flood, fly, trial};
+use super::Bench;
+use super::entrants::{BINARY, CEILING, CLIENT, Entrant, FLOOR, HEADER, TWO, UNSCALED};
+use super::flood::{flood, fly, trial};
+use crate::bench::Report;
+use crate::dev::Node;
 
 /// Those whose ratios are judged.
 const PROFILED: [&str; 7] = [CEILING, FLOOR, BINARY, HEADER, CLIENT, TWO, UNSCALED];

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dormouse::bench::{Contestant, Cost, Report, WindowReport, median};
 use serde::Serialize;
 
-use crate::memory::Memory;
-use crate::profile::ProfileRow;
-use crate::{bars, paper, plot};
+use super::memory::Memory;
+use super::profile::ProfileRow;
+use super::{bars, paper, plot};
+use crate::bench::{Contestant, Cost, Report, WindowReport, median};
 
 #[derive(Debug, Serialize)]
 pub struct Results {
@@ -90,7 +90,7 @@ impl Results {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         Self {
             machine: format!("{cores} cores of {model}"),
-            started: dormouse::worker::Clock::default().now().to_string(),
+            started: dormouse_core::clock::Clock::default().now().to_string(),
             brokers: Vec::new(),
         }
     }

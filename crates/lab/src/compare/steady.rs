@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use dormouse::bench::{Contestant, Delays, Flow, Profile, Progress, Report, WindowReport};
-use dormouse::worker::Clock;
+use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::Bench;
-use crate::entrants::{AT_ONCE, CEILING, CLIENT, HEADER, RELAY};
-use crate::results::SteadyRow;
+use super::Bench;
+use super::entrants::{AT_ONCE, CEILING, CLIENT, HEADER, RELAY};
+use super::results::SteadyRow;
+use crate::bench::{Contestant, Delays, Flow, Profile, Progress, Report, WindowReport};
 
 const RATES: [f64; 2] = [1_000.0, 2_000.0];
 const DELAYS: Delays = Delays { min_ms: 1_000, max_ms: 60_000 };
@@ -49,7 +49,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<SteadyRow>> {
 
 async fn fly(
     bench: &Bench,
-    ground: &dormouse::bench::Ground,
+    ground: &crate::bench::Ground,
     contestant: Contestant,
     per_second: f64,
     delays: Delays,

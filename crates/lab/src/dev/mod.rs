@@ -1,12 +1,12 @@
-//! A private RabbitMQ node for `dormouse dev`, `make demo` and the tests.
+//! A private RabbitMQ node for `dormouse-lab dev`, `make demo` and the tests.
 //!
 //! [`Installation`] is where the broker's programs are: this machine, a debootstrapped root, or Docker.
 //! [`Node`] is one running broker with its own directory, ports, cookie and epmd, bound to loopback. It never
 //! touches a broker of the system, and it ends with the process that started it, even after `kill -9`.
 //!
 //! ```no_run
-//! # async fn example() -> Result<(), dormouse::dev::NodeError> {
-//! use dormouse::dev::{Installation, Node, NodeOptions};
+//! # async fn example() -> Result<(), dormouse_lab::dev::NodeError> {
+//! use dormouse_lab::dev::{Installation, Node, NodeOptions};
 //!
 //! let installation = Installation::find(None)?;
 //! let mut node = Node::start(&installation, NodeOptions::new(".dormouse/node")).await?;

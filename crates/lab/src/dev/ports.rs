@@ -76,8 +76,9 @@ mod tests {
     #[test]
     fn the_management_port_is_the_one_that_is_guessed() {
         let Ports { amqp, management, .. } = Ports::choose();
-        let guessed =
-            crate::management::Management::uri_from_amqp(&format!("amqp://127.0.0.1:{amqp}"));
+        let guessed = dormouse_broker::management::Management::uri_from_amqp(&format!(
+            "amqp://127.0.0.1:{amqp}"
+        ));
         assert_eq!(guessed, Some(format!("http://guest:guest@127.0.0.1:{management}")));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,16 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 impl WorkerProcess {
+    /// The `dormouse` that was built beside this program.
+    pub fn program() -> io::Result<PathBuf> {
+        let program = std::env::current_exe()?.with_file_name("dormouse");
+        if program.exists() {
+            return Ok(program);
+        }
+        let missing = format!("{} is missing: build it first", program.display());
+        Err(io::Error::new(io::ErrorKind::NotFound, missing))
+    }
+
     /// Runs `command`, a `dormouse run`, with a free port for its HTTP, and does not wait for it.
     pub fn spawn(mut command: Command) -> Result<Self, WorkerProcessError> {
         // free now, and the worker's in a moment

@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use dormouse_broker::amqp::Connection;
+use dormouse_broker::amqp::declare::declare;
+use dormouse_broker::management::Management;
+use dormouse_core::topology::{
+    Argument, Arguments, Binding, Destination, Exchange, Kind, Queue, Topology,
+};
+
 use super::error::DrillError;
 use super::load::{Ends, Load, Order};
 use super::run::Run;
 use super::site::{Site, targets};
 use super::{Finding, Options, Outcome};
-use crate::amqp::Connection;
-use crate::amqp::declare::declare;
-use crate::management::Management;
-use crate::topology::{Argument, Arguments, Binding, Destination, Exchange, Kind, Queue, Topology};
 
 /// One of so many messages goes to a bad target.
 const BAD_ONE_IN: usize = 50;

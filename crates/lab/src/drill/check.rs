@@ -14,10 +14,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use dormouse_core::message::as_text;
+
 use super::load::{Ask, Ends, Load, Order};
 use super::promise;
 use super::record::{Arrival, Sent, Span};
-use crate::message::as_text;
 
 /// By what a run is judged.
 #[derive(Debug, Clone)]

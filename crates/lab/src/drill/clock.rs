@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use dormouse::worker::{self, Clock, Health};
 use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,6 @@ use super::run::{Run, Step};
 use super::site::{Site, until};
 use super::witness::now_ms;
 use super::{Finding, Options, Outcome};
-use crate::worker::{self, Clock, Health};
 
 /// Held for so long, so that a step meets messages in the hold as well as in the levels.
 const SETTINGS: [(&str, &str); 1] = [("topology.unit", "5s")];

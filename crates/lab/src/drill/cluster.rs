@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dormouse_broker::management::Management;
 use fastrand::Rng;
 
 use super::error::DrillError;
@@ -11,7 +12,6 @@ use super::run::Run;
 use super::site::{Site, until};
 use super::{Finding, Options, Outcome};
 use crate::dev::{Epmd, Node, NodeOptions, WorkerProcess};
-use crate::management::Management;
 
 const NODES: [&str; 3] = ["drill-a@localhost", "drill-b@localhost", "drill-c@localhost"];
 

@@ -1,10 +1,11 @@
 //! Why a drill could not be held. What a drill found is no error but a report.
 
-use crate::amqp::AmqpError;
-use crate::amqp::declare::DeclareError;
-use crate::config::ConfigFaults;
+use dormouse::config::ConfigFaults;
+use dormouse_broker::amqp::AmqpError;
+use dormouse_broker::amqp::declare::DeclareError;
+use dormouse_broker::management::ManagementError;
+
 use crate::dev::{NodeError, WorkerProcessError};
-use crate::management::ManagementError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DrillError {

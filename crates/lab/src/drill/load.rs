@@ -4,10 +4,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use dormouse_core::message::array;
+use dormouse_core::message::{ByteArray, FieldTable, Headers, Message, Properties, Value, text};
 use fastrand::Rng;
-
-use crate::message::array;
-use crate::message::{ByteArray, FieldTable, Headers, Message, Properties, Value, text};
 
 /// The numbered messages of one run, in the order in which they are published.
 #[derive(Debug, Clone, PartialEq)]

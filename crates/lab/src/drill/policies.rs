@@ -8,6 +8,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dormouse_broker::amqp::Connection;
+use dormouse_broker::amqp::exists::Ask;
+use dormouse_broker::management::{Management, Policy};
+use dormouse_core::topology::Topology;
 use serde_json::{Value, json};
 
 use super::error::DrillError;
@@ -15,10 +19,6 @@ use super::load::{Load, Shape};
 use super::run::Run;
 use super::site::{Site, until};
 use super::{Finding, Options, Outcome};
-use crate::amqp::Connection;
-use crate::amqp::exists::Ask;
-use crate::management::{Management, Policy};
-use crate::topology::Topology;
 
 const NAME: &str = "blanket";
 

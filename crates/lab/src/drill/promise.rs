@@ -2,7 +2,7 @@
 //! restored, changed, added, stripped and lost does not promise. Pure, and written from that table
 //! alone: nothing here shares code with what delivers.
 
-use crate::message::{Headers, Message, Properties, Value, as_integer, as_text};
+use dormouse_core::message::{Headers, Message, Properties, Value, as_integer, as_text};
 
 /// Sentences such as `header "trace": "a" became "b"`; none if it is as promised.
 pub fn broken(published: &Message, arrived: &Message) -> Vec<String> {

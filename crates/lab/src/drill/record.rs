@@ -1,6 +1,6 @@
 //! What a run saw, by two witnesses who do not know of each other: the publisher and the consumers.
 
-use crate::message::{Message, as_integer};
+use dormouse_core::message::{Message, as_integer};
 
 /// What became of one message at the publisher, in ms since the epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dormouse::config::{Config, Sources};
+use dormouse_broker::amqp::Connection;
+use dormouse_broker::amqp::declare::declare;
+use dormouse_core::topology::{Argument, Arguments, Names, Queue, Topology};
+
 use super::error::DrillError;
-use crate::amqp::Connection;
-use crate::amqp::declare::declare;
-use crate::config::{Config, Sources};
 use crate::dev::{Installation, Node, NodeOptions, WorkerProcess};
-use crate::topology::{Argument, Arguments, Names, Queue, Topology};
 
 /// How to hold a drill.
 #[derive(Debug, Clone)]
@@ -115,7 +116,8 @@ impl Site {
         }
         all.push(("broker.uri".into(), uri.to_owned()));
         all.push(("broker.management_uri".into(), nodes[0].management_uri()));
-        let config = crate::config::load(Sources { overrides: all.clone(), ..Sources::default() })?;
+        let config =
+            dormouse::config::load(Sources { overrides: all.clone(), ..Sources::default() })?;
         Ok(Self { nodes, config, settings: all, options: options.clone(), hired: 0 })
     }
 
@@ -210,7 +212,7 @@ pub fn targets(queues: &[&str]) -> Topology {
         arguments: Arguments::from([
             ("x-queue-type", Argument::Text("quorum".into())),
             // the drill's consumers may be cut off more often than the default allows
-            ("x-delivery-limit", Argument::Number(crate::topology::DELIVERY_LIMIT)),
+            ("x-delivery-limit", Argument::Number(dormouse_core::topology::DELIVERY_LIMIT)),
         ]),
     };
     Topology { queues: queues.iter().map(quorum).collect(), ..Topology::default() }

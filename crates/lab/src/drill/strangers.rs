@@ -4,6 +4,12 @@
 
 use std::time::Duration;
 
+use dormouse_broker::amqp::Connection;
+use dormouse_broker::amqp::declare::declare;
+use dormouse_broker::amqp::exists::Ask;
+use dormouse_broker::management::{Management, Policy, UserLimit};
+use dormouse_core::message::text;
+use dormouse_core::topology::{Argument, Arguments, Binding, Destination, Exchange, Kind, Queue};
 use serde_json::json;
 
 use super::error::DrillError;
@@ -12,13 +18,7 @@ use super::run::Run;
 use super::site::{Site, targets, until};
 use super::witness::now_ms;
 use super::{Finding, Options, Outcome};
-use crate::amqp::Connection;
-use crate::amqp::declare::declare;
-use crate::amqp::exists::Ask;
 use crate::dev::WorkerProcess;
-use crate::management::{Management, Policy, UserLimit};
-use crate::message::text;
-use crate::topology::{Argument, Arguments, Binding, Destination, Exchange, Kind, Queue};
 
 const SETTINGS: [(&str, &str); 8] = [
     (

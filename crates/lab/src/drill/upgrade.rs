@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use dormouse_broker::amqp::Connection;
+use dormouse_broker::amqp::exists::Ask;
+use dormouse_core::topology::Topology;
+
 use super::error::DrillError;
 use super::load::{Load, Shape};
 use super::run::Run;
 use super::site::Site;
 use super::{Finding, Options, Outcome};
-use crate::amqp::Connection;
-use crate::amqp::exists::Ask;
-use crate::topology::Topology;
 
 /// The new layout: another version, another radix.
 const NEXT: [(&str, &str); 2] = [("topology.version", "2"), ("topology.radix", "7")];

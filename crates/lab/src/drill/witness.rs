@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use dormouse::config::Broker;
+use dormouse_broker::amqp::{AmqpError, Connection, Consumer, Outcome, Publisher};
+use dormouse_core::clock::Clock;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::load::{Ends, Load, Order};
 use super::record::{Arrival, Sent};
-use crate::amqp::{AmqpError, Connection, Consumer, Outcome, Publisher};
-use crate::config::Broker;
-use crate::worker::Clock;
 
 /// Publishes without a confirm yet. The load sets the pace, this only bounds a backlog.
 const OUTSTANDING: usize = 1_000;

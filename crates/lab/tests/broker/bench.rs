@@ -1,4 +1,4 @@
-//! `dormouse bench`: it measures, counts every message, and leaves nothing behind.
+//! `dormouse-lab bench`: it measures, counts every message, and leaves nothing behind.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ const SMALL: [&str; 6] =
 
 /// Runs a bench on the test's broker and returns its exit code and document.
 async fn bench(broker: &Broker, arguments: &[&str]) -> (Option<i32>, Value) {
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_dormouse"))
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_dormouse-lab"))
         .arg("bench")
         .args(arguments)
         .args(SMALL)
@@ -63,7 +63,7 @@ async fn in_place_needs_a_worker_and_uses_it() {
     let broker = Broker::fresh("bench").await;
     let flood = ["max", "--delay", "1ms..200ms", "--duration", "1s", "--in-flight", "200"];
     let in_place = [&flood[..], &["--in-place"]].concat();
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_dormouse"))
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_dormouse-lab"))
         .arg("bench")
         .args(&in_place)
         .env("DORMOUSE_URI", broker.uri())

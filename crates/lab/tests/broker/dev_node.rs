@@ -10,13 +10,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dormouse::config::Config;
-use dormouse::dev::{Installation, Node, NodeError, NodeOptions};
+use dormouse_lab::dev::{Installation, Node, NodeError, NodeOptions};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
 
-use crate::clients::Program;
+use crate::support::{DEADLINE, Program};
 
+const LAB: &str = env!("CARGO_BIN_EXE_dormouse-lab");
 /// What Erlang starts beside itself ends when a pipe closes, a moment after the VM.
 const GONE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -132,7 +133,7 @@ async fn owner_of_a_node() {
     std::future::pending::<()>().await;
 }
 
-/// `dormouse dev` where the port of its metrics is another's already: it takes a free one and says which,
+/// `dormouse-lab dev` where the port of its metrics is another's already: it takes a free one and says which,
 /// and what it says is enough for `dormouse status`.
 #[test]
 fn a_second_dev_takes_another_port_and_is_found_by_its_uri_alone() {
@@ -140,8 +141,7 @@ fn a_second_dev_takes_another_port_and_is_found_by_its_uri_alone() {
     // if it cannot be had, another dev or a worker has it
     let _first = TcpListener::bind(port);
     let directory = directory("dev");
-    let dormouse = || Command::new(env!("CARGO_BIN_EXE_dormouse"));
-    let mut dev = dormouse();
+    let mut dev = Command::new(LAB);
     dev.args(["dev", "--directory"]).arg(&directory).args(["--set", "topology.max_delay=1h"]);
     if let Some(root) = std::env::var_os("DORMOUSE_BROKER") {
         dev.arg("--broker").arg(root);
@@ -160,10 +160,12 @@ fn a_second_dev_takes_another_port_and_is_found_by_its_uri_alone() {
     TcpStream::connect(address).unwrap();
 
     // the management API tells the version
+    let dormouse = Path::new(LAB).with_file_name("dormouse");
     let version = format!("\"{}", installation().version());
-    let deadline = Instant::now() + crate::support::DEADLINE;
+    let deadline = Instant::now() + DEADLINE;
     loop {
-        let status = dormouse().args(["status", "--uri", &uri, "-o", "json"]).output().unwrap();
+        let status =
+            Command::new(&dormouse).args(["status", "--uri", &uri, "-o", "json"]).output().unwrap();
         if String::from_utf8_lossy(&status.stdout).contains(&version) {
             break;
         }
@@ -175,7 +177,7 @@ fn a_second_dev_takes_another_port_and_is_found_by_its_uri_alone() {
     fs::remove_dir_all(directory).unwrap();
 }
 
-/// Several `dormouse dev` at the same moment: each gets a port for its metrics. (They stop at the folder, which
+/// Several `dormouse-lab dev` at the same moment: each gets a port for its metrics. (They stop at the folder, which
 /// is in use, so that no broker has to start.)
 #[tokio::test]
 async fn devs_that_start_together_each_get_a_port() {
@@ -184,7 +186,7 @@ async fn devs_that_start_together_each_get_a_port() {
         // one that none of them has yet
         let wanted = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).unwrap();
         let start = |_| {
-            let mut dev = Command::new(env!("CARGO_BIN_EXE_dormouse"));
+            let mut dev = Command::new(LAB);
             dev.args(["dev", "--set", &format!("http.listen={wanted}"), "--directory"]);
             dev.arg(directory("together"));
             if let Some(root) = std::env::var_os("DORMOUSE_BROKER") {

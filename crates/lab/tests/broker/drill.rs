@@ -1,10 +1,11 @@
 //! Each drill once, short, on brokers of its own: the version that `DORMOUSE_TEST_BROKER` names, else
 //! the installed one. `make drill` holds them longer, and on all versions.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::support::installation;
-use dormouse::drill::{Drill, Options};
+use dormouse_lab::drill::{Drill, Options};
 
 /// On a machine that runs other tests beside, nothing is as quick as alone.
 const BOUND: Duration = Duration::from_secs(3);
@@ -13,7 +14,7 @@ async fn hold(drill: Drill) {
     let directory = std::env::temp_dir().join(format!("dormouse-drill-{}", uuid::Uuid::now_v7()));
     let options = Options {
         installation: installation(),
-        executable: env!("CARGO_BIN_EXE_dormouse").into(),
+        executable: Path::new(env!("CARGO_BIN_EXE_dormouse-lab")).with_file_name("dormouse"),
         directory: directory.clone(),
         seed: 20_261_121,
         duration: Duration::from_secs(8),

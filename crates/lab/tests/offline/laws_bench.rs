@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use dormouse::bench::{
-    Asked, BITS, Binary, Contestant, Delays, Load, Pace, Payload, Profile, Record, Windows, bars,
-    histogram, in_flight, median, picture, trial_rate,
-};
 use dormouse::config::Config;
 use dormouse::schedule::UnixMs;
 use dormouse::topology::{Argument, Destination, Queue, Topology};
+use dormouse_lab::bench::{
+    Asked, BITS, Binary, Contestant, Delays, Load, Pace, Payload, Profile, Record, Windows, bars,
+    histogram, in_flight, median, picture, trial_rate,
+};
 use proptest::prelude::*;
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);

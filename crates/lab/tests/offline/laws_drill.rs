@@ -4,11 +4,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use dormouse::drill::check::{Terms, Verdict, check};
-use dormouse::drill::load::{Ask, Ends, Load, Shape};
-use dormouse::drill::promise::broken;
-use dormouse::drill::record::{Arrival, Sent, Span};
 use dormouse::message::{Message, Value, text};
+use dormouse_lab::drill::check::{Terms, Verdict, check};
+use dormouse_lab::drill::load::{Ask, Ends, Load, Shape};
+use dormouse_lab::drill::promise::broken;
+use dormouse_lab::drill::record::{Arrival, Sent, Span};
 use proptest::prelude::*;
 
 const START_MS: u64 = 1_700_000_000_000;
@@ -358,7 +358,7 @@ fn a_client_header_that_is_gone_or_of_another_type_is_found() {
         .collect();
     assert!(names.len() >= 10, "{names:?}");
     for name in names {
-        let with = |order: &&dormouse::drill::load::Order| {
+        let with = |order: &&dormouse_lab::drill::load::Order| {
             order.published(START_MS).properties.headers.contains_key(name.as_str())
         };
         let published = load.orders.iter().find(with).unwrap().published(START_MS);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use dormouse::cli::table::number;
 use tokio::time::Instant;
 
 use crate::bench::{Flow, Progress};
-use crate::cli::table::number;
 
 /// Written to standard error, and only if that is a terminal.
 pub struct Bar {

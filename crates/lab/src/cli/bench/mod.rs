@@ -1,21 +1,22 @@
-//! `dormouse bench`: what this broker and this configuration can do.
+//! `dormouse-lab bench`: what this broker and this configuration can do.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use dormouse::cli::table::{print, print_json};
+use dormouse::cli::{self, Exit, Failure, Options, Output};
+use dormouse::config::{Config, Log, words};
+use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use self::bar::Bar;
 use self::screen::Measured;
-use super::table::{print, print_json};
-use super::{Exit, Failure, Options, Output, run};
 use crate::bench::{
     Contestant, Delays, Flow, FlowError, Flown, Ground, GroundError, Profile, Progress, Report,
     in_flight, trial_rate,
 };
-use crate::config::{Config, Log, words};
-use crate::worker::Clock;
+use crate::dev::WorkerProcess;
 
 mod bar;
 mod screen;
@@ -126,14 +127,14 @@ const PENDING: Delays = Delays { min_ms: 3_600_000, max_ms: 24 * 3_600_000 };
 impl Bench {
     pub async fn run(self, options: &Options) -> Result<Exit, Failure> {
         let config = options.load()?;
-        run::log(&Log { filter: QUIET.into(), format: config.log.format })?;
+        cli::log(&Log { filter: QUIET.into(), format: config.log.format })?;
         let how = self.profile.how().clone();
         self.check(&config)?;
-        let stop = run::stop_on_signal()?;
+        let stop = cli::stop_on_signal()?;
         let ground = if how.in_place {
             Ground::in_place(&config, how.worker_pid.clone()).await?
         } else {
-            let program = std::env::current_exe()?;
+            let program = WorkerProcess::program()?;
             let name = format!("dormouse-bench-{}", uuid::Uuid::now_v7().simple());
             let mut arguments = options.arguments();
             // its log would run through the table
@@ -148,7 +149,7 @@ impl Bench {
         let bench = Running { ground: &ground, contestant, how: &how, stop: &stop };
         let measured = bench.measure(&self.profile).await;
         if let Some(problem) = ground.leave().await {
-            eprintln!("dormouse: {problem}");
+            eprintln!("dormouse-lab: {problem}");
         }
         let measured = measured?;
         if stop.is_cancelled() {

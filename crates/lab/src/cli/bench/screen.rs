@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use dormouse::cli::table::{count, facts, number};
+use dormouse::config::words;
 use hdrhistogram::Histogram;
 use serde_json::{Value as Json, json};
 
 use crate::bench::{Cost, Delays, Look, Percentiles, Profile, Report, bars, picture};
-use crate::cli::table::{count, facts, number};
-use crate::config::words;
 
 pub struct Measured {
     pub profile: Profile,
