@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dormouse::client::{Client, Delivery, Message, RetryPolicy, Scheduled, Target, Verdict};
 use dormouse::config::{Config, Uri, words};
+use dormouse_client::{Client, Delivery, Message, RetryPolicy, Scheduled, Target, Verdict};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +44,7 @@ async fn notify(delivery: Delivery<Notification>) -> Verdict {
         Ok(()) => Verdict::Done,
         Err(410) => Verdict::dead_letter("the shop's server said 410: it is gone for good"),
         Err(status) => {
-            Verdict::retry(dormouse::client::Retry::ByPolicy, format!("it said {status}"))
+            Verdict::retry(dormouse_client::Retry::ByPolicy, format!("it said {status}"))
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dormouse::client::{Client, Delivery, Message, Retry, Target, Verdict};
+use dormouse_client::{Client, Delivery, Message, Retry, Target, Verdict};
 use tokio_util::sync::CancellationToken;
 
 #[derive(serde::Serialize, serde::Deserialize)]

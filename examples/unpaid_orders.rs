@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dormouse::client::{Client, Delivery, Message, NotScheduled, Target};
 use dormouse::config::{Config, Uri, words};
+use dormouse_client::{Client, Delivery, Message, NotScheduled, Target};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 

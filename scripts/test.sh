@@ -27,7 +27,7 @@ cargo fmt --all --check
 cargo clippy --quiet --workspace --all-features --all-targets -- -D warnings
 
 # what is optional: the library without it, then everything with all of it
-cargo check --quiet --lib
+cargo check --quiet --package dormouse-client
 cargo build --workspace --all-features --all-targets
 cargo test --workspace --all-features --doc --quiet
 

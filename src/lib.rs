@@ -21,7 +21,6 @@
 //! | [`amqp`] | declare, publish with confirms, consume with manual acks: all that speaks AMQP |
 //! | [`management`] | what the management API tells of a broker |
 //! | [`worker`] | intake, retry, hold, delivery: a process that keeps no state |
-//! | [`client`] | schedule messages, consume them with retries: the front door of the library |
 //! | [`http`] | metrics and health |
 //! | [`cli`] | the command line |
 //!
@@ -40,6 +39,15 @@
 //!   the connection's.) The **DLQ** takes what failed for good.
 //! - **stamp**: our headers on a sleeping message; a **sleeper** is a message with its stamp.
 
+/// The examples of the guides, compiled.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../docs/idempotency.md")]
+    struct Idempotency;
+    #[doc = include_str!("../docs/library.md")]
+    struct Library;
+}
+
 pub use dormouse_core::{message, schedule, topology};
 
 pub mod config;
@@ -47,8 +55,6 @@ pub mod config;
 pub use dormouse_broker::{amqp, management};
 
 pub mod worker;
-
-pub mod client;
 
 pub mod http;
 

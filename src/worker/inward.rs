@@ -16,8 +16,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
+use super::KeptMessage;
 use super::Shared;
-use super::kept::KeptMessage;
 use super::tell::Tell;
 use crate::amqp::{AmqpError, Closed, Connection, Consumer, Isolating, Outcome};
 use crate::message::Message;

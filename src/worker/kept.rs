@@ -13,28 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::Shared;
 use super::tell::Tell;
+use super::{KeptMessage, Shared};
 use crate::amqp::{AmqpError, Connection, notes};
 use crate::config::Config;
-use crate::schedule::{Sleeper, Stamp};
 use crate::topology::Names;
-
-/// One message that is kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptMessage {
-    pub id: String,
-    /// Its client's own.
-    pub message_id: Option<String>,
-    /// Where it is.
-    pub queue: String,
-    /// What it is for.
-    pub exchange: String,
-    pub routing_key: String,
-    pub bytes: usize,
-    /// Why RabbitMQ refuses it.
-    pub answer: String,
-}
 
 /// What one session, or several, keep.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,22 +43,6 @@ const LASTS: Duration = Duration::from_secs(25);
 pub(super) struct Kept {
     next: u64,
     messages: BTreeMap<u64, KeptMessage>,
-}
-
-impl KeptMessage {
-    /// Its queue is not known yet.
-    pub(super) fn of(sleeper: &Sleeper, answer: &str) -> Self {
-        let Stamp { id, target, .. } = &sleeper.stamp;
-        Self {
-            id: id.clone(),
-            message_id: sleeper.message().properties.message_id.as_ref().map(ToString::to_string),
-            queue: String::new(),
-            exchange: target.exchange.clone(),
-            routing_key: target.routing_key.clone(),
-            bytes: sleeper.body_bytes(),
-            answer: answer.to_owned(),
-        }
-    }
 }
 
 impl Kept {

@@ -18,7 +18,8 @@ use tracing::{debug, info};
 
 use self::kept::Kept;
 use self::refusal::Refusal;
-use self::tell::Tell;
+
+use dormouse_broker::tell::{self, Tell};
 
 use crate::config::Config;
 use crate::schedule::{Authority, Backoff, Layout, Policies, Reason, Sleeper, Stamp};
@@ -45,22 +46,21 @@ mod service;
 mod shares;
 mod sweep;
 mod targets;
-mod tell;
 mod uncarried;
 mod unreadable;
 
 pub use backs::{Backs, Look};
 pub use channels::Channels;
+pub use dormouse_broker::kept::KeptMessage;
 pub use dormouse_core::clock::Clock;
 pub use health::Health;
 pub use hold::Hold;
-pub use kept::{KeptMessage, KeptNote};
+pub use kept::KeptNote;
 pub use metrics::{LATENESS_BUCKETS_SECONDS, Metrics, describe};
 pub use pace::Pace;
 pub use service::{WorkerError, run};
 pub use shares::Shares;
 pub use targets::{Route, Targets};
-pub(crate) use unreadable::{Looked, move_from as move_unreadable_from};
 
 /// What the parts of one session share.
 struct Shared {

@@ -12,11 +12,11 @@ use crate::process::worker_process;
 use crate::rejecting::retried;
 use crate::support::*;
 use dormouse::amqp::{Amqp10, Outcome, Replacing, Watched};
-use dormouse::client::Delivery;
 use dormouse::message::{Message, Value, as_integer, text};
 use dormouse::schedule::headers;
 use dormouse::topology::{Arguments, Names, Topology};
 use dormouse::worker::Clock;
+use dormouse_client::Delivery;
 
 const BODIES: [&str; 4] = ["data", "text", "map", "sequence"];
 /// RabbitMQ cannot deliver them through AMQP 0-9-1.

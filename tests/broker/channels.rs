@@ -6,11 +6,11 @@ use crate::client::{Log, Running};
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{AmqpError, Connection, Outcome, Publisher};
-use dormouse::client::{Client, Delivery, Message, Target, Verdict};
 use dormouse::config::{Config, Uri};
 use dormouse::management::UserLimit;
 use dormouse::topology::Names;
 use dormouse::worker::{Clock, Health, WorkerError};
+use dormouse_client::{Client, Delivery, Message, Target, Verdict};
 use tokio_util::sync::CancellationToken;
 
 /// Held at once, they would be spread over more channels than either limit leaves.

@@ -1,4 +1,4 @@
-//! `dormouse::client` on a real broker: every line of its contract, with the faults that go with it.
+//! `dormouse_client` on a real broker: every line of its contract, with the faults that go with it.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
-use dormouse::client::{
-    Client, ClientError, Delivery, Message, Problem, Retry, RetryPolicy, Scheduled, Target, Verdict,
-};
 use dormouse::config::Config;
 use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Topology};
+use dormouse_client::{
+    Client, ClientError, Delivery, Message, Problem, Retry, RetryPolicy, Scheduled, Target, Verdict,
+};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -316,7 +316,7 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::fmt().json().with_writer(lines.clone()).finish();
     tracing::subscriber::set_global_default(subscriber).expect("the only one");
-    let trace: dormouse::client::TraceContext =
+    let trace: dormouse_client::TraceContext =
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
     let traced = order(1).with_trace(&trace).with_header("tracestate", "vendor=value");
     let three_hops = Duration::from_millis(100 * (1 + 4 + 16) + 70);
@@ -330,7 +330,7 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
             move |delivery: Delivery<Order>| {
                 let (log, scheduler) = (log.clone(), scheduler.clone());
                 async move {
-                    let current = dormouse::client::current_trace().expect("within a trace");
+                    let current = dormouse_client::current_trace().expect("within a trace");
                     tracing::info!("the handler's own words");
                     log.note((delivery.trace().unwrap(), current));
                     if delivery.attempt() == 1 {
@@ -379,7 +379,7 @@ async fn a_trace_goes_on_through_every_hop_and_attempt() {
     assert_eq!(header(&publish().await, "traceparent"), None);
     let request = tracing::info_span!("request");
     let begun = words(&tracing::Instrument::instrument(publish(), request).await, "traceparent");
-    assert!(begun.parse::<dormouse::client::TraceContext>().unwrap().is_sampled(), "{begun}");
+    assert!(begun.parse::<dormouse_client::TraceContext>().unwrap().is_sampled(), "{begun}");
     worker.stop().await;
     broker.drop_it().await;
 }

@@ -1,4 +1,4 @@
-//! `dormouse::client` on brokers of its own, which are killed, stopped and blocked under it.
+//! `dormouse_client` on brokers of its own, which are killed, stopped and blocked under it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::faults::Own;
 use crate::support::*;
-use dormouse::client::{
+use dormouse_client::{
     Client, Delivery, Message, NotScheduled, Retry, RetryPolicy, Scheduled, Target, Verdict,
 };
 use futures_util::future::join_all;

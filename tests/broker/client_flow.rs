@@ -1,4 +1,4 @@
-//! `dormouse::client` on a real broker: batches, order, limits, the breaker, and consumers that come and go.
+//! `dormouse_client` on a real broker: batches, order, limits, the breaker, and consumers that come and go.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::client::{Log, Running, client, is_empty};
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
-use dormouse::client::{
+use dormouse_client::{
     AdaptiveSettings, BreakerSettings, Delivery, FlowSettings, Gate, Rate, Retry, RetryPolicy,
     ScaleSettings, Verdict,
 };

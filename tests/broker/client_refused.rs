@@ -1,4 +1,4 @@
-//! `dormouse::client` and messages that RabbitMQ refuses: each is told so, alone, and none holds up or
+//! `dormouse_client` and messages that RabbitMQ refuses: each is told so, alone, and none holds up or
 //! multiplies the others.
 
 use std::collections::HashMap;
@@ -9,11 +9,11 @@ use crate::faults::Own;
 use crate::refused::limit;
 use crate::support::*;
 use dormouse::amqp::{Outcome, Publisher};
-use dormouse::client::{
-    Client, Delivery, Message, Problem, Retry, RetryPolicy, Scheduled, Target, Verdict,
-};
 use dormouse::message::{self, LONGEST_EXPIRATION_MS, Properties, text};
 use dormouse::topology::{Names, Topology};
+use dormouse_client::{
+    Client, Delivery, Message, Problem, Retry, RetryPolicy, Scheduled, Target, Verdict,
+};
 
 impl Own {
     /// RabbitMQ refuses larger ones from now on (406), as an upgrade to 4.x may do. For new channels.

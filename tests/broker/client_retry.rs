@@ -1,4 +1,4 @@
-//! `dormouse::client` on a real broker: what fails is tried again, given up, and redriven.
+//! `dormouse_client` on a real broker: what fails is tried again, given up, and redriven.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Log, Order, Running, client, is_empty};
 use crate::support::*;
-use dormouse::client::{Delivery, Retry, RetryPolicy, Verdict};
 use dormouse::schedule::headers;
 use dormouse::topology::{Binding, Destination, Exchange, Kind, Topology};
+use dormouse_client::{Delivery, Retry, RetryPolicy, Verdict};
 use tokio_util::sync::CancellationToken;
 
 /// A retry after a while comes back to this queue alone, with the routing key, the exchange and the id
@@ -284,7 +284,7 @@ async fn what_was_given_up_is_redriven_as_new() {
         assert_eq!((delivery.exchange(), delivery.routing_key()), ("events", "order.paid"));
         assert_eq!(delivery.id(), Some("event-1"));
     }
-    assert_eq!(seen[1].text(dormouse::client::FIRST_USER_ID), Some("guest"));
+    assert_eq!(seen[1].text(dormouse_client::FIRST_USER_ID), Some("guest"));
     assert_eq!(seen[2].text(headers::USER_ID), Some("guest"));
     running.stop().await;
     assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");

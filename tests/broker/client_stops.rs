@@ -9,12 +9,12 @@ use std::time::Duration;
 use crate::client::{Log, Running, client};
 use crate::support::*;
 use dormouse::amqp::{Connection, Consumer};
-use dormouse::client::{
-    BreakerSettings, Client, Delivery, FlowSettings, Gate, Rate, Retry, Signal, Verdict,
-};
 use dormouse::message::{Message, as_integer};
 use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Arguments, Topology};
+use dormouse_client::{
+    BreakerSettings, Client, Delivery, FlowSettings, Gate, Rate, Retry, Signal, Verdict,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A quorum queue that drops nothing in these tests.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dormouse::client::once::{
+use dormouse_client::once::{
     Id, Memory, MemorySettings, Once, Postgres, PostgresSettings, Redis, RedisSettings, Store,
     StoreError, Transaction, once,
 };

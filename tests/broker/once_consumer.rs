@@ -1,15 +1,15 @@
-//! `dormouse::client` on RabbitMQ and PostgreSQL: breaker, and marks in the handler's transaction, while
+//! `dormouse_client` on RabbitMQ and PostgreSQL: breaker, and marks in the handler's transaction, while
 //! the store goes down and a consumer dies.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use dormouse::client::breaker::State;
-use dormouse::client::once::{Postgres, PostgresSettings, Transaction, once};
-use dormouse::client::{
+use dormouse::message::Message;
+use dormouse_client::breaker::State;
+use dormouse_client::once::{Postgres, PostgresSettings, Transaction, once};
+use dormouse_client::{
     AdaptiveSettings, BreakerSettings, Client, Delivery, FlowSettings, Gate, RetryPolicy, Verdict,
 };
-use dormouse::message::Message;
 use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
@@ -80,9 +80,9 @@ async fn handle(store: Arc<Postgres>, delivery: Delivery<bytes::Bytes>) -> Verdi
     });
     match handled.await {
         // what is down is not the message's fault
-        dormouse::client::once::Once::Failed(error) => {
+        dormouse_client::once::Once::Failed(error) => {
             let soon = Duration::from_millis(100);
-            Verdict::retry(dormouse::client::Retry::Unavailable(soon), error)
+            Verdict::retry(dormouse_client::Retry::Unavailable(soon), error)
         }
         other => other.into(),
     }

@@ -11,10 +11,10 @@ use crate::rejecting::{Client, retried};
 use crate::support::*;
 use dormouse::amqp::RawConnection;
 use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
-use dormouse::client::Delivery;
 use dormouse::message::{Message, Value};
 use dormouse::schedule::{Sleeper, headers};
 use dormouse::topology::{Argument, Names, Topology};
+use dormouse_client::Delivery;
 
 /// Publishes bytes as they are, to the delay exchange.
 struct Hostile(RawConnection);

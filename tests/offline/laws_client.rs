@@ -4,12 +4,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use dormouse::client::once::Once;
-use dormouse::client::{
-    Client, ClientError, DeliveryLimit, Errand, Header, Line, Now, Pauses, Retry, RetryPolicy,
-    Returns, Routes, Settlement, TraceContext, TraceFault, Verdict, When, delivery_limit,
-    settlement,
-};
 use dormouse::config::{Config, DelayExchange};
 use dormouse::message::{
     FieldArray, Headers, Message, Properties, Value, as_integer, as_text, text,
@@ -17,6 +11,12 @@ use dormouse::message::{
 use dormouse::schedule::headers;
 use dormouse::schedule::{Sleeper, UnixMs, delay};
 use dormouse::topology;
+use dormouse_client::once::Once;
+use dormouse_client::{
+    Client, ClientError, DeliveryLimit, Errand, Header, Line, Now, Pauses, Retry, RetryPolicy,
+    Returns, Routes, Settlement, TraceContext, TraceFault, Verdict, When, delivery_limit,
+    settlement,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use dormouse::client::breaker::{Admission, State};
-use dormouse::client::flow;
-use dormouse::client::scale::{Decision, Look};
-use dormouse::client::{
+use dormouse_client::breaker::{Admission, State};
+use dormouse_client::flow;
+use dormouse_client::scale::{Decision, Look};
+use dormouse_client::{
     AdaptiveLimit, AdaptiveSettings, Breaker, BreakerSettings, Flow, FlowSettings, Gate, Rate,
     ScaleSettings, Scaler, Signal, TokenBucket,
 };
@@ -210,7 +210,7 @@ proptest! {
         let mut breaker = Breaker::new(settings);
         let mut now = Instant::now();
         // passes that are out, with the number of transitions at their time
-        let mut out: VecDeque<(dormouse::client::breaker::Pass, u32)> = VecDeque::new();
+        let mut out: VecDeque<(dormouse_client::breaker::Pass, u32)> = VecDeque::new();
         let (mut transitions, mut probing, mut succeeded, mut pause) = (0u32, 0u32, 0u32, settings.pause);
         let mut recent: Vec<(Instant, bool)> = Vec::new();
         for (wait_ms, asks, which, verdict, unused) in steps {

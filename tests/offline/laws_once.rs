@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use dormouse::client::once::{Begin, Id, InvalidId, Marks, MemorySettings, StoreError};
+use dormouse_client::once::{Begin, Id, InvalidId, Marks, MemorySettings, StoreError};
 use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -103,10 +103,9 @@ fn no_setting_of_a_store_panics() {
     }
 }
 
-#[cfg(feature = "postgres")]
 #[test]
 fn a_pool_has_at_least_one_connection_and_no_number_is_too_many() {
-    use dormouse::client::once::{Postgres, PostgresSettings};
+    use dormouse_client::once::{Postgres, PostgresSettings};
     for connections in [0, usize::MAX] {
         let settings = PostgresSettings { connections, ..PostgresSettings::new("orders") };
         let _ = Postgres::new(tokio_postgres::Config::new(), tokio_postgres::NoTls, settings);

@@ -4,12 +4,16 @@
 //! |---|---|
 //! | [`amqp`] | declare, publish with confirms, consume with manual acks |
 //! | [`management`] | what the management API tells of a broker |
+//! | [`unreadable`] | moves what the client library cannot read to the DLQ |
 //! | [`precise_timer`] | wakes a task to the tenth of a millisecond |
 
 use dormouse_core::settings as config;
 use dormouse_core::{message, schedule, topology};
 
 pub mod amqp;
+pub mod kept;
 #[cfg(feature = "management")]
 pub mod management;
 pub mod precise_timer;
+pub mod tell;
+pub mod unreadable;

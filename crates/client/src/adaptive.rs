@@ -60,6 +60,7 @@ const HELPLESS: u32 = 2;
 /// A step down helped if latency fell to this share.
 const HELPED: f64 = 0.9;
 
+/// A limit on messages handled at once that follows failures and latency, between its bounds.
 #[derive(Debug, Clone)]
 pub struct AdaptiveLimit {
     settings: AdaptiveSettings,
@@ -83,6 +84,7 @@ struct Round {
 }
 
 impl AdaptiveLimit {
+    /// Starts at `initial`, within the bounds.
     pub fn new(settings: AdaptiveSettings) -> Self {
         let (min, max) = settings.bounds();
         let limit = f64::from(settings.initial).clamp(min, max);
@@ -98,6 +100,7 @@ impl AdaptiveLimit {
         }
     }
 
+    /// Messages that may be handled at once now.
     pub fn limit(&self) -> u32 {
         self.limit as u32
     }

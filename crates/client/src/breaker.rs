@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::{Signal, far};
 
+/// When a breaker opens, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerSettings {
     /// A failure opens it when this share of the recent messages failed. Default 0.5.
@@ -49,14 +50,18 @@ impl Default for BreakerSettings {
 /// Where a breaker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// Everything passes.
     Closed,
     /// Nothing passes before `until`.
     Open {
+        /// When the first probe may pass.
         until: Instant,
     },
+    /// Only probes pass.
     HalfOpen,
 }
 
+/// A circuit breaker over the outcomes of recent messages. It keeps no clock: times come in.
 #[derive(Debug)]
 pub struct Breaker {
     settings: BreakerSettings,
@@ -83,6 +88,7 @@ pub struct Pass {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Admission {
+    /// It may.
     Pass(Pass),
     /// It is open until then.
     WaitUntil(Instant),
@@ -91,6 +97,7 @@ pub enum Admission {
 }
 
 impl Breaker {
+    /// Closed, with nothing recent.
     pub fn new(settings: BreakerSettings) -> Self {
         Self { settings, phase: Phase::Closed { recent: VecDeque::new() }, phases: 0 }
     }
@@ -104,6 +111,7 @@ impl Breaker {
         }
     }
 
+    /// Asks for a pass. After its pause an open breaker becomes half-open with the first call.
     pub fn admit(&mut self, now: Instant) -> Admission {
         if let Phase::Open { until, pause } = self.phase {
             if now < until {

@@ -8,13 +8,17 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
+#[cfg(feature = "autoscale")]
+use super::ScaleSettings;
 use super::delivery::Delivery;
 use super::error::ClientError;
+#[cfg(feature = "autoscale")]
+use super::group;
 use super::publishing::Publishing;
 use super::session::{Key, Pace, Plan};
 use super::work::{Decode, Handler, Work};
-use super::{FlowSettings, Gate, RetryPolicy, Returns, ScaleSettings, Verdict};
-use super::{group, life, returns};
+use super::{FlowSettings, Gate, RetryPolicy, Returns, Verdict};
+use super::{life, returns};
 use crate::message::Message;
 
 /// What waits behind others of its key takes up prefetch: with less, a few hundred of one key in a row would
@@ -26,7 +30,7 @@ const ORDERED_PREFETCH: u16 = 256;
 ///
 /// ```no_run
 /// # use std::time::Duration;
-/// # use dormouse::client::{Client, Delivery, Retry, RetryPolicy, Verdict};
+/// # use dormouse_client::{Client, Delivery, Retry, RetryPolicy, Verdict};
 /// # use tokio_util::sync::CancellationToken;
 /// #[derive(serde::Deserialize)]
 /// struct Payment { order: u32 }
@@ -49,6 +53,7 @@ pub struct Consumer<T> {
     key: Option<Key<T>>,
     prefetch: Option<u16>,
     pace: Pace,
+    #[cfg(feature = "autoscale")]
     scale: Option<ScaleSettings>,
     grace: Duration,
     policy: RetryPolicy,
@@ -67,6 +72,7 @@ impl<T: Send + 'static> Consumer<T> {
             key: None,
             prefetch: None,
             pace: Pace::default(),
+            #[cfg(feature = "autoscale")]
             scale: None,
             grace,
             policy: RetryPolicy::default(),
@@ -102,6 +108,7 @@ impl<T: Send + 'static> Consumer<T> {
     /// Grows and shrinks: several consumers of the queue in this process, each with a connection of its
     /// own, and [`Consumer::flow`] and [`Consumer::prefetch`] for each. Not together with
     /// [`Consumer::ordered_by`].
+    #[cfg(feature = "autoscale")]
     pub fn scaled(mut self, settings: ScaleSettings) -> Self {
         self.scale = Some(settings);
         self
@@ -227,6 +234,7 @@ impl<T: Send + 'static> Consumer<T> {
         if self.direct {
             self.publishing.go_direct().await?;
         }
+        #[cfg(feature = "autoscale")]
         if self.scale.is_some() && self.key.is_some() {
             return Err(ClientError::OrderedAndScaled { queue: self.queue });
         }
@@ -256,10 +264,11 @@ impl<T: Send + 'static> Consumer<T> {
             grace: self.grace,
             handled: AtomicU64::new(0),
         });
-        match self.scale {
-            Some(settings) => group::live(config, plan, settings, stop).await,
-            None => life::live(&config, plan, stop).await,
+        #[cfg(feature = "autoscale")]
+        if let Some(settings) = self.scale {
+            return group::live(config, plan, settings, stop).await;
         }
+        life::live(&config, plan, stop).await
     }
 }
 

@@ -12,6 +12,7 @@ use crate::schedule::headers;
 pub const RETRIES: &str = "dormouse-retries";
 /// Where a message came from before its first retry.
 pub const FIRST_EXCHANGE: &str = "dormouse-first-exchange";
+/// The header of a retried copy with the routing key of the first delivery.
 pub const FIRST_ROUTING_KEY: &str = "dormouse-first-routing-key";
 /// The `user_id` of a message before its first retry: RabbitMQ lets nobody publish another's.
 pub const FIRST_USER_ID: &str = "dormouse-first-user-id";
@@ -22,6 +23,7 @@ pub const FIRST_REPLY_TO: &str = "dormouse-first-reply-to";
 /// A message as its handler gets it, with its decoded body.
 #[derive(Debug, Clone)]
 pub struct Delivery<T> {
+    /// What the decoder made of the body.
     pub body: T,
     queue: Arc<str>,
     message: Arc<Message>,
@@ -33,22 +35,29 @@ pub struct Delivery<T> {
 /// A delivery before its body is decoded.
 #[derive(Debug, Clone)]
 pub(super) struct Raw {
+    /// The queue it came from.
     pub queue: Arc<str>,
+    /// As RabbitMQ delivered it.
     pub message: Arc<Message>,
+    /// Whether RabbitMQ delivered it before.
     pub redelivered: bool,
+    /// Immediate retries in this process so far.
     pub again: u32,
 }
 
 impl Raw {
+    /// With what the decoder made of its body.
     pub fn with_body<T>(self, body: T) -> Delivery<T> {
         let Self { queue, message, redelivered, again } = self;
         Delivery { body, queue, message, redelivered, again }
     }
 
+    /// The number of this attempt, from 1.
     pub fn attempt(&self) -> u32 {
         retries(&self.message.properties.headers).saturating_add(self.again).saturating_add(1)
     }
 
+    /// Its `message_id`, or else the id that the worker gave it.
     pub fn id(&self) -> Option<&str> {
         id(&self.message)
     }
@@ -58,6 +67,7 @@ impl Raw {
         returns::count(&self.message.properties.headers)
     }
 
+    /// The trace in its headers.
     pub fn trace(&self) -> Option<TraceContext> {
         span::incoming(&self.message.properties.headers)
     }

@@ -16,7 +16,9 @@ use crate::topology::{self, Names};
 pub enum Errand {
     /// A message with its target as exchange and routing key.
     Later {
+        /// What arrives.
         message: Box<Message>,
+        /// When it is due.
         when: When,
         /// Skip intake: plan here, and enter the levels.
         direct: bool,
@@ -25,10 +27,12 @@ pub enum Errand {
     Dead(Box<Sleeper>),
 }
 
+/// When it is due.
 #[derive(Debug, Clone, Copy)]
 pub enum When {
     /// The delay counts from the moment it was asked for, however often it is published.
     In(Duration, Instant),
+    /// At a moment of the wall clock.
     At(UnixMs),
 }
 
@@ -38,7 +42,9 @@ const SAYS_WHEN_OR_WHERE: [&str; 4] = [X_DELAY, DELIVERY_DELAY, DELIVERY_TIME, T
 /// Both clocks, read together.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
+    /// Wall clock.
     pub wall: UnixMs,
+    /// Not stepped by anybody.
     pub monotonic: Instant,
 }
 
@@ -54,6 +60,7 @@ pub struct Routes {
 }
 
 impl Routes {
+    /// From the configuration that the worker has, too.
     pub fn new(config: &Config) -> Self {
         let delays = config.delay_exchanges.iter();
         Self {

@@ -11,31 +11,62 @@ use crate::schedule::UnixMs;
 /// Why a client, a scheduler or a consumer cannot work. What a reconnect heals is not here.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// RabbitMQ cannot be reached, or refused us.
     #[error(transparent)]
     Broker(#[from] AmqpError),
+    /// The levels on the broker are not those of the configuration.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
     /// A [`Config`](crate::config::Config) that was made by hand, with what no file may say.
     #[error(transparent)]
     Config(#[from] ConfigFaults),
+    /// The queue is not there, or not usable for a consumer.
     #[error("queue {queue:?} cannot be used: {problem}")]
-    Queue { queue: String, problem: String },
+    Queue {
+        /// The queue's name.
+        queue: String,
+        /// What is wrong, in words.
+        problem: String,
+    },
+    /// No worker has declared its exchanges yet.
     #[error(
         "exchange {exchange:?} does not exist: a worker declares it when it starts, `dormouse topology apply` \
          without one"
     )]
-    NoExchange { exchange: String },
+    NoExchange {
+        /// The exchange's name.
+        exchange: String,
+    },
+    /// A permission is missing.
     #[error("exchange {exchange:?} is not for this user: grant write on it ({answer})")]
-    ExchangeRefused { exchange: String, answer: String },
+    ExchangeRefused {
+        /// The exchange's name.
+        exchange: String,
+        /// What RabbitMQ answered.
+        answer: String,
+    },
+    /// What the handler rejects would be lost.
     #[error(
         "queue {queue:?} has {found} as dead-letter exchange, not {wanted:?}: what its handler wants to retry would be \
          lost. `dormouse retry enable {queue}` sets it; or let the client retry, with RetryPolicy::exponential"
     )]
-    NoRetryExchange { queue: String, found: String, wanted: String },
+    NoRetryExchange {
+        /// The queue's name.
+        queue: String,
+        /// What it has instead.
+        found: String,
+        /// What it should have.
+        wanted: String,
+    },
+    /// Settings that contradict each other.
+    #[cfg(feature = "autoscale")]
     #[error(
         "the consumer of queue {queue:?} is both ordered and scaled: several consumers keep no order"
     )]
-    OrderedAndScaled { queue: String },
+    OrderedAndScaled {
+        /// The queue's name.
+        queue: String,
+    },
 }
 
 /// A message that was not published, or of which that is not known.
@@ -44,42 +75,84 @@ pub enum ClientError {
 pub struct NotScheduled {
     /// Its id: publish it again with this one, and a duplicate can be told.
     pub id: String,
+    /// Why.
     pub problem: Problem,
 }
 
 /// Why a message was not scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
+    /// It reached no queue.
     #[error("no queue is bound to {exchange:?} (RabbitMQ returned it: {code} {text})")]
-    Returned { exchange: String, code: u16, text: String },
+    Returned {
+        /// The exchange's name.
+        exchange: String,
+        /// AMQP's reply code.
+        code: u16,
+        /// AMQP's reply text.
+        text: String,
+    },
+    /// RabbitMQ could not store it.
     #[error("a queue behind {exchange:?} rejected it: it is full, or has no majority")]
-    Nacked { exchange: String },
+    Nacked {
+        /// The exchange's name.
+        exchange: String,
+    },
     /// RabbitMQ closed the channel over it, and over no other: a missing exchange (404), a missing
     /// permission (403), a body that is too large (406). It has not arrived.
     #[error("RabbitMQ refused it: {code} {text}")]
-    Refused { code: u16, text: String },
+    Refused {
+        /// AMQP's reply code.
+        code: u16,
+        /// AMQP's reply text.
+        text: String,
+    },
+    /// A name or property is too long.
     #[error("{what} has {bytes} bytes, and AMQP allows 255")]
-    TooLongForAmqp { what: &'static str, bytes: usize },
+    TooLongForAmqp {
+        /// What it is.
+        what: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+    },
     /// RabbitMQ would close the channel over it, so it was not sent.
     #[error(transparent)]
     Unacceptable(#[from] Unacceptable),
+    /// RabbitMQ would close the connection over it.
     #[error("its headers leave no room for Dormouse's in a frame")]
     HeadersTooLarge,
+    /// Longer than `topology.max_delay`, or than RabbitMQ can have a message wait.
     #[error("its delay is longer than the longest, {}", words::duration(*max))]
-    DelayTooLong { max: Duration },
+    DelayTooLong {
+        /// The longest.
+        max: Duration,
+    },
     /// A time of another unit, most likely: the worker would not take it for "at once" either.
     #[error("its due time, {due}, is longer ago than schedule.max_past, {}", words::duration(*max))]
-    DueLongAgo { due: UnixMs, max: Duration },
+    DueLongAgo {
+        /// When it was to be due.
+        due: UnixMs,
+        /// The longest.
+        max: Duration,
+    },
+    /// The levels changed under a client that plans for itself.
     #[error("{0}")]
     Mismatch(Mismatch),
     /// No confirm came in time, through any number of connections. It may have been published.
     #[error("it is not known whether it was published: no confirm within {}", words::duration(*within))]
-    Unknown { within: Duration },
+    Unknown {
+        /// How long was waited.
+        within: Duration,
+    },
+    /// The client was closed meanwhile.
     #[error("the client was closed first; it may have been published")]
     Closed,
     /// It has not been published and will not be: nobody has seen it.
     #[error("it was not sent: {why}")]
-    NotSent { why: &'static str },
+    NotSent {
+        /// The reason, in words.
+        why: &'static str,
+    },
 }
 
 impl Problem {

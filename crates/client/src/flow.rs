@@ -24,6 +24,7 @@ impl Default for FlowSettings {
     }
 }
 
+/// The limits of one consumer, or of several. It keeps no clock: times come in.
 #[derive(Debug)]
 pub struct Flow {
     bucket: Option<TokenBucket>,
@@ -43,6 +44,7 @@ pub struct Ticket {
 #[derive(Debug)]
 #[must_use]
 pub enum Admission {
+    /// Now.
     Start(Ticket),
     /// Not before then.
     WaitUntil(Instant),
@@ -51,6 +53,7 @@ pub enum Admission {
 }
 
 impl Flow {
+    /// With a full bucket and a closed breaker.
     pub fn new(settings: &FlowSettings) -> Self {
         Self {
             bucket: settings.rate.map(TokenBucket::new),
@@ -81,6 +84,7 @@ impl Flow {
         Admission::Start(Ticket { pass })
     }
 
+    /// The message was handled, from its start in `latency`.
     pub fn done(&mut self, now: Instant, ticket: Ticket, verdict: Signal, latency: Duration) {
         self.limit.done(now, latency, self.in_flight, verdict);
         self.in_flight -= 1;
@@ -107,10 +111,12 @@ impl Flow {
         rate.max(breaker)
     }
 
+    /// Tickets that are out.
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
+    /// How many tickets may be out now.
     pub fn limit(&self) -> u32 {
         self.limit.limit()
     }

@@ -15,7 +15,7 @@ use super::flow::{Admission, Flow, FlowSettings, Ticket};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// use std::time::{Duration, Instant};
 ///
-/// use dormouse::client::{
+/// use dormouse_client::{
 ///     AdaptiveSettings, BreakerSettings, FlowSettings, Gate, Rate, Signal,
 /// };
 ///
@@ -49,6 +49,7 @@ struct Shared {
 }
 
 impl Gate {
+    /// Of its own; clones share it.
     pub fn new(settings: &FlowSettings) -> Self {
         let flow = Flow::new(settings);
         let state = watch::Sender::new(flow.state());
@@ -112,6 +113,7 @@ impl Gate {
         }
     }
 
+    /// Where its breaker stands.
     pub fn state(&self) -> State {
         self.shared.flow().state()
     }

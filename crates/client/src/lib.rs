@@ -1,8 +1,8 @@
-//! The library's front door: schedule messages, and consume them with retries.
+//! Delayed delivery on RabbitMQ: schedule messages, and consume them with retries.
 //!
 //! ```no_run
 //! use std::time::Duration;
-//! use dormouse::client::{
+//! use dormouse_client::{
 //!     CancellationToken, Client, Delivery, Message, Retry, Target, Verdict,
 //! };
 //!
@@ -35,25 +35,34 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Delivery is at least once: a handler may see a message again, with the same [`Delivery::id`].
+//! Delivery is at least once: a handler may see a message again, with the same [`Delivery::id`];
+//! [`mod@once`] handles each once.
 //!
-//! | | in → out |
+//! - **Schedule**: [`Scheduler`] publishes a [`Message`] to a [`Target`], and returns when RabbitMQ confirmed it.
+//! - **Consume**: [`Consumer`] runs a handler for each [`Delivery`]; its [`Verdict`] says what becomes of it.
+//! - **Retry**: a [`RetryPolicy`] here, or the worker's by the queue's dead-letter exchange.
+//! - **Limit**: a [`Gate`] with rate, number at once and circuit breaker ([`FlowSettings`]).
+//!
+//! It needs a running worker, `dormouse run`, beside RabbitMQ. Read on in docs/library.md of the project, and in
+//! docs/idempotency.md for [`mod@once`].
+//!
+//! | feature | adds |
 //! |---|---|
-//! | [`Scheduler`] | message, target and time → its id, confirmed |
-//! | [`Consumer`] | queue and handler → each message acked, retried or dead-lettered |
-//! | [`Verdict`], [`RetryPolicy`] | what a handler says → what becomes of the message. Pure |
-//! | [`Line`] | deliveries and keys → who is next, in which batch. Pure |
-//! | [`Gate`], [`Flow`] | rate, number at once and breaker → a permit before each run of a handler |
-//! | [`Scaler`] | queue depth and rate → how many consumers. Pure |
-//! | [`mod@once`] | a message's id → handled before, by another, or new |
-//! | [`TraceContext`] | W3C `traceparent`, read and written. Pure |
+//! | `management` | a consumer asks the management API for its queue's dead-letter exchange and delivery limit |
+//! | `autoscale` | `Consumer::scaled`: as many consumers as a queue needs |
+//! | `redis`, `postgres` | stores of [`mod@once`] beside the one in memory |
 
-/// The code on the library's page, compiled.
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/library.md")]
-struct Page;
+#![warn(missing_docs)]
 
-pub mod adaptive;
+use dormouse_broker::amqp;
+#[cfg(feature = "management")]
+use dormouse_broker::management;
+/// What [`Client::open`] takes; [`config::Config`] has a default for everything.
+pub use dormouse_core::settings as config;
+use dormouse_core::{clock, inventory, message, schedule, topology};
+
+mod adaptive;
+mod ask;
 pub mod breaker;
 mod consumer;
 mod copy;
@@ -62,10 +71,11 @@ mod errand;
 mod error;
 mod far;
 pub mod flow;
-pub mod gate;
+mod gate;
+#[cfg(feature = "autoscale")]
 mod group;
 mod life;
-pub mod limit;
+mod limit;
 mod line;
 mod mismatch;
 pub mod once;
@@ -74,10 +84,11 @@ mod policy;
 mod publishing;
 mod retry_exchange;
 mod returns;
+#[cfg(feature = "autoscale")]
 pub mod scale;
 mod scheduler;
 mod session;
-pub mod signal;
+mod signal;
 mod span;
 mod trace;
 mod unreadable;
@@ -101,29 +112,34 @@ pub use consumer::Consumer;
 pub use delivery::{
     Delivery, FIRST_EXCHANGE, FIRST_REPLY_TO, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES,
 };
-#[doc(hidden)]
+#[doc(hidden)] // for the laws in tests/
 pub use errand::{Errand, Now, Routes, When};
 pub use error::{ClientError, NotScheduled, Problem};
 pub use flow::{Flow, FlowSettings};
 pub use gate::{Gate, Permit};
 pub use limit::{Rate, TokenBucket};
+#[doc(hidden)] // for the laws in tests/
 pub use line::Line;
 pub use mismatch::{Difference, Mismatch};
 pub use outgoing::{Header, Message, Target};
 pub use policy::{Pauses, RetryPolicy};
+#[doc(hidden)] // for the laws in tests/
 pub use retry_exchange::{DeadLetter, dead_letter};
+#[doc(hidden)] // for the laws in tests/
 pub use returns::{DeliveryLimit, Returns, delivery_limit};
+#[cfg(feature = "autoscale")]
 pub use scale::{ScaleSettings, Scaler};
 pub use scheduler::{Scheduled, Scheduler};
 pub use signal::Signal;
 pub use span::current as current_trace;
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceFault};
-pub use verdict::{Retry, Settlement, Verdict, settlement};
+pub use verdict::{Retry, Verdict};
+#[doc(hidden)] // for the laws in tests/
+pub use verdict::{Settlement, settlement};
 
 use crate::amqp::Connection;
 use crate::amqp::declare::{DeclareError, declare};
 use crate::config::{Config, Uri};
-use crate::message;
 use crate::topology::{Argument, Arguments, DELIVERY_LIMIT, Queue, Topology};
 use publishing::Publishing;
 

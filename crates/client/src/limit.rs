@@ -38,6 +38,7 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
+    /// Full.
     pub fn new(rate: Rate) -> Self {
         Self { rate, full_at: None }
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::far;
 
+/// Items that wait, by key and in batches.
 #[derive(Debug)]
 pub struct Line<Item> {
     size: usize,
@@ -127,6 +128,7 @@ impl<Item> Line<Item> {
         self.ready.len() + self.waiting
     }
 
+    /// Whether everything has gone out.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

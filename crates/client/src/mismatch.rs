@@ -13,14 +13,18 @@ use crate::topology::{self, Names};
 /// How a client's configuration differs from what the broker holds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Mismatch {
+    /// One for each key of the configuration.
     pub differences: Vec<Difference>,
 }
 
 /// One key of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
+    /// The key of the configuration.
     pub key: &'static str,
+    /// Its value in this process.
     pub here: String,
+    /// What stands on the broker.
     pub broker: String,
 }
 

@@ -12,7 +12,7 @@ use crate::message::{self, Headers, Properties, ShortString, Value, text};
 /// A message to publish: a body, and the properties that AMQP 0-9-1 gives it. Persistent.
 ///
 /// ```
-/// use dormouse::client::Message;
+/// use dormouse_client::Message;
 ///
 /// # #[derive(serde::Serialize)] struct Order { number: u32 }
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -35,8 +35,11 @@ pub struct Message {
 /// The value of a header. What other types AMQP has are not written by this client.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Header {
+    /// A string, as UTF-8.
     Text(String),
+    /// A signed integer of 8 bytes.
     Integer(i64),
+    /// True or false.
     Boolean(bool),
     /// An AMQP array, such as the further routing keys in the header `CC`.
     List(Vec<Header>),
@@ -50,6 +53,7 @@ pub struct Target {
 }
 
 impl Message {
+    /// A body as it is, without a content type.
     pub fn new(body: impl Into<Bytes>) -> Self {
         Self { body: body.into(), ..Self::default() }
     }
@@ -67,21 +71,25 @@ impl Message {
         self
     }
 
+    /// A header. Of those that say when or where, the scheduler sets its own.
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<Header>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
+    /// At most 255 bytes, as AMQP has no room for more.
     pub fn with_content_type(mut self, content_type: impl Into<String>) -> Self {
         self.content_type = Some(content_type.into());
         self
     }
 
+    /// At most 255 bytes.
     pub fn with_correlation_id(mut self, correlation_id: impl Into<String>) -> Self {
         self.correlation_id = Some(correlation_id.into());
         self
     }
 
+    /// At most 255 bytes. RabbitMQ takes `amq.rabbitmq.reply-to` only from a channel that consumes from it.
     pub fn with_reply_to(mut self, reply_to: impl Into<String>) -> Self {
         self.reply_to = Some(reply_to.into());
         self

@@ -14,9 +14,9 @@ use super::errand::{Errand, Now, Routes};
 use super::error::{ClientError, Problem};
 use super::mismatch::{Mismatch, mismatch};
 use crate::amqp::{AmqpError, Closed, Connection, Isolating, Outcome, pauses};
+use crate::clock::Clock;
 use crate::config::{Broker, Config};
 use crate::message::Message;
-use crate::worker::Clock;
 
 /// To the task that publishes. Cheap to clone; the task ends with the last one.
 #[derive(Debug, Clone)]
@@ -73,6 +73,7 @@ impl Publishing {
         Ok(Self { sender, shared })
     }
 
+    /// What it was opened with.
     pub fn config(&self) -> &Config {
         &self.shared.config
     }

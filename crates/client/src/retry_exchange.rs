@@ -1,21 +1,18 @@
 //! Whether a queue brings back what is rejected, or loses it.
 
-use std::time::Duration;
-
 use tracing::warn;
 
 use super::error::ClientError;
+use crate::ask;
 use crate::config::Config;
-use crate::management::{Management, QueueInfo};
-
-/// A queue's policy is known to the management API some seconds after its declare.
-const TRIES: u32 = 12;
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::inventory::QueueInfo;
 
 /// The dead-letter exchange that a queue has in effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeadLetter {
+    /// What is rejected goes there.
     Exchange(String),
+    /// What is rejected is gone.
     None,
     /// The broker's statistics do not tell its policy yet.
     Unknown,
@@ -44,25 +41,24 @@ pub async fn check(config: &Config, queue: &str) -> Result<(), ClientError> {
         let (queue, wanted) = (queue.to_owned(), wanted.clone());
         Err(ClientError::NoRetryExchange { queue, found, wanted })
     };
-    for _ in 0..TRIES {
-        let found = Management::queue(&config.broker, queue).await;
-        let found = found.map(|found| found.as_ref().map_or(DeadLetter::Unknown, dead_letter));
-        let problem = match found {
-            Ok(DeadLetter::Exchange(found)) if found == wanted => return Ok(()),
-            Ok(DeadLetter::Exchange(found)) => return refuse(format!("{found:?}")),
-            Ok(DeadLetter::None) => return refuse("none".to_owned()),
-            Ok(DeadLetter::Unknown) => {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-            Err(problem) => problem,
-        };
-        warn!(
-            queue, %problem,
-            "it cannot be seen whether {wanted:?} is the queue's dead-letter exchange; if it is not, what is to be \
-             retried is lost"
-        );
-        return Ok(());
+    let told = |info: &QueueInfo| match dead_letter(info) {
+        DeadLetter::Unknown => None,
+        told => Some(told),
+    };
+    match ask::queue(config, queue, told).await {
+        Ok(Some(DeadLetter::Exchange(found))) if found == wanted => Ok(()),
+        Ok(Some(DeadLetter::Exchange(found))) => refuse(format!("{found:?}")),
+        Ok(Some(DeadLetter::None)) => refuse("none".to_owned()),
+        Ok(Some(DeadLetter::Unknown) | None) => {
+            refuse("none that the broker's statistics tell".to_owned())
+        }
+        Err(problem) => {
+            warn!(
+                queue, %problem,
+                "it cannot be seen whether {wanted:?} is the queue's dead-letter exchange; if it is not, what is to be \
+                 retried is lost"
+            );
+            Ok(())
+        }
     }
-    refuse("none that the broker's statistics tell".to_owned())
 }

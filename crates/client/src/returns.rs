@@ -8,13 +8,13 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use serde_json::Value as Json;
 use tracing::{debug, warn};
 
+use crate::ask;
 use crate::config::Config;
-use crate::management::{Management, QueueInfo};
+use crate::inventory::QueueInfo;
 use crate::message::{Headers, as_integer};
 
 /// By default a message that came back so often is not handled again. Before 4.3 orderly stops count too,
@@ -24,10 +24,6 @@ pub const MOST: u32 = 100;
 /// What a quorum queue has since 4.0 if nobody said otherwise.
 const DEFAULT_LIMIT: u64 = 20;
 
-/// A queue's policy is known to the management API some seconds after its declare.
-const TRIES: u32 = 12;
-const PAUSE: Duration = Duration::from_secs(1);
-
 /// A queue's delivery limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeliveryLimit {
@@ -35,7 +31,12 @@ pub enum DeliveryLimit {
     None,
     /// After so many returns the next one deletes a message, or dead-letters it if the queue has an exchange
     /// for that.
-    At { returns: u64, dead_letters: bool },
+    At {
+        /// Returns that are survived.
+        returns: u64,
+        /// Whether the queue has a dead-letter exchange.
+        dead_letters: bool,
+    },
     /// The broker's statistics do not tell its policy yet.
     Unknown,
 }
@@ -113,20 +114,17 @@ impl Returns {
         if self.asked.swap(true, Ordering::Relaxed) {
             return;
         }
-        for _ in 0..TRIES {
-            let found = Management::queue(&config.broker, queue).await;
-            match found.map(|found| found.as_ref().map_or(DeliveryLimit::Unknown, delivery_limit)) {
-                Ok(DeliveryLimit::Unknown) => tokio::time::sleep(PAUSE).await,
-                Ok(limit) => {
-                    self.warn_of(limit, queue);
-                    let _ = self.limit.set(limit);
-                    return;
-                }
-                Err(problem) => {
-                    debug!(queue, problem, "the queue's delivery limit cannot be seen");
-                    return;
-                }
+        let told = |info: &QueueInfo| match delivery_limit(info) {
+            DeliveryLimit::Unknown => None,
+            limit => Some(limit),
+        };
+        match ask::queue(config, queue, told).await {
+            Ok(None) => {}
+            Ok(Some(limit)) => {
+                self.warn_of(limit, queue);
+                let _ = self.limit.set(limit);
             }
+            Err(problem) => debug!(queue, problem, "the queue's delivery limit cannot be seen"),
         }
     }
 

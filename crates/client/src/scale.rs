@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+/// Bounds and thresholds of a group of consumers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScaleSettings {
     /// Never fewer consumers, at least 1. Default 1.
@@ -50,12 +51,22 @@ pub struct Look {
     pub consumers: u32,
 }
 
+/// What to do about the number of consumers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Decision {
+    /// Nothing.
     Stay,
-    Grow { to: u32 },
-    Shrink { to: u32 },
+    /// More, of which `to` are then running.
+    Grow {
+        /// Consumers.
+        to: u32,
+    },
+    /// Fewer, of which `to` are then running.
+    Shrink {
+        /// Consumers.
+        to: u32,
+    },
 }
 
 /// A shrunk group has to manage with this share of what it can do, or it would soon grow again.
@@ -66,8 +77,8 @@ const HEADROOM: f64 = 0.8;
 /// ```
 /// use std::time::{Duration, Instant};
 ///
-/// use dormouse::client::scale::{Decision, Look};
-/// use dormouse::client::{ScaleSettings, Scaler};
+/// use dormouse_client::scale::{Decision, Look};
+/// use dormouse_client::{ScaleSettings, Scaler};
 ///
 /// let mut scaler = Scaler::new(ScaleSettings { max: 8, ..ScaleSettings::default() });
 /// let begin = Instant::now();
@@ -93,6 +104,7 @@ pub struct Scaler {
 }
 
 impl Scaler {
+    /// With nothing seen.
     pub fn new(settings: ScaleSettings) -> Self {
         Self { settings, changed: None, low_since: None, idle_since: None, each_per_second: None }
     }

@@ -11,10 +11,10 @@ use super::error::{ClientError, NotScheduled, Problem};
 use super::publishing::Publishing;
 use super::trace::{TRACEPARENT, TRACESTATE};
 use super::{Message, Target, span};
+use crate::clock::Clock;
 use crate::message::text;
 use crate::schedule::UnixMs;
 use crate::schedule::delay::MAX_DELAY;
-use crate::worker::Clock;
 
 /// Publishes messages that are due later, many at a time. Cheap to clone.
 ///

@@ -26,18 +26,24 @@ pub type Key<T> = Arc<dyn Fn(&Delivery<T>) -> String + Send + Sync>;
 
 /// How a consumer consumes. The same for all its sessions.
 pub struct Plan<T> {
+    /// What it consumes from.
     pub queue: Arc<str>,
+    /// What runs the handler.
     pub work: Work<T>,
+    /// What orders deliveries.
     pub key: Option<Key<T>>,
     /// A stop keeps the order of what goes back, and keeps the queue until the last handler is done: a
     /// next single active consumer begins after it.
     pub in_order: bool,
+    /// Deliveries unacknowledged at once.
     pub prefetch: u16,
+    /// How fast handlers may start.
     pub pace: Pace,
     /// Deliveries a handler gets at a time.
     pub batch: usize,
     /// The longest that a delivery waits for others to fill a batch.
     pub batch_wait: Duration,
+    /// How long handlers may take to finish after a stop.
     pub grace: Duration,
     /// Deliveries settled by all consumers of this plan, ever.
     pub handled: AtomicU64,
@@ -54,6 +60,7 @@ pub struct Pace {
     pub shared: Option<Gate>,
 }
 
+/// What one connection has under way.
 pub struct Session<T> {
     plan: Arc<Plan<T>>,
     line: Line<Parcel<T>>,

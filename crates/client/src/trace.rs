@@ -6,7 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// The header with trace, span and flags.
 pub const TRACEPARENT: &str = "traceparent";
+/// The header with what vendors add.
 pub const TRACESTATE: &str = "tracestate";
 
 /// Where in which trace something happens: a `traceparent` with its `tracestate`.
@@ -22,10 +24,13 @@ pub struct TraceContext {
 /// Why a header is no `traceparent`: it has to be passed over, as if it were not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TraceFault {
+    /// Not the form that W3C gives it.
     #[error("it is not 00-<32 hex digits>-<16 hex digits>-<2 hex digits>")]
     Shape,
+    /// The version that W3C forbids.
     #[error("version ff is not allowed")]
     Version,
+    /// Ids that stand for none.
     #[error("a trace id or span id of zeros is not allowed")]
     Zero,
 }
@@ -78,6 +83,7 @@ impl TraceContext {
         hex(&self.span_id)
     }
 
+    /// Whether the caller records this trace.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }

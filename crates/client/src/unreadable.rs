@@ -4,15 +4,16 @@
 //! A look takes what the consumer would take, and gives back what is not to blame in one step and in its
 //! order. For a quorum queue that is one return more, as the lost session was.
 
+use dormouse_broker::unreadable::{Looked, move_unreadable};
 use tracing::warn;
 use uuid::Uuid;
 
 use crate::amqp::{Amqp10, AmqpError, Outcome, Replacing, Watched};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::{Headers, Message};
 use crate::schedule::{Comeback, Reason, Sleeper};
 use crate::topology::Names;
-use crate::worker::{Clock, Looked, move_unreadable_from};
 
 /// Whether a message may have ended a session with this error.
 pub fn may_be_to_blame(error: &AmqpError) -> bool {
@@ -36,7 +37,7 @@ pub async fn set_aside(
     let [Watched { queue, .. }] = &queues;
     let put_off = None::<fn(&mut Sleeper) -> Message>;
     let back = |sleeper: &mut Sleeper, _| sleeper.stamp.comeback = Some(comeback(queue));
-    match move_unreadable_from(config, &Clock::default(), &queues, back, put_off).await {
+    match move_unreadable(config, &Clock::default(), &queues, back, put_off).await {
         Err(error) if error.may_be_amqp10() => move_uncarried(config, &queues[0]).await,
         Ok(Looked { moved, refused, .. }) => {
             told(moved, refused.into_iter().next().map(|first| first.answer), config)

@@ -15,7 +15,12 @@ pub enum Verdict {
     /// It is handled: ack.
     Done,
     /// It is not, and may be later. `because` is what the DLQ will tell if this was the last attempt.
-    Retry { when: Retry, because: String },
+    Retry {
+        /// When the next attempt is.
+        when: Retry,
+        /// The reason, in words.
+        because: String,
+    },
     /// No time heals it: it goes to the DLQ with this reason.
     DeadLetter(String),
 }
@@ -45,6 +50,7 @@ impl Verdict {
         Verdict::Retry { when, because: problem.to_string() }
     }
 
+    /// To the DLQ, with a reason for whoever looks there.
     pub fn dead_letter(reason: impl fmt::Display) -> Self {
         Verdict::DeadLetter(reason.to_string())
     }
@@ -126,6 +132,7 @@ fn of_once<T, E>(once: Once<T, E>, failed: impl FnOnce(E) -> Verdict) -> Verdict
 #[must_use]
 #[derive(Debug, Clone, PartialEq)]
 pub enum Settlement {
+    /// It is handled.
     Ack,
     /// Handle it again, here and now.
     Again,

@@ -18,9 +18,9 @@ use super::gate::{Gate, Permit};
 use super::publishing::Publishing;
 use super::verdict::{Settlement, settlement, signal_of_batch};
 use super::{Retry, RetryPolicy, Returns, Signal, Verdict, copy, span};
+use crate::clock::Clock;
 use crate::config::words::duration;
 use crate::message::Message;
-use crate::worker::Clock;
 
 /// Body bytes to a value, or what is wrong with them.
 pub type Decode<T> = Arc<dyn Fn(&Message) -> Result<T, String> + Send + Sync>;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dormouse::client::once::{Begin, Id, Once, Redis, RedisSettings, Store, StoreError, once};
+use dormouse_client::once::{Begin, Id, Once, Redis, RedisSettings, Store, StoreError, once};
 
 use super::super::stores::{MovingAddress, RedisServer, skipped};
 use super::super::support::{DEADLINE, until};

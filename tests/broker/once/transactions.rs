@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dormouse::client::once::{Once, PostgresSettings, StoreError, once};
+use dormouse_client::once::{Once, PostgresSettings, StoreError, once};
 use tokio::task::JoinSet;
 
 use super::super::stores::{PostgresServer, skipped};

@@ -6,10 +6,21 @@ pub enum StoreError {
     /// The store cannot be used now: it gives no answer, and whether it has done what it was asked is not known;
     /// or it answered that it cannot at the moment, as a server does that was demoted by a failover.
     #[error("{store} is not available: {problem}")]
-    Unavailable { store: &'static str, problem: String },
+    Unavailable {
+        /// The kind of store.
+        store: &'static str,
+        /// What is wrong, in words.
+        problem: String,
+    },
     /// The store answered, with an error.
     #[error("{store} refused: {problem}")]
-    Refused { store: &'static str, problem: String },
+    Refused {
+        /// The kind of store.
+        store: &'static str,
+        /// What is wrong, in words.
+        problem: String,
+    },
+    /// Only the store in memory has so little room.
     #[error("{0} messages are in progress, as many as the store may hold in memory")]
     Full(usize),
     /// The lease ran out or was taken over: another worker may handle the message now.

@@ -10,10 +10,13 @@ pub struct Id(String);
 /// Time does not heal it: such a message belongs into the DLQ.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
+    /// No id, or an empty one.
     #[error("the message has no id: set message-id, or a header, to something of its own")]
     Empty,
+    /// Too many bytes.
     #[error("the message's id has {0} bytes: {MOST_BYTES} are the most")]
     TooLong(usize),
+    /// A NUL character.
     #[error("the message's id has a NUL character, which PostgreSQL cannot keep")]
     Nul,
 }
@@ -30,6 +33,7 @@ impl Id {
         }
     }
 
+    /// As it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }

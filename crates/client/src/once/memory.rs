@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Begin, Id, Store, StoreError};
 
+/// How much a process remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemorySettings {
     /// How many messages are remembered, those in progress included; at least 1. Default 100,000. The
@@ -43,6 +44,7 @@ enum State {
 }
 
 impl Marks {
+    /// Empty.
     pub fn new(settings: MemorySettings) -> Self {
         Self { settings, states: HashMap::new(), done: VecDeque::new() }
     }
@@ -65,12 +67,14 @@ impl Marks {
         Ok(Begin::New(()))
     }
 
+    /// The message is handled: remembered as done from now on.
     pub fn complete(&mut self, now: Instant, id: &Id) {
         if self.states.insert(id.clone(), State::Done) != Some(State::Done) {
             self.done.push_back((now, id.clone()));
         }
     }
 
+    /// The message was not handled: it is new again.
     pub fn abort(&mut self, id: &Id) {
         if self.states.get(id) == Some(&State::InProgress) {
             self.states.remove(id);
@@ -82,10 +86,12 @@ impl Marks {
         self.states.contains_key(id)
     }
 
+    /// Marks that are remembered.
     pub fn len(&self) -> usize {
         self.states.len()
     }
 
+    /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
         self.states.is_empty()
     }
@@ -107,6 +113,7 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Empty.
     pub fn new(settings: MemorySettings) -> Self {
         Self { marks: Arc::new(Mutex::new(Marks::new(settings))) }
     }

@@ -11,7 +11,7 @@
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-//! use dormouse::client::once::{Id, Memory, MemorySettings, Once, once};
+//! use dormouse_client::once::{Id, Memory, MemorySettings, Once, once};
 //!
 //! let store = Memory::new(MemorySettings::default());
 //! let id = Id::new("01980f4e-order-4711")?;
@@ -21,7 +21,7 @@
 //!
 //! let again = once(&store, &id, async |_| Ok::<_, String>("paid")).await;
 //! assert!(matches!(again, Once::Duplicate));
-//! # Ok::<_, dormouse::client::once::InvalidId>(())
+//! # Ok::<_, dormouse_client::once::InvalidId>(())
 //! # }).unwrap();
 //! ```
 
@@ -47,8 +47,3 @@ pub use postgres::{Postgres, PostgresSettings, Transaction};
 pub use redis::{Redis, RedisClaim, RedisSettings};
 pub use run::{Once, once};
 pub use store::{Begin, Store};
-
-/// The examples of the guide, compiled.
-#[cfg(all(doctest, feature = "postgres", feature = "redis"))]
-#[doc = include_str!("../../../docs/idempotency.md")]
-struct Guide;

@@ -1,83 +1,57 @@
 //! Connections to PostgreSQL: one for each message that is being handled.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{Client, Config, Socket};
-use tokio_util::task::AbortOnDropHandle;
 
 use super::StoreError;
 
 const STORE: &str = "PostgreSQL";
 
-type Connecting = futures_util::future::BoxFuture<'static, Result<Line, tokio_postgres::Error>>;
-
-/// A client and the task that moves its bytes. Dropped, the socket closes, and PostgreSQL rolls back
-/// what it had begun.
-struct Line {
-    client: Client,
-    _task: AbortOnDropHandle<()>,
-}
+/// The pool sets room aside for as many, and no server of PostgreSQL has more to give.
+const MOST_CONNECTIONS: usize = 10_000;
 
 pub(super) struct Pool {
-    connect: Box<dyn Fn() -> Connecting + Send + Sync>,
-    idle: Arc<Mutex<Vec<Line>>>,
-    room: Arc<Semaphore>,
+    connections: deadpool_postgres::Pool,
     answer_within: Duration,
 }
 
-/// A connection out of the pool. Dropped, it is closed; only [`give_back`](Self::give_back) keeps it.
-pub(super) struct Connection {
-    line: Line,
-    idle: Arc<Mutex<Vec<Line>>>,
-    _room: OwnedSemaphorePermit,
-}
+/// A connection out of the pool. Dropped, its socket closes, and PostgreSQL rolls back what it had begun; only
+/// [`give_back`](Self::give_back) keeps it.
+pub(super) struct Connection(Option<Object>);
 
 impl Pool {
     pub(super) fn new<T>(config: Config, tls: T, most: usize, answer_within: Duration) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-        T::Stream: Send,
-        T::TlsConnect: Send,
+        T::Stream: Sync + Send,
+        T::TlsConnect: Sync + Send,
         <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
-        let connect = move || -> Connecting {
-            let (config, tls) = (config.clone(), tls.clone());
-            Box::pin(async move {
-                let (client, connection) = config.connect(tls).await?;
-                #[expect(clippy::disallowed_methods, reason = "the line's handle ends it")]
-                let task = tokio::spawn(async move {
-                    // what failed is told to whoever waits for an answer
-                    let _ = connection.await;
-                });
-                Ok(Line { client, _task: AbortOnDropHandle::new(task) })
-            })
-        };
-        Self {
-            connect: Box::new(connect),
-            idle: Arc::default(),
-            room: Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS))),
-            answer_within,
-        }
+        // whether it is closed is seen without a round trip
+        let recycling_method = RecyclingMethod::Fast;
+        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method });
+        let connections = deadpool_postgres::Pool::builder(manager)
+            .max_size(most.clamp(1, MOST_CONNECTIONS))
+            .create_timeout(Some(answer_within))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .expect("a timeout and a runtime for it");
+        Self { connections, answer_within }
     }
 
     /// Waits for room, then takes an idle connection or a new one.
     pub(super) async fn take(&self) -> Result<Connection, StoreError> {
-        let room = self.room.clone().acquire_owned().await.expect("it is never closed");
-        let line = match self.open_one() {
-            Some(line) => line,
-            None => self.answer((self.connect)()).await?,
-        };
-        Ok(Connection { line, idle: self.idle.clone(), _room: room })
-    }
-
-    fn open_one(&self) -> Option<Line> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        std::iter::from_fn(|| idle.pop()).find(|line| !line.client.is_closed())
+        match self.connections.get().await {
+            Ok(connection) => Ok(Connection(Some(connection))),
+            Err(PoolError::Backend(error)) => Err(refused(&error)),
+            Err(PoolError::Timeout(_)) => Err(self.too_late()),
+            Err(error) => Err(StoreError::Unavailable { store: STORE, problem: error.to_string() }),
+        }
     }
 
     /// A connection whose answer came too late must not be used again: drop it.
@@ -85,37 +59,36 @@ impl Pool {
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, StoreError> {
-        let limit = self.answer_within;
-        let in_time = tokio::time::timeout(limit, self.answer_however_long(answer)).await;
-        in_time.unwrap_or_else(|_| {
-            let problem = format!("no answer within {} ms", limit.as_millis());
-            Err(StoreError::Unavailable { store: STORE, problem })
-        })
+        let in_time = tokio::time::timeout(self.answer_within, answer).await;
+        in_time.map_err(|_| self.too_late())?.map_err(|error| refused(&error))
     }
 
     pub(super) async fn answer_however_long<T>(
         &self,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, StoreError> {
-        answer.await.map_err(|error| match error.as_db_error() {
-            Some(said) => {
-                let (message, code) = (said.message(), said.code().code());
-                let hint = if *said.code() == SqlState::UNDEFINED_TABLE
-                    && message.contains("dormouse_handled")
-                {
-                    "; Postgres::create_table creates it"
-                } else {
-                    ""
-                };
-                let problem = format!("{message} (SQLSTATE {code}){hint}");
-                if is_of_the_moment(said.code()) {
-                    StoreError::Unavailable { store: STORE, problem }
-                } else {
-                    StoreError::Refused { store: STORE, problem }
-                }
-            }
-            None => StoreError::Unavailable { store: STORE, problem: with_causes(&error) },
-        })
+        answer.await.map_err(|error| refused(&error))
+    }
+
+    fn too_late(&self) -> StoreError {
+        let problem = format!("no answer within {} ms", self.answer_within.as_millis());
+        StoreError::Unavailable { store: STORE, problem }
+    }
+}
+
+fn refused(error: &tokio_postgres::Error) -> StoreError {
+    let Some(said) = error.as_db_error() else {
+        return StoreError::Unavailable { store: STORE, problem: with_causes(error) };
+    };
+    let (message, code) = (said.message(), said.code().code());
+    let is_missing =
+        *said.code() == SqlState::UNDEFINED_TABLE && message.contains("dormouse_handled");
+    let hint = if is_missing { "; Postgres::create_table creates it" } else { "" };
+    let problem = format!("{message} (SQLSTATE {code}){hint}");
+    if is_of_the_moment(said.code()) {
+        StoreError::Unavailable { store: STORE, problem }
+    } else {
+        StoreError::Refused { store: STORE, problem }
     }
 }
 
@@ -143,12 +116,20 @@ fn with_causes(error: &tokio_postgres::Error) -> String {
 
 impl Connection {
     pub(super) fn client(&self) -> &Client {
-        &self.line.client
+        self.0.as_ref().expect("it is taken out at the end only")
     }
 
     /// Only outside a transaction.
-    pub(super) fn give_back(self) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push(self.line);
+    pub(super) fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            // what is taken out of the pool for good ends with its socket
+            drop(Object::take(connection));
+        }
     }
 }

@@ -52,11 +52,12 @@ const LONGEST_AGE: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// A statement's value with its type, so that the statement needs no round trip of its own to be prepared.
 type Value<'a> = (&'a (dyn ToSql + Sync), Type);
 
+/// Where marks are, and how patient the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresSettings {
     /// Whose marks these are: two services that both have to handle a message need two scopes.
     pub scope: String,
-    /// One connection for each message that is being handled; more messages wait. Default 16.
+    /// One connection for each message that is being handled, 1 to 10,000; more messages wait. Default 16.
     pub connections: usize,
     /// When to ask again about a message that is in progress. Default 1 s.
     pub retry_after: Duration,
@@ -65,6 +66,7 @@ pub struct PostgresSettings {
 }
 
 impl PostgresSettings {
+    /// The defaults, for one scope.
     pub fn new(scope: impl Into<String>) -> Self {
         Self {
             scope: scope.into(),
@@ -101,8 +103,8 @@ impl Postgres {
     pub fn new<T>(config: Config, tls: T, settings: PostgresSettings) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
-        T::Stream: Send,
-        T::TlsConnect: Send,
+        T::Stream: Sync + Send,
+        T::TlsConnect: Sync + Send,
         <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
     {
         let pool = Pool::new(config, tls, settings.connections, settings.answer_within);

@@ -40,6 +40,7 @@ const RENEW: &str = "
     redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
     return 1";
 
+/// Where marks are, how long they last, and how patient the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedisSettings {
     /// Whose marks these are: two services that both have to handle a message need two scopes.
@@ -53,6 +54,7 @@ pub struct RedisSettings {
 }
 
 impl RedisSettings {
+    /// The defaults, for one scope.
     pub fn new(scope: impl Into<String>) -> Self {
         Self {
             scope: scope.into(),

@@ -13,7 +13,10 @@ pub enum Once<T, E> {
     /// It was handled before: ack it, too. A reject would send it into the DLQ.
     Duplicate,
     /// Another worker has it. It did not run here: no attempt of its own.
-    InProgress { retry_after: Duration },
+    InProgress {
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// The handler failed. Nothing is marked; what becomes of the message is the handler's to say.
     Failed(E),
     /// The store could not be asked, so the handler did not run.
@@ -22,7 +25,12 @@ pub enum Once<T, E> {
     Interrupted(StoreError),
     /// The handler has succeeded, but whether the mark is there is not known. With PostgreSQL, the
     /// effect is there if and only if the mark is; with the others the effect is there.
-    Unmarked { value: T, error: StoreError },
+    Unmarked {
+        /// What the handler returned.
+        value: T,
+        /// Why the mark may be missing.
+        error: StoreError,
+    },
 }
 
 impl<T, E> Once<T, E> {

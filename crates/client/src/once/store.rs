@@ -37,7 +37,10 @@ pub enum Begin<Claim> {
     /// Handle it.
     New(Claim),
     /// Another worker has it, or had it and died. Ask again after so long.
-    InProgress { retry_after: Duration },
+    InProgress {
+        /// When to ask again.
+        retry_after: Duration,
+    },
     /// It was handled: ack it.
     Done,
 }

@@ -7,7 +7,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// Speaks once a minute.
 #[derive(Debug, Default)]
-pub(super) struct Tell {
+pub struct Tell {
     told: Option<Instant>,
     unsaid: u64,
 }

@@ -1,0 +1,36 @@
+//! What RabbitMQ takes from nobody, not even for the DLQ, and how it is named to a person.
+
+use dormouse_core::schedule::{Sleeper, Stamp};
+use serde::{Deserialize, Serialize};
+
+/// One message that stays unacknowledged where it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptMessage {
+    pub id: String,
+    /// Its client's own.
+    pub message_id: Option<String>,
+    /// Where it is.
+    pub queue: String,
+    /// What it is for.
+    pub exchange: String,
+    pub routing_key: String,
+    pub bytes: usize,
+    /// Why RabbitMQ refuses it.
+    pub answer: String,
+}
+
+impl KeptMessage {
+    /// Its queue is not known yet.
+    pub fn of(sleeper: &Sleeper, answer: &str) -> Self {
+        let Stamp { id, target, .. } = &sleeper.stamp;
+        Self {
+            id: id.clone(),
+            message_id: sleeper.message().properties.message_id.as_ref().map(ToString::to_string),
+            queue: String::new(),
+            exchange: target.exchange.clone(),
+            routing_key: target.routing_key.clone(),
+            bytes: sleeper.body_bytes(),
+            answer: answer.to_owned(),
+        }
+    }
+}
