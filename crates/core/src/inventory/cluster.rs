@@ -9,6 +9,7 @@ use serde::Deserialize;
 pub struct Overview {
     /// Version of the node that answered; others may run another one during an upgrade.
     pub rabbitmq_version: String,
+    /// Set by an operator; by default the name of the first node.
     pub cluster_name: String,
     /// All nodes of the cluster, running or not. `None` if the user lacks the tag `monitoring`.
     #[serde(skip)]
@@ -18,6 +19,7 @@ pub struct Overview {
 /// The user that the credentials stand for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Whoami {
+    /// The user's name.
     pub name: String,
     /// `management`, `policymaker`, `monitoring`, `administrator`, or an operator's own.
     pub tags: Vec<String>,
@@ -26,10 +28,15 @@ pub struct Whoami {
 /// What a user may do in one virtual host: regular expressions over the names of queues and exchanges.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Permissions {
+    /// Whose.
     pub user: String,
+    /// Where.
     pub vhost: String,
+    /// What it may declare and delete.
     pub configure: String,
+    /// What it may publish to, bind, and name as dead-letter or alternate exchange.
     pub write: String,
+    /// What it may consume, purge, and bind from.
     pub read: String,
 }
 
@@ -49,14 +56,19 @@ impl VhostLimits {
 /// A feature flag that the broker knows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct FeatureFlag {
+    /// As in `rabbitmqctl list_feature_flags`.
     pub name: String,
+    /// Whether it is in force.
     pub state: FeatureFlagState,
 }
 
+/// Whether a feature flag is in force: <https://www.rabbitmq.com/docs/feature-flags>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeatureFlagState {
+    /// On all nodes, for good.
     Enabled,
+    /// On no node yet.
     Disabled,
     /// On its way to enabled, or back.
     StateChanging,

@@ -3,9 +3,11 @@
 mod cluster;
 mod policy;
 mod queue;
+mod snapshot;
 mod topology;
 
 pub use cluster::{FeatureFlag, FeatureFlagState, Overview, Permissions, VhostLimits, Whoami};
 pub use policy::Policy;
 pub use queue::{COLUMNS, QueueInfo};
+pub use snapshot::{Look, Seen, Standing};
 pub use topology::{BindingInfo, DestinationType, ExchangeInfo};

@@ -11,6 +11,7 @@ use serde_json::Value;
 /// queue at a time: of those that match, the one of the highest priority.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
+    /// Unique in its virtual host, among policies of its kind.
     pub name: String,
     /// A regular expression that is searched in the name, not anchored.
     pub pattern: String,
@@ -19,5 +20,6 @@ pub struct Policy {
     pub apply_to: String,
     /// Keys such as `message-ttl` (milliseconds), `max-length`, `overflow`.
     pub definition: BTreeMap<String, Value>,
+    /// Of those that match, the policy of the highest applies.
     pub priority: i64,
 }

@@ -35,10 +35,12 @@ pub const COLUMNS: [&str; 19] = [
 /// of queue has no such thing, or where the operator turned statistics off.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct QueueInfo {
+    /// Unique in its virtual host.
     pub name: String,
     /// `classic`, `quorum` or `stream`.
     #[serde(rename = "type")]
     pub queue_type: String,
+    /// Whether it survives a restart of its node.
     pub durable: bool,
     /// As declared: policies are not in here.
     pub arguments: BTreeMap<String, Value>,
@@ -55,7 +57,9 @@ pub struct QueueInfo {
     /// The delivery limit in effect of a quorum queue, default included: a number, or words for none.
     /// Since 4.0.
     pub delivery_limit: Option<Value>,
+    /// Messages that could be delivered now.
     pub messages_ready: Option<u64>,
+    /// Messages delivered and not acked yet.
     #[serde(rename = "messages_unacknowledged")]
     pub messages_unacked: Option<u64>,
     /// What the at-least-once dead-letter worker of a quorum queue holds (RabbitMQ's
@@ -66,6 +70,7 @@ pub struct QueueInfo {
     pub dead_letter_backlog: Option<u64>,
     /// All messages of the queue: ready, unacked and the dead-letter backlog.
     pub messages: Option<u64>,
+    /// Consumers, on all connections.
     pub consumers: Option<u64>,
     /// The node of a quorum queue's leader; classic queues have none.
     pub leader: Option<String>,
@@ -83,4 +88,14 @@ pub struct QueueInfo {
     /// queues only, and only if the publisher or the broker has set one.
     #[serde(rename = "head_message_timestamp")]
     pub head_message_timestamp_seconds: Option<u64>,
+}
+
+impl QueueInfo {
+    /// Whether it dead-letters a copy of what it refuses when it is full. Classic queues only; a policy beats
+    /// the argument. <https://www.rabbitmq.com/docs/maxlength#overflow-behaviour>
+    pub fn copies_what_it_refuses(&self) -> bool {
+        let policy = self.effective_policy.as_ref().and_then(|keys| keys.get("overflow"));
+        let overflow = policy.or(self.arguments.get("x-overflow"));
+        self.queue_type == "classic" && overflow.is_some_and(|value| value == "reject-publish-dlx")
+    }
 }

@@ -1,5 +1,5 @@
 //! In: the topology that the configuration asks for, and what stands in the virtual host. Out: what
-//! is missing, what differs, what is bound besides, and what is left of other layouts. Pure.
+//! is missing, what differs, and what is bound besides. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,15 +8,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology};
-use crate::inventory::{BindingInfo, DestinationType, ExchangeInfo, QueueInfo};
+use crate::inventory::{ExchangeInfo, QueueInfo};
 
-/// What stands in a virtual host, as the management API lists it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Standing {
-    pub exchanges: Vec<ExchangeInfo>,
-    pub queues: Vec<QueueInfo>,
-    pub bindings: Vec<BindingInfo>,
-}
+pub use super::leftover::Leftover;
+pub use super::names::is_ours;
+pub use crate::inventory::Standing;
 
 /// How what stands differs from what should.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,8 +28,11 @@ pub struct Diff {
 /// One property of one exchange or queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
+    /// What `name` names.
     pub object: Object,
+    /// Of the exchange or queue.
     pub name: String,
+    /// `type`, `durable`, or an argument such as `x-message-ttl`.
     pub property: String,
     /// `none` if it should not be there.
     pub wanted: String,
@@ -41,10 +40,13 @@ pub struct Difference {
     pub found: String,
 }
 
+/// What has a name and properties on a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Object {
+    /// An exchange.
     Exchange,
+    /// A queue.
     Queue,
 }
 
@@ -55,21 +57,14 @@ topology.version to build the new layout beside the old one, then `dormouse topo
 another version does not help: give a delay exchange whose name is taken another one, or delete what is in its \
 place; and for another topology.queue_type empty the layout, then `dormouse topology destroy`";
 
-/// Queues and exchanges of one topology version that the configuration does not ask for: an older
-/// version, or a layout that had more levels.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Leftover {
-    pub version: u32,
-    pub queues: Vec<String>,
-    pub exchanges: Vec<String>,
-}
-
 /// The virtual host may not have as many queues as a declare would make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Crowded {
+    /// The limit of the virtual host.
     pub max_queues: usize,
     /// Anybody's: RabbitMQ counts them all.
     pub standing: usize,
+    /// What a declare would add.
     pub missing: usize,
 }
 
@@ -106,6 +101,7 @@ impl fmt::Display for Crowded {
 }
 
 impl Diff {
+    /// Compares names, kinds, arguments and bindings. Counters and policies are not looked at.
     pub fn of(wanted: &Topology, standing: &Standing) -> Self {
         let mut missing = Topology::default();
         let mut different = Vec::new();
@@ -131,147 +127,6 @@ impl Diff {
     pub fn is_empty(&self) -> bool {
         self.missing.is_empty() && self.different.is_empty()
     }
-}
-
-impl Topology {
-    pub fn is_empty(&self) -> bool {
-        self.exchanges.is_empty() && self.queues.is_empty() && self.bindings.is_empty()
-    }
-
-    pub fn has_exchange(&self, name: &str) -> bool {
-        self.exchanges.iter().any(|exchange| exchange.name == name)
-    }
-
-    pub fn has_queue(&self, name: &str) -> bool {
-        self.queues.iter().any(|queue| queue.name == name)
-    }
-}
-
-impl Standing {
-    pub fn exchange(&self, name: &str) -> Option<&ExchangeInfo> {
-        self.exchanges.iter().find(|exchange| exchange.name == name)
-    }
-
-    pub fn queue(&self, name: &str) -> Option<&QueueInfo> {
-        self.queues.iter().find(|queue| queue.name == name)
-    }
-
-    /// What stands of any topology version and is not wanted, by version.
-    pub fn leftovers(&self, wanted: &Topology, namespace: &str) -> Vec<Leftover> {
-        let mut versions = BTreeMap::<u32, Leftover>::new();
-        let mut note = |name: &str, put: fn(&mut Leftover, String)| {
-            if let Some(version) = version_of(namespace, name) {
-                let leftover = versions.entry(version).or_default();
-                leftover.version = version;
-                put(leftover, name.to_owned());
-            }
-        };
-        for queue in self.queues.iter().filter(|queue| !wanted.has_queue(&queue.name)) {
-            note(&queue.name, |leftover, name| leftover.queues.push(name));
-        }
-        for exchange in self.exchanges.iter().filter(|found| !wanted.has_exchange(&found.name)) {
-            note(&exchange.name, |leftover, name| leftover.exchanges.push(name));
-        }
-        versions.into_values().collect()
-    }
-
-    /// Queues of our namespace that belong to no version and are not wanted: the intake of a delay
-    /// exchange that is no longer configured.
-    pub fn orphans(&self, wanted: &Topology, namespace: &str) -> Vec<&QueueInfo> {
-        let orphan = |name: &str| {
-            is_ours(namespace, name)
-                && version_of(namespace, name).is_none()
-                && !wanted.has_queue(name)
-        };
-        self.queues.iter().filter(|queue| orphan(&queue.name)).collect()
-    }
-}
-
-impl Standing {
-    /// Exchanges that lead back to a queue that is gone.
-    pub fn ways_to_nowhere(&self, names: &Names) -> Vec<&str> {
-        let queues: BTreeSet<&str> = self.queues.iter().map(|queue| queue.name.as_str()).collect();
-        let begin = names.backs();
-        let gone = |name: &&str| name.strip_prefix(&begin).is_some_and(|of| !queues.contains(of));
-        self.exchanges.iter().map(|exchange| exchange.name.as_str()).filter(gone).collect()
-    }
-
-    /// These exchanges in the order to delete them in, by what is bound to what.
-    pub fn doors_first(&self, exchanges: &[String]) -> Vec<String> {
-        let standing = Topology {
-            exchanges: self.exchanges.iter().map(Exchange::from).collect(),
-            queues: self.queues.iter().map(Queue::from).collect(),
-            bindings: self.bindings.iter().map(Binding::from).collect(),
-        };
-        let all = standing.exchanges_doors_first().into_iter().map(|exchange| &exchange.name);
-        all.filter(|name| exchanges.contains(name)).cloned().collect()
-    }
-}
-
-/// Where messages go on to. A declare that is to restore what stood takes no more than that.
-fn onward(found: &BTreeMap<String, Value>) -> Arguments {
-    let known = ["alternate-exchange", "x-dead-letter-exchange"].into_iter();
-    let said = known.filter_map(|name| Some((name, found.get(name)?.as_str()?)));
-    said.map(|(name, exchange)| (name, Argument::Text(exchange.to_owned()))).collect()
-}
-
-impl From<&ExchangeInfo> for Exchange {
-    fn from(found: &ExchangeInfo) -> Self {
-        let kind = match found.kind.as_str() {
-            "fanout" => Kind::Fanout,
-            "direct" => Kind::Direct,
-            _ => Kind::Topic,
-        };
-        let arguments = onward(&found.arguments);
-        Exchange { name: found.name.clone(), kind, internal: found.internal, arguments }
-    }
-}
-
-impl From<&QueueInfo> for Queue {
-    fn from(found: &QueueInfo) -> Self {
-        Queue { name: found.name.clone(), arguments: onward(&found.arguments) }
-    }
-}
-
-impl Destination {
-    pub fn name(&self) -> &str {
-        let (Destination::Queue(name) | Destination::Exchange(name)) = self;
-        name
-    }
-}
-
-impl From<&BindingInfo> for Binding {
-    /// Without its arguments, which direct, fanout and topic exchanges do not look at.
-    fn from(found: &BindingInfo) -> Self {
-        let destination = match found.destination_type {
-            DestinationType::Queue => Destination::Queue(found.destination.clone()),
-            DestinationType::Exchange => Destination::Exchange(found.destination.clone()),
-        };
-        Binding {
-            source: found.source.clone(),
-            destination,
-            routing_key: found.routing_key.clone(),
-        }
-    }
-}
-
-/// The topology version in a name of ours, if it has one: 2 for `dormouse.v2.due`.
-pub fn version_of(namespace: &str, name: &str) -> Option<u32> {
-    let rest = name.strip_prefix(namespace)?.strip_prefix(".v")?;
-    let (version, _) = rest.split_once('.')?;
-    version.parse().ok()
-}
-
-/// Whether a queue or exchange was made by us, in this or another configuration. Delay exchanges
-/// outside the namespace are not seen here.
-pub fn is_ours(namespace: &str, name: &str) -> bool {
-    const FIRST_WORDS: [&str; 7] =
-        ["delay", "retry", "back", "intake", "expired", "parking", "dlq"];
-    let Some(rest) = name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('.')) else {
-        return false;
-    };
-    let first = rest.split('.').next().unwrap_or(rest);
-    FIRST_WORDS.contains(&first) || version_of(namespace, name).is_some()
 }
 
 fn compare_exchange(wanted: &Exchange, found: &ExchangeInfo) -> Vec<Difference> {
@@ -356,26 +211,8 @@ fn foreign(wanted: &Topology, found: Vec<Binding>) -> Vec<Binding> {
         .collect()
 }
 
-impl std::fmt::Display for Argument {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Argument::Text(text) => f.write_str(text),
-            Argument::Number(number) => write!(f, "{number}"),
-        }
-    }
-}
-
-impl std::fmt::Display for Binding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let to = self.destination.name();
-        let source = if self.source.is_empty() { "(default)" } else { &self.source };
-        write!(f, "{source} → {to}")?;
-        if self.routing_key.is_empty() { Ok(()) } else { write!(f, " ({})", self.routing_key) }
-    }
-}
-
-impl std::fmt::Display for Object {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Object::Exchange => "exchange",
             Object::Queue => "queue",

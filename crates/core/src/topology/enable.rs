@@ -4,21 +4,27 @@
 //! Only one user policy applies to a queue, so ours has to carry all that the one before it said.
 //! <https://www.rabbitmq.com/docs/policies#how-policies-work>
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::diff::is_ours;
+use super::Names;
+use super::names::is_ours;
 use super::policy::{self, Kind, Owner};
-use super::{Names, verify, verify::Look};
-use crate::inventory::{ExchangeInfo, Policy, QueueInfo};
+use crate::inventory::{ExchangeInfo, Look, Policy, QueueInfo};
 use crate::settings::Config;
 
 /// What is known of a queue and of what may apply to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Around {
+    /// The queue itself.
     pub queue: QueueInfo,
+    /// All exchanges of its virtual host.
     pub exchanges: Vec<ExchangeInfo>,
+    /// All users' policies of its virtual host.
     pub policies: Vec<Policy>,
+    /// All operators' policies, if they may be seen.
     pub operator_policies: Look<Vec<Policy>>,
 }
 
@@ -33,6 +39,7 @@ pub struct Enable {
     pub stands: bool,
     /// What is different for the queue then, in sentences.
     pub changes: Vec<String>,
+    /// What then becomes of a message that is rejected.
     pub guarantee: Guarantee,
 }
 
@@ -40,6 +47,7 @@ pub struct Enable {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Guarantee {
+    /// The queue keeps it until the retry queue has confirmed it.
     AtLeastOnce,
     /// And why.
     AtMostOnce(String),
@@ -48,32 +56,51 @@ pub enum Guarantee {
 /// Why a queue cannot be enabled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// Its messages are no client's.
     #[error("queue {0:?} is Dormouse's own")]
     Ours(String),
+    /// Nobody may bind an exchange to it by name.
     #[error(
         "queue {0:?} is RabbitMQ's own (amq.*), and messages are not brought back to such a queue"
     )]
     Reserved(String),
+    /// A stream keeps what was rejected.
     #[error("queue {0:?} is a stream, and a stream dead-letters nothing")]
     Stream(String),
+    /// An argument of its declare leads its dead letters elsewhere.
     #[error(
         "queue {queue:?} sets its dead-letter exchange by an argument, x-dead-letter-exchange = \
          {exchange:?}, and an argument beats every policy. Declare the queue without that argument, or \
          with {retry:?} there"
     )]
-    Argument { queue: String, exchange: String, retry: String },
+    Argument {
+        /// The queue.
+        queue: String,
+        /// Where they go.
+        exchange: String,
+        /// Where they should go.
+        retry: String,
+    },
+    /// What would be rejected now would be lost.
     #[error(
         "there is no exchange {0:?}, and a queue that dead-letters to nothing drops what is rejected. \
          A worker declares it when it starts; `dormouse topology apply` does it without one"
     )]
     NoRetryExchange(String),
+    /// Which policy to take over cannot be told.
     #[error(
         "cannot tell which policy applies to queue {queue:?}: {why}. Ask again in 10 s, when RabbitMQ \
          has told which one does"
     )]
-    Undecided { queue: String, why: String },
+    Undecided {
+        /// The queue.
+        queue: String,
+        /// Why not, in words.
+        why: String,
+    },
 }
 
+/// The key of a policy that names where a queue's dead letters go.
 pub const DEAD_LETTER_EXCHANGE: &str = "dead-letter-exchange";
 const DEAD_LETTER_ROUTING_KEY: &str = "dead-letter-routing-key";
 const DEAD_LETTER_STRATEGY: &str = "dead-letter-strategy";
@@ -128,40 +155,14 @@ impl Enable {
         let own = policy_name(&names, &queue.name);
         let copied = around.applied_but(&own)?;
         let mut definition = copied.map(|policy| policy.definition.clone()).unwrap_or_default();
-        let mut changes = Vec::new();
-        let before = definition.insert(DEAD_LETTER_EXCHANGE.to_owned(), retry.as_str().into());
-        changes.push(match before {
-            Some(before) if before != retry.as_str() => format!(
-                "What it dead-letters goes to {retry} and no more to {before}; what expires or does not \
-                 fit goes on to the DLQ, unless retry.reasons says otherwise."
-            ),
-            Some(_) | None => format!(
-                "What it dead-letters goes to {retry}: rejected messages come back, what expires or does \
-                 not fit goes to the DLQ, unless retry.reasons says otherwise."
-            ),
-        });
-        if let Some(key) = definition.remove(DEAD_LETTER_ROUTING_KEY) {
-            changes.push(format!(
-                "{DEAD_LETTER_ROUTING_KEY} = {key} is left out: it would replace the first routing key \
-                 and CC."
-            ));
-        }
+        let mut changes = lead_to(&retry, &mut definition);
         // said once, it stays: enabling again does not weaken it
         let before = around.policies.iter().find(|policy| policy.name == own);
         let kept = before.and_then(|policy| policy.definition.get(DEAD_LETTER_STRATEGY));
         let at_least_once =
             at_least_once || kept.is_some_and(|strategy| strategy == "at-least-once");
         if at_least_once && queue.queue_type == "quorum" {
-            for (key, value) in
-                [(DEAD_LETTER_STRATEGY, "at-least-once"), (OVERFLOW, "reject-publish")]
-            {
-                let before = definition.insert(key.to_owned(), value.into());
-                if before.as_ref() != Some(&value.into()) {
-                    let was = before.map_or("not set".to_owned(), |before| before.to_string());
-                    let effect = if key == OVERFLOW { FULL } else { "" };
-                    changes.push(format!("{key} is {value} (was {was}).{effect}"));
-                }
-            }
+            changes.extend(keep_what_is_rejected(&mut definition));
         }
         let policy = Policy {
             name: own,
@@ -181,7 +182,45 @@ impl Enable {
     }
 }
 
+/// Makes `retry` the dead-letter exchange, with the first routing key as it is. Says what changes.
+fn lead_to(retry: &str, definition: &mut BTreeMap<String, Value>) -> Vec<String> {
+    let mut changes = Vec::new();
+    let before = definition.insert(DEAD_LETTER_EXCHANGE.to_owned(), retry.into());
+    changes.push(match before {
+        Some(before) if before != retry => format!(
+            "What it dead-letters goes to {retry} and no more to {before}; what expires or does not \
+             fit goes on to the DLQ, unless retry.reasons says otherwise."
+        ),
+        Some(_) | None => format!(
+            "What it dead-letters goes to {retry}: rejected messages come back, what expires or does \
+             not fit goes to the DLQ, unless retry.reasons says otherwise."
+        ),
+    });
+    if let Some(key) = definition.remove(DEAD_LETTER_ROUTING_KEY) {
+        changes.push(format!(
+            "{DEAD_LETTER_ROUTING_KEY} = {key} is left out: it would replace the first routing key \
+             and CC."
+        ));
+    }
+    changes
+}
+
+/// Asks for at-least-once dead-lettering. Says what changes.
+fn keep_what_is_rejected(definition: &mut BTreeMap<String, Value>) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (key, value) in [(DEAD_LETTER_STRATEGY, "at-least-once"), (OVERFLOW, "reject-publish")] {
+        let before = definition.insert(key.to_owned(), value.into());
+        if before.as_ref() != Some(&value.into()) {
+            let was = before.map_or("not set".to_owned(), |before| before.to_string());
+            let effect = if key == OVERFLOW { FULL } else { "" };
+            changes.push(format!("{key} is {value} (was {was}).{effect}"));
+        }
+    }
+    changes
+}
+
 impl Around {
+    /// Which policies can apply to it.
     pub fn kind(&self) -> Kind {
         if self.queue.queue_type == "quorum" { Kind::QuorumQueue } else { Kind::ClassicQueue }
     }
@@ -190,7 +229,7 @@ impl Around {
     fn warnings(&self) -> Vec<String> {
         let warning = "Its overflow is reject-publish-dlx: while it is full, each attempt to deliver to it \
                        also leaves a copy of the message in the DLQ. Set it to reject-publish.";
-        let copies = verify::copies_what_it_refuses(&self.queue);
+        let copies = self.queue.copies_what_it_refuses();
         copies.then(|| warning.to_owned()).into_iter().collect()
     }
 

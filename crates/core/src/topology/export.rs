@@ -60,10 +60,15 @@ pub fn definitions(topology: &Topology, vhost: &str) -> String {
 /// One level queue, as the list shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LevelQueue {
+    /// Its name.
     pub queue: String,
+    /// Its level, counted from 0, the lowest.
     pub level: usize,
+    /// Its digit within the level, from 1 on.
     pub digit: usize,
+    /// How long a message sleeps in it, in ms.
     pub ttl_ms: u64,
+    /// The exchange that takes what wakes.
     pub expires_into: String,
 }
 

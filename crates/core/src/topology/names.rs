@@ -16,14 +16,17 @@ pub struct Names {
 pub const MAX_NAME_BYTES: usize = 255;
 
 impl Names {
+    /// `namespace` is the first word of every name, `version` is in those that depend on the layout.
     pub fn new(namespace: &str, version: u32) -> Self {
         Self { namespace: namespace.to_owned(), version }
     }
 
+    /// As the configuration has them.
     pub fn of(config: &Config) -> Self {
         Self::new(&config.topology.namespace, config.topology.version)
     }
 
+    /// The topology version.
     pub fn version(&self) -> u32 {
         self.version
     }
@@ -145,4 +148,23 @@ impl Names {
         let keys = layout.path(plan).map(|(_, key)| key);
         sleeper.asleep(&self.entry(layout, plan.entry), keys)
     }
+}
+
+/// The topology version in a name of ours, if it has one: 2 for `dormouse.v2.due`.
+pub fn version_of(namespace: &str, name: &str) -> Option<u32> {
+    let rest = name.strip_prefix(namespace)?.strip_prefix(".v")?;
+    let (version, _) = rest.split_once('.')?;
+    version.parse().ok()
+}
+
+/// Whether a queue or exchange was made by us, in this or another configuration. Delay exchanges
+/// outside the namespace are not seen here.
+pub fn is_ours(namespace: &str, name: &str) -> bool {
+    const FIRST_WORDS: [&str; 7] =
+        ["delay", "retry", "back", "intake", "expired", "parking", "dlq"];
+    let Some(rest) = name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('.')) else {
+        return false;
+    };
+    let first = rest.split('.').next().unwrap_or(rest);
+    FIRST_WORDS.contains(&first) || version_of(namespace, name).is_some()
 }

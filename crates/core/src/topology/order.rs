@@ -9,14 +9,17 @@
 
 use std::collections::BTreeMap;
 
-use super::diff::version_of;
+use super::names::version_of;
 use super::{Argument, Arguments, Binding, Destination, Exchange, Queue, Topology};
 
 /// What one method of AMQP declares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Item<'a> {
+    /// `queue.declare`.
     Queue(&'a Queue),
+    /// `exchange.declare`.
     Exchange(&'a Exchange),
+    /// `queue.bind` or `exchange.bind`.
     Binding(&'a Binding),
 }
 

@@ -9,22 +9,26 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::verify::Weight;
-use super::{Argument, Exchange, Queue};
+use super::finding::Weight;
+use super::{DELIVERY_LIMIT, Exchange, Queue};
 use crate::inventory::Policy;
 use crate::settings::words;
 
 /// What a key of a policy does to the messages of a queue or exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Harm {
+    /// How bad that is.
     pub weight: Weight,
+    /// What becomes of messages, in a sentence without its full stop.
     pub effect: String,
 }
 
 /// A user's or an operator's policy. Of each kind at most one applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
+    /// `rabbitmqctl set_policy`.
     User,
+    /// `rabbitmqctl set_operator_policy`: limits what users set.
     Operator,
 }
 
@@ -41,8 +45,11 @@ impl Owner {
 /// What a policy can apply to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// `x-queue-type: quorum`.
     QuorumQueue,
+    /// `x-queue-type: classic`, or none.
     ClassicQueue,
+    /// Of any kind.
     Exchange,
 }
 
@@ -144,7 +151,7 @@ fn message_ttl(queue: &Queue, policy_ms: Option<i64>) -> Option<Harm> {
 }
 
 fn delivery_limit(queue: &Queue, limit: Option<i64>) -> Option<Harm> {
-    if !queue.is_quorum() || limit.is_some_and(|limit| limit >= super::DELIVERY_LIMIT) {
+    if !queue.is_quorum() || limit.is_some_and(|limit| limit >= DELIVERY_LIMIT) {
         return None;
     }
     let then = match queue.expires_into() {
@@ -167,28 +174,6 @@ fn consumer_timeout(value: &Value, held: Duration) -> Option<Harm> {
          they are delivered late, and the worker begins anew each time",
         words::duration(held)
     ))
-}
-
-impl Queue {
-    pub fn is_quorum(&self) -> bool {
-        self.arguments.get("x-queue-type") == Some(&Argument::Text("quorum".to_owned()))
-    }
-
-    /// The queue's own TTL, without a policy's.
-    pub fn ttl_ms(&self) -> Option<i64> {
-        match self.arguments.get("x-message-ttl") {
-            Some(Argument::Number(ttl_ms)) => Some(*ttl_ms),
-            Some(Argument::Text(_)) | None => None,
-        }
-    }
-
-    /// The exchange that takes what expires here.
-    pub fn expires_into(&self) -> Option<&str> {
-        match self.arguments.get("x-dead-letter-exchange") {
-            Some(Argument::Text(exchange)) => Some(exchange),
-            Some(Argument::Number(_)) | None => None,
-        }
-    }
 }
 
 fn milliseconds(value: &Value) -> String {

@@ -1,64 +1,19 @@
 //! In: what was seen of a broker. Out: what is not as it should be, and for each fault what it does to
 //! messages. Pure.
 
-use serde::Serialize;
-
-use super::diff::{Crowded, Diff, Object, Standing, is_ours, version_of};
+use super::diff::{Crowded, Diff, Object};
+use super::names::{is_ours, version_of};
 use super::policy::{self, Harm};
 use super::{Binding, Names, Topology};
-use crate::inventory::{FeatureFlag, FeatureFlagState, Permissions, Policy, QueueInfo};
+use crate::inventory::{FeatureFlag, FeatureFlagState, QueueInfo};
 use crate::settings::Config;
 
 mod access;
 mod dead_letters;
 mod policies;
 
-pub use dead_letters::copies_what_it_refuses;
-
-/// What was seen of a broker, and why the rest was not.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
-    pub rabbitmq_version: String,
-    pub standing: Standing,
-    pub feature_flags: Look<Vec<FeatureFlag>>,
-    pub policies: Look<Vec<Policy>>,
-    pub operator_policies: Look<Vec<Policy>>,
-    /// How many queues the virtual host may have; none is no limit.
-    pub max_queues: Look<Option<usize>>,
-    /// What the worker's user may do in the virtual host.
-    pub permissions: Look<Option<Permissions>>,
-}
-
-/// What the management API showed, or why it did not.
-pub type Look<T> = Result<T, String>;
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Verdict {
-    pub findings: Vec<Finding>,
-    /// What could not be seen, and why.
-    pub unseen: Vec<String>,
-}
-
-/// One thing that is not as it should be, on one or more exchanges or queues.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    pub weight: Weight,
-    /// `queue dormouse.v1.due`, `RabbitMQ 3.9.1`, …
-    pub objects: Vec<String>,
-    pub problem: String,
-    /// What it does to messages.
-    pub effect: String,
-    pub remedy: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Weight {
-    /// It loses, delays, duplicates or freezes messages, or can.
-    Fault,
-    /// Worth knowing, and perhaps meant so.
-    Note,
-}
+pub use super::finding::{Finding, Verdict, Weight};
+pub use crate::inventory::{Look, Seen};
 
 /// The dead-letter worker of a quorum queue keeps that many messages in flight; when none of them can
 /// go on, the queue's expiry stands still. <https://www.rabbitmq.com/docs/quorum-queues#dead-lettering>
@@ -96,12 +51,6 @@ struct Inspection<'a> {
 const APPLY: &str = "dormouse topology apply";
 const RAISE: &str = "raise topology.version, `dormouse topology apply`, then `… drain`; a queue or \
                      exchange that is empty can also be deleted and applied again";
-
-impl Verdict {
-    pub fn has_faults(&self) -> bool {
-        self.findings.iter().any(|finding| finding.weight == Weight::Fault)
-    }
-}
 
 impl Inspection<'_> {
     /// Adds a finding; the same one on several objects is told once.

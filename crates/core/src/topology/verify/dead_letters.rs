@@ -2,7 +2,7 @@
 
 use super::Inspection;
 use crate::inventory::QueueInfo;
-use crate::topology::diff::is_ours;
+use crate::topology::names::is_ours;
 
 impl Inspection<'_> {
     pub(super) fn dead_letters(&mut self) {
@@ -19,7 +19,7 @@ impl Inspection<'_> {
                 let remedy =
                     format!("make {retry} its dead-letter exchange: messages come back later");
                 self.note(object, problem, effect, &remedy);
-            } else if exchange == self.names.retry() && copies_what_it_refuses(found) {
+            } else if exchange == self.names.retry() && found.copies_what_it_refuses() {
                 let problem = format!("dead-letters to {exchange} what it refuses when it is full");
                 let effect = "each attempt to deliver to it while it is full leaves a copy of the message \
                               in the DLQ, and with retry.reasons = maxlen brings some back";
@@ -33,11 +33,4 @@ impl Inspection<'_> {
 fn dead_letter_exchange(queue: &QueueInfo) -> Option<&str> {
     let policy = queue.effective_policy.as_ref().and_then(|keys| keys.get("dead-letter-exchange"));
     queue.arguments.get("x-dead-letter-exchange").or(policy)?.as_str()
-}
-
-/// Classic queues only. A policy beats the argument.
-pub fn copies_what_it_refuses(queue: &QueueInfo) -> bool {
-    let policy = queue.effective_policy.as_ref().and_then(|keys| keys.get("overflow"));
-    let overflow = policy.or(queue.arguments.get("x-overflow"));
-    queue.queue_type == "classic" && overflow.is_some_and(|value| value == "reject-publish-dlx")
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Inspection, Seen, Weight};
-use crate::inventory::{Policy, QueueInfo};
+use super::Inspection;
+use crate::inventory::{Policy, QueueInfo, Seen};
+use crate::topology::finding::Weight;
 use crate::topology::policy::{self, Kind, Owner};
 use crate::topology::{Queue, wait_ttl};
 

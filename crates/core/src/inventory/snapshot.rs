@@ -1,0 +1,48 @@
+//! What was seen of a broker at one moment, all together, and why the rest was not seen.
+
+use super::{BindingInfo, ExchangeInfo, FeatureFlag, Permissions, Policy, QueueInfo};
+
+/// What the management API showed, or why it did not, in a sentence.
+pub type Look<T> = Result<T, String>;
+
+/// What stands in a virtual host, as the management API lists it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Standing {
+    /// All of them, `amq.*` and the default exchange included.
+    pub exchanges: Vec<ExchangeInfo>,
+    /// All of them, streams included.
+    pub queues: Vec<QueueInfo>,
+    /// All of them, those of the default exchange included.
+    pub bindings: Vec<BindingInfo>,
+}
+
+impl Standing {
+    /// The exchange of this name, if it stands.
+    pub fn exchange(&self, name: &str) -> Option<&ExchangeInfo> {
+        self.exchanges.iter().find(|exchange| exchange.name == name)
+    }
+
+    /// The queue of this name, if it stands.
+    pub fn queue(&self, name: &str) -> Option<&QueueInfo> {
+        self.queues.iter().find(|queue| queue.name == name)
+    }
+}
+
+/// What was seen of a broker, and why the rest was not.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Of the node that answered, such as `4.0.5`.
+    pub rabbitmq_version: String,
+    /// Exchanges, queues and bindings.
+    pub standing: Standing,
+    /// On 3.10 only an administrator may read them.
+    pub feature_flags: Look<Vec<FeatureFlag>>,
+    /// Users' policies, as they are stored.
+    pub policies: Look<Vec<Policy>>,
+    /// Operators' policies, as they are stored.
+    pub operator_policies: Look<Vec<Policy>>,
+    /// How many queues the virtual host may have; none is no limit.
+    pub max_queues: Look<Option<usize>>,
+    /// What the worker's user may do in the virtual host.
+    pub permissions: Look<Option<Permissions>>,
+}
