@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// One message that stays unacknowledged where it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptMessage {
+    /// `x-dormouse-id`.
     pub id: String,
     /// Its client's own.
     pub message_id: Option<String>,
@@ -13,7 +14,9 @@ pub struct KeptMessage {
     pub queue: String,
     /// What it is for.
     pub exchange: String,
+    /// Its key there.
     pub routing_key: String,
+    /// Of its body.
     pub bytes: usize,
     /// Why RabbitMQ refuses it.
     pub answer: String,

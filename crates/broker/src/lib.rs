@@ -7,6 +7,8 @@
 //! | [`unreadable`] | moves what the client library cannot read to the DLQ |
 //! | [`precise_timer`] | wakes a task to the tenth of a millisecond |
 
+#![warn(missing_docs)]
+
 use dormouse_core::settings as config;
 use dormouse_core::{message, schedule, topology};
 

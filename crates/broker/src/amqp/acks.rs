@@ -19,11 +19,14 @@ pub struct Acks {
 /// One `basic.ack`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ack {
+    /// RabbitMQ's delivery tag.
     pub tag: u64,
+    /// Whether it acks all up to the tag.
     pub multiple: bool,
 }
 
 impl Acks {
+    /// Notes a delivery to be acked.
     pub fn settle(&mut self, tag: u64) {
         self.settled.insert(tag);
     }
@@ -33,6 +36,7 @@ impl Acks {
         self.acked.insert(tag);
     }
 
+    /// Whether no ack is due.
     pub fn is_empty(&self) -> bool {
         self.settled.is_empty()
     }

@@ -89,10 +89,12 @@ impl<Item> Again<Item> {
         self.first.waiting.pop_front()
     }
 
+    /// How many wait.
     pub fn len(&self) -> usize {
         self.groups().map(|group| group.waiting.len()).sum()
     }
 
+    /// Whether none waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

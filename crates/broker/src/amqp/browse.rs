@@ -49,7 +49,9 @@ pub struct Browse {
 /// A message that is held until it is removed or given back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
+    /// What [`Browse::remove`] wants.
     pub tag: u64,
+    /// As it was delivered.
     pub message: Message,
 }
 

@@ -37,6 +37,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// RabbitMQ counts a channel of a user a moment longer than it is open: `rabbit_channel_tracking`.
 const UNCOUNTED: Duration = Duration::from_millis(250);
 
+/// An open connection, on which each part of a program opens channels of its own. Dropping it closes it.
 pub struct Connection {
     connection: lapin::Connection,
     /// `amqp://user:***@host:port/vhost`, for logs.
@@ -70,6 +71,7 @@ impl Connection {
         Ok(Self { connection, address, events, most_channels: agreed.into() })
     }
 
+    /// The node: `amqp://user:***@host:port/vhost`.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -165,6 +167,7 @@ impl Connection {
         }
     }
 
+    /// Whether it was neither closed nor lost.
     pub fn is_open(&self) -> bool {
         self.connection.status().connected()
     }

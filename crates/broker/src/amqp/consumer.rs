@@ -7,23 +7,25 @@
 //! third of its work is in the channels when 10,000 are held; with 256 that becomes less and the queue's
 //! own work more, for all its consumers, and nothing is won.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
-};
-use lapin::types::FieldTable;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 
-use super::acks::{Ack, Acks};
-use super::consuming::ConsumingChannel;
 use super::prefetch::Prefetch;
 use super::properties::from_client;
 use super::{AmqpError, Connection};
 use crate::message::Message;
+
+mod channel;
+mod settling;
+mod source;
+
+use channel::{Channel, tag_of};
+use source::{Origin, Presence, Source};
 
 /// One or more consumers. Prefetch is the only brake on what RabbitMQ sends (the
 /// client library buffers without bound), so it follows the size of the messages: see [`Prefetch`].
@@ -48,55 +50,10 @@ pub struct Consumer {
     stopping: bool,
 }
 
-/// What delivery tags belong to.
-struct Channel {
-    channel: ConsumingChannel,
-    acks: Acks,
-    /// Commands to queues since the last one that RabbitMQ answers.
-    unanswered: usize,
-}
-
-/// One queue's consumer on one channel.
-struct Source {
-    queue: String,
-    /// In the order of [`Consumer::consume`].
-    number: usize,
-    channel: usize,
-    /// Its part of the queue's prefetch: what goes beyond `from`, up to `to`.
-    from: u16,
-    to: u16,
-    /// The prefetch of the consumer under way.
-    prefetch: u16,
-    /// Consumers started so far: the number of the one under way.
-    started: u32,
-    /// Deliveries of that one that are kept.
-    kept: HashSet<u64>,
-    /// The consumer under way; an older one may still have deliveries to be settled.
-    tag: Option<String>,
-    /// The last consumer that was cancelled.
-    cancelled: Option<String>,
-    standing: Standing,
-}
-
-/// Whether a queue may be deleted under its consumer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Must,
-    May,
-    Gone,
-}
-
 /// A delivery that is not settled.
 struct Unacked {
     body_bytes: u64,
     from: Origin,
-}
-
-/// What a delivery came from: a source, and the number of its consumer.
-#[derive(Debug, Clone, Copy)]
-struct Origin {
-    source: usize,
-    started: u32,
 }
 
 enum Event {
@@ -111,10 +68,13 @@ enum Event {
 /// A message from a queue, to be settled by its tag.
 #[derive(Debug)]
 pub struct Delivered {
+    /// What [`Consumer::settle`] and the others want; not RabbitMQ's own.
     pub tag: u64,
     /// Which of the consumed queues, in the order of [`Consumer::consume`].
     pub queue: usize,
+    /// Whether it was delivered before, perhaps to somebody else.
     pub redelivered: bool,
+    /// Without the headers that [`Consumer::keep_headers`] leaves out.
     pub message: Message,
 }
 
@@ -123,25 +83,11 @@ const MAX_BYTES: u64 = 64 << 20;
 
 /// Deliveries of one channel whose acks come in any order, if there may be channels enough.
 const SPREAD: u16 = 1_000;
-/// A delivery's tag here is RabbitMQ's with the channel's number in front: the largest prefetch is spread
-/// over 66.
-const TAG_BITS: u32 = 56;
-
-/// Acks wait this long for company: each is an entry in a quorum queue's log, and with `multiple` one
-/// stands for many. A crash meanwhile makes so many more duplicates, and nobody waits for an ack.
-const ACK_DELAY: Duration = Duration::from_millis(5);
-/// So many settled deliveries are company enough.
-const ACK_COUNT: usize = 128;
-
-/// A channel keeps acks back while 32 commands to a quorum queue are under way, and forgets these when it
-/// closes (`rabbit_fifo_client`): up to all of 500 acks were lost on 3.10.8, and 483 on 4.0.5 and 4.3.6. So
-/// at a stop there are never that many; what was kept back when a consumer is cancelled may add some.
-const UNDER_WAY: usize = 16;
-
-/// Acks that were sent before this are applied, or the queue is in trouble.
-const QUIET: Duration = Duration::from_millis(500);
 
 impl Consumer {
+    /// Without consumers yet, for up to 64 MiB of bodies: see [`Consumer::open_bounded`].
+    ///
+    /// Errors: the connection is lost, or has no channel left.
     pub async fn open(connection: &Connection) -> Result<Self, AmqpError> {
         Self::open_bounded(connection, MAX_BYTES).await
     }
@@ -181,7 +127,7 @@ impl Consumer {
 
     /// Starts to consume `queue`, with at most `max_prefetch` deliveries unacknowledged.
     pub async fn consume(&mut self, queue: &str, max_prefetch: u16) -> Result<(), AmqpError> {
-        self.add(queue, max_prefetch, Standing::Must).await
+        self.add(queue, max_prefetch, Presence::Required).await
     }
 
     /// The same for a queue that may be deleted: then it gives nothing more, and that is no error.
@@ -190,7 +136,7 @@ impl Consumer {
         queue: &str,
         max_prefetch: u16,
     ) -> Result<(), AmqpError> {
-        self.add(queue, max_prefetch, Standing::May).await
+        self.add(queue, max_prefetch, Presence::Optional).await
     }
 
     /// Channels that [`Consumer::consume_spread`] takes for so many deliveries, if it may.
@@ -213,7 +159,8 @@ impl Consumer {
         let first = self.sources.len();
         for (channel, from) in (0..max_prefetch).step_by(share.into()).enumerate() {
             let to = max_prefetch.min(from.saturating_add(share));
-            self.sources.push(Source::new(queue, self.queues, channel, from..to, Standing::Must));
+            let part = from..to;
+            self.sources.push(Source::new(queue, self.queues, channel, part, Presence::Required));
         }
         self.start_from(first, max_prefetch).await
     }
@@ -222,9 +169,9 @@ impl Consumer {
         &mut self,
         queue: &str,
         max_prefetch: u16,
-        standing: Standing,
+        presence: Presence,
     ) -> Result<(), AmqpError> {
-        self.sources.push(Source::new(queue, self.queues, 0, 0..max_prefetch, standing));
+        self.sources.push(Source::new(queue, self.queues, 0, 0..max_prefetch, presence));
         self.start_from(self.sources.len() - 1, max_prefetch).await
     }
 
@@ -242,7 +189,7 @@ impl Consumer {
     async fn start(&mut self, index: usize) -> Result<(), AmqpError> {
         let source = &mut self.sources[index];
         source.prefetch = source.share_of(self.prefetch.now());
-        if source.standing == Standing::Gone || source.prefetch == 0 {
+        if source.presence == Presence::Gone || source.prefetch == 0 {
             return Ok(());
         }
         while let Some(connection) = &self.connection
@@ -305,7 +252,7 @@ impl Consumer {
                     if source.tag.as_deref() != Some(&tag) {
                         continue; // cancelled by us
                     }
-                    if source.standing != Standing::May {
+                    if source.presence != Presence::Optional {
                         let problem = format!(
                             "the broker cancelled the consumer of {:?}; was it deleted, or did an alarm last longer than its \
                              consumer_timeout?",
@@ -313,7 +260,7 @@ impl Consumer {
                         );
                         return Err(AmqpError::Lost(problem));
                     }
-                    (source.standing, source.tag) = (Standing::Gone, None);
+                    (source.presence, source.tag) = (Presence::Gone, None);
                 }
             }
         }
@@ -363,135 +310,6 @@ impl Consumer {
         self.prefetch.is_full()
     }
 
-    /// Marks a delivery as settled. It is acked with the next [`Consumer::flush`].
-    pub fn settle(&mut self, tag: u64) {
-        self.settled_since.get_or_insert_with(Instant::now);
-        self.forget(tag);
-        let (channel, tag) = of_tag(tag);
-        self.channels[channel].acks.settle(tag);
-    }
-
-    /// Keeps a delivery unacknowledged for long: its body is no longer in memory, and it takes no place in
-    /// the prefetch, or only until [`Consumer::tend`] has started a consumer anew. Gives the queue's name.
-    pub fn keep(&mut self, tag: u64) -> Option<&str> {
-        let Unacked { body_bytes, from } = self.unacked.get_mut(&tag)?;
-        self.prefetch.settled(std::mem::take(body_bytes));
-        let source = &mut self.sources[from.source];
-        if source.started == from.started && source.tag.is_some() {
-            self.prefetch.delivered(0);
-            source.kept.insert(tag);
-            self.is_worn |= source.is_worn();
-        } else {
-            self.unacked.remove(&tag);
-        }
-        Some(&source.queue)
-    }
-
-    /// Gives a delivery back: RabbitMQ delivers it again, to anyone, at its old place in the queue where
-    /// it can. `nack`, which does not count against a delivery limit on 4.3 as `reject` does.
-    pub async fn requeue(&mut self, tag: u64) -> Result<(), AmqpError> {
-        let options = BasicNackOptions { requeue: true, multiple: false };
-        Ok(self.gone(tag).await?.basic_nack(of_tag(tag).1, options).await?)
-    }
-
-    /// Rejects a delivery for good: it goes to the queue's dead-letter exchange, and is lost if the
-    /// queue has none.
-    pub async fn reject(&mut self, tag: u64) -> Result<(), AmqpError> {
-        let options = BasicRejectOptions { requeue: false };
-        Ok(self.gone(tag).await?.basic_reject(of_tag(tag).1, options).await?)
-    }
-
-    /// Notes a delivery that is settled in another way than by an ack, on the channel that it gives.
-    async fn gone(&mut self, tag: u64) -> Result<&lapin::Channel, AmqpError> {
-        self.forget(tag);
-        let (channel, tag) = of_tag(tag);
-        self.pace(channel).await?;
-        let Channel { channel, acks, unanswered } = &mut self.channels[channel];
-        acks.gone(tag);
-        *unanswered += 1;
-        Ok(channel)
-    }
-
-    fn forget(&mut self, tag: u64) {
-        if let Some(Unacked { body_bytes, from }) = self.unacked.remove(&tag) {
-            self.prefetch.settled(body_bytes);
-            self.sources[from.source].kept.remove(&tag);
-        }
-    }
-
-    /// When [`Consumer::tend`] will send acks.
-    pub fn acks_at(&self) -> Option<Instant> {
-        self.settled_since.map(|since| since + ACK_DELAY)
-    }
-
-    /// Sends the acks, if they have waited long enough or are many, and gives the consumers another
-    /// prefetch if the messages are larger or smaller than the present one was for.
-    pub async fn tend(&mut self) -> Result<(), AmqpError> {
-        let waited = self.acks_at().is_some_and(|at| at <= Instant::now());
-        let settled = || self.channels.iter().map(|channel| channel.acks.len()).sum::<usize>();
-        if waited || settled() >= ACK_COUNT {
-            return self.flush().await;
-        }
-        self.adapt().await
-    }
-
-    /// [`Consumer::tend`] without waiting for more to ack.
-    pub async fn flush(&mut self) -> Result<(), AmqpError> {
-        self.settled_since = None;
-        if self.stopping {
-            return self.flush_paced().await;
-        }
-        let mut sent = Vec::new();
-        for Channel { channel, acks, unanswered } in &mut self.channels {
-            for Ack { tag, multiple } in acks.take() {
-                *unanswered += 1;
-                sent.push(channel.basic_ack(tag, BasicAckOptions { multiple }));
-            }
-        }
-        futures_util::future::try_join_all(sent).await?;
-        self.adapt().await
-    }
-
-    async fn flush_paced(&mut self) -> Result<(), AmqpError> {
-        for index in 0..self.channels.len() {
-            for Ack { tag, multiple } in self.channels[index].acks.take() {
-                self.pace(index).await?;
-                let Channel { channel, unanswered, .. } = &mut self.channels[index];
-                *unanswered += 1;
-                channel.basic_ack(tag, BasicAckOptions { multiple }).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// After [`Consumer::cancel`]: waits until a queue has applied what was sent to it, if that is much.
-    ///
-    /// A consume is answered then. It takes no delivery, which would have to go back: with the tag of the
-    /// consumer that was cancelled it has that one's deliveries, too, so a prefetch of 1 leaves no room as
-    /// long as one is unsettled, and the next one is. (A classic queue gives it one all the same, and takes
-    /// it back to its place.)
-    async fn pace(&mut self, index: usize) -> Result<(), AmqpError> {
-        let Channel { channel, unanswered, .. } = &mut self.channels[index];
-        if !self.stopping || *unanswered < UNDER_WAY {
-            return Ok(());
-        }
-        *unanswered = 0;
-        for source in &self.sources {
-            let Some(tag) = source.cancelled.as_deref().filter(|_| source.channel == index) else {
-                continue;
-            };
-            if source.standing == Standing::Gone {
-                continue;
-            }
-            channel.basic_qos(1, BasicQosOptions::default()).await?;
-            let (queue, options) = (source.queue.as_str(), BasicConsumeOptions::default());
-            let consumer =
-                channel.basic_consume(queue.into(), tag.into(), options, <_>::default()).await?;
-            channel.basic_cancel(consumer.tag(), <_>::default()).await?;
-        }
-        Ok(())
-    }
-
     /// Starts a consumer anew where its part of the prefetch has changed, or is taken up by what is kept:
     /// deliveries of a cancelled consumer do not count against the next one.
     async fn adapt(&mut self) -> Result<(), AmqpError> {
@@ -530,18 +348,6 @@ impl Consumer {
         Ok(())
     }
 
-    /// Sends the last acks: none is forgotten any more. What is not settled goes back when the channel
-    /// closes, in its order; if the consumers were not cancelled, before they let go of the queue.
-    pub async fn finish(&mut self) -> Result<(), AmqpError> {
-        self.flush().await?;
-        // a consumer that waits for an answer here would break the order of what goes back
-        let busy = self.channels.iter().any(|channel| channel.unanswered >= UNDER_WAY);
-        if busy && !self.stopping {
-            tokio::time::sleep(QUIET).await;
-        }
-        Ok(())
-    }
-
     async fn cancel_source(&mut self, index: usize) -> Result<(), AmqpError> {
         let source = &mut self.sources[index];
         if let Some(tag) = source.tag.take() {
@@ -551,65 +357,4 @@ impl Consumer {
         }
         Ok(())
     }
-}
-
-impl Channel {
-    async fn open(connection: &Connection) -> Result<Self, AmqpError> {
-        let channel = ConsumingChannel::open(connection).await?;
-        Ok(Self { channel, acks: Acks::default(), unanswered: 0 })
-    }
-}
-
-impl Source {
-    fn new(
-        queue: &str,
-        number: usize,
-        channel: usize,
-        part: std::ops::Range<u16>,
-        standing: Standing,
-    ) -> Self {
-        let queue = queue.to_owned();
-        let (from, to) = (part.start, part.end);
-        Self {
-            queue,
-            number,
-            channel,
-            from,
-            to,
-            prefetch: 0,
-            started: 0,
-            kept: HashSet::new(),
-            tag: None,
-            cancelled: None,
-            standing,
-        }
-    }
-
-    /// Whether what is kept takes half of the places.
-    fn is_worn(&self) -> bool {
-        !self.kept.is_empty() && self.kept.len() * 2 >= usize::from(self.prefetch)
-    }
-
-    /// The first channel is filled first, the others when it is full: acks that come almost in order are
-    /// few as long as there is one channel. <https://www.rabbitmq.com/docs/consumer-priority>
-    fn priority(&self) -> FieldTable {
-        let mut arguments = FieldTable::default();
-        if self.from > 0 {
-            arguments.insert("x-priority".into(), (-i32::from(self.from)).into());
-        }
-        arguments
-    }
-
-    /// What this consumer has of the queue's whole prefetch.
-    fn share_of(&self, prefetch: u16) -> u16 {
-        prefetch.min(self.to).saturating_sub(self.from)
-    }
-}
-
-fn tag_of(channel: usize, tag: u64) -> u64 {
-    (channel as u64) << TAG_BITS | tag
-}
-
-fn of_tag(tag: u64) -> (usize, u64) {
-    ((tag >> TAG_BITS) as usize, tag & ((1 << TAG_BITS) - 1))
 }

@@ -16,15 +16,28 @@ use crate::topology::diff::OTHER_ARGUMENTS;
 use crate::topology::order::Item;
 use crate::topology::{Argument, Arguments, Binding, Destination, Exchange, Kind, Queue, Topology};
 
+/// Why a topology could not be declared. `what` names the object, `answer` is RabbitMQ's.
 #[derive(Debug, thiserror::Error)]
 pub enum DeclareError {
+    /// It stands already, and arguments cannot be changed.
     #[error("{what} stands on the broker with other arguments ({answer}), and {OTHER_ARGUMENTS}")]
-    Different { what: String, answer: String },
+    Different {
+        /// Such as `queue "dormouse.v1.due"`.
+        what: String,
+        /// RabbitMQ's words.
+        answer: String,
+    },
+    /// The broker is too old.
     #[error(
         "the broker does not know an argument of {what} ({answer}). Dormouse needs RabbitMQ 3.10 or newer; \
          `dormouse topology verify` tells which version this is"
     )]
-    UnknownArgument { what: String, answer: String },
+    UnknownArgument {
+        /// The object.
+        what: String,
+        /// RabbitMQ's words.
+        answer: String,
+    },
     /// It can be raised, so another try can help.
     #[error(
         "a limit of RabbitMQ's is reached at {what} ({answer}); {queues} queues and {exchanges} exchanges are \
@@ -33,15 +46,42 @@ pub enum DeclareError {
          (2 takes the fewest), a longer topology.unit, a shorter topology.max_delay, with another \
          topology.version where one stands already"
     )]
-    Limit { what: String, answer: String, queues: usize, exchanges: usize },
+    Limit {
+        /// The object.
+        what: String,
+        /// RabbitMQ's words.
+        answer: String,
+        /// How many are wanted in all.
+        queues: usize,
+        /// How many are wanted in all.
+        exchanges: usize,
+    },
+    /// 406, and none of the above.
     #[error("RabbitMQ refuses to declare {what}: {answer}")]
-    Precondition { what: String, answer: String },
+    Precondition {
+        /// The object.
+        what: String,
+        /// RabbitMQ's words.
+        answer: String,
+    },
+    /// 403.
     #[error(
         "the broker's user may not declare {what} ({answer}). Grant configure, write and read on it, or declare with another user"
     )]
-    Refused { what: String, answer: String },
+    Refused {
+        /// The object.
+        what: String,
+        /// RabbitMQ's words.
+        answer: String,
+    },
+    /// Nothing that RabbitMQ has against the object.
     #[error("cannot declare {what}: {source}")]
-    Failed { what: String, source: AmqpError },
+    Failed {
+        /// The object.
+        what: String,
+        /// What happened.
+        source: AmqpError,
+    },
 }
 
 /// Channels that declare side by side: a quorum queue takes the broker some 10 ms of mostly waiting.

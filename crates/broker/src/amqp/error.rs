@@ -4,28 +4,60 @@ use lapin::ErrorKind;
 
 use super::window::Closed;
 
+/// Why RabbitMQ did not do what was asked. No variant holds a password.
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpError {
+    /// No node accepted a connection: the last one's address and reason.
     #[error("no RabbitMQ could be reached: {0}")]
     Unreachable(String),
+    /// Something listens there that is slow, or no RabbitMQ.
     #[error("{address} did not finish the AMQP handshake within {seconds} s")]
-    HandshakeTimedOut { address: String, seconds: u64 },
+    HandshakeTimedOut {
+        /// Of the node, without the password.
+        address: String,
+        /// `broker.connect_timeout`.
+        seconds: u64,
+    },
+    /// The client library cannot read it.
     #[error("{address} is no AMQP address: {problem}")]
-    InvalidUri { address: String, problem: String },
+    InvalidUri {
+        /// Without the password.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A certificate or key.
     #[error("cannot read {file}: {problem}")]
-    UnreadableFile { file: String, problem: String },
+    UnreadableFile {
+        /// Its path.
+        file: String,
+        /// What the system says.
+        problem: String,
+    },
     /// RabbitMQ closed the channel or the connection and said why.
     #[error("RabbitMQ answered {code} {text}")]
-    Closed { code: u16, text: String },
+    Closed {
+        /// AMQP's reply code: <https://www.rabbitmq.com/amqp-0-9-1-reference#constants>.
+        code: u16,
+        /// RabbitMQ's words.
+        text: String,
+    },
     /// RabbitMQ sent bytes that the client library cannot parse, which ends the connection. Most
     /// likely a delivery: clients may publish names, keys and properties that are not UTF-8.
     #[error("RabbitMQ sent what cannot be read: {0}")]
     Unreadable(String),
     /// A publish was returned or rejected.
     #[error("RabbitMQ did not take a message for exchange {exchange:?}: {problem}")]
-    Refused { exchange: String, problem: String },
+    Refused {
+        /// Where it was published to.
+        exchange: String,
+        /// Why not, in words.
+        problem: String,
+    },
+    /// Without a word of RabbitMQ's.
     #[error("the connection to RabbitMQ was lost: {0}")]
     Lost(String),
+    /// The client library has no number for another channel.
     #[error(
         "no channel is left on this connection: each one that RabbitMQ closes over a message that it refuses \
          uses its number up. Allow more channels (channel_max), or find who publishes what is refused"

@@ -12,7 +12,9 @@ use crate::topology::{Exchange, Topology};
 /// A queue as a passive declare shows it: exact and at once, unlike the management API's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Depth {
+    /// Messages that could be delivered now.
     pub ready: u32,
+    /// Consumers, on all connections.
     pub consumers: u32,
 }
 
@@ -44,10 +46,14 @@ pub struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
+    /// Opens its channel.
     pub async fn open(connection: &'a Connection) -> Result<Self, AmqpError> {
         Ok(Self { connection, channel: connection.channel().await? })
     }
 
+    /// What is in the queue, or nothing if it does not exist.
+    ///
+    /// Errors: it is another connection's alone (405), or on a node that is down.
     pub async fn queue(&mut self, name: &str) -> Result<Option<Depth>, AmqpError> {
         let depth = depth(&self.channel, name).await;
         self.found(depth).await
@@ -70,6 +76,7 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// Whether the exchange exists.
     pub async fn exchange(&mut self, name: &str) -> Result<bool, AmqpError> {
         let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
         // RabbitMQ does not look at the type of a passive declare

@@ -6,9 +6,13 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+/// Kind of a frame: a command or an answer.
 pub const METHOD: u8 = 1;
+/// Kind of a frame: size and properties of a message.
 pub const HEADER: u8 = 2;
+/// Kind of a frame: a part of a body.
 pub const BODY: u8 = 3;
+/// Kind of a frame: a sign of life.
 pub const HEARTBEAT: u8 = 8;
 
 const END: u8 = 0xCE;
@@ -32,6 +36,7 @@ pub struct Frame {
 pub struct NoFrame;
 
 impl Frame {
+    /// Puts head and end octet around a payload.
     pub fn new(kind: u8, channel: u16, payload: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(payload.len() + AROUND_BYTES);
         bytes.push(kind);
@@ -42,18 +47,22 @@ impl Frame {
         Self { bytes: bytes.into() }
     }
 
+    /// [`METHOD`], [`HEADER`], [`BODY`] or [`HEARTBEAT`].
     pub fn kind(&self) -> u8 {
         self.bytes[0]
     }
 
+    /// 0 is the connection itself.
     pub fn channel(&self) -> u16 {
         u16::from_be_bytes([self.bytes[1], self.bytes[2]])
     }
 
+    /// What it carries.
     pub fn payload(&self) -> Bytes {
         self.bytes.slice(HEAD_BYTES..self.bytes.len() - 1)
     }
 
+    /// All of it, as it was sent.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -66,6 +75,7 @@ pub struct Splitter {
 }
 
 impl Splitter {
+    /// Takes what has arrived.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
@@ -93,15 +103,20 @@ impl Splitter {
 /// What a method frame of a delivery says, names and keys as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deliver {
+    /// RabbitMQ's delivery tag.
     pub tag: u64,
+    /// Its name, perhaps no UTF-8.
     pub exchange: Bytes,
+    /// Perhaps no UTF-8.
     pub routing_key: Bytes,
 }
 
 /// What a content header says: the size of the body, and flags and values of the properties as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentHeader {
+    /// In all frames together.
     pub body_bytes: u64,
+    /// As encoded.
     pub properties: Bytes,
 }
 
@@ -112,8 +127,10 @@ pub fn method(payload: &[u8]) -> Option<(u16, u16)> {
 }
 
 impl Deliver {
+    /// Class and method: `basic.deliver`.
     pub const METHOD: (u16, u16) = (60, 60);
 
+    /// Nothing if the payload is none of this method.
     pub fn read(payload: &Bytes) -> Option<Self> {
         let mut rest = payload.clone();
         rest.try_get_u32().ok()?;
@@ -127,6 +144,7 @@ impl Deliver {
 }
 
 impl ContentHeader {
+    /// Nothing if the payload is too short.
     pub fn read(payload: &Bytes) -> Option<Self> {
         let mut rest = payload.clone();
         rest.try_get_u32().ok()?;

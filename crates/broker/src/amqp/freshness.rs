@@ -17,6 +17,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
+    /// Of a channel that was opened just now.
     pub fn new(now: Instant) -> Self {
         Self { opened: now, refused: false }
     }

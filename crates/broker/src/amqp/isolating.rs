@@ -5,7 +5,7 @@
 //! So what was outstanding is published again in the way of [`Again`], which finds that one: on a channel
 //! of its own, while new publishes go on; or, where order counts, before anything new.
 //!
-//! A channel is also given up some time after a nack, see [`Freshness`]. So up to [`MOST_CHANNELS`] are open
+//! A channel is also given up some time after a nack, see [`Freshness`](super::Freshness). So up to [`MOST_CHANNELS`] are open
 //! at once: for new publishes, the one that was given up before it, and for what is published again.
 //!
 //! While an alarm blocks the connection, what is published waits in the client library: it would go out as
@@ -22,8 +22,12 @@ use tokio::time::{Sleep, sleep};
 
 use super::again::{Again, Fault};
 use super::window::{Closed, Outcome};
-use super::{AmqpError, Connection, Freshness, Publisher};
+use super::{AmqpError, Connection};
 use crate::message::Message;
+
+mod lane;
+
+use lane::{Lane, Numbered, in_order};
 
 /// Of one that does not keep order; the other does without the last of them.
 pub const MOST_CHANNELS: usize = 3;
@@ -37,7 +41,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// So often it is looked whether an alarm is over.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// [`Publisher`] on as many channels as it takes. `T` renders the message again if it has to.
+/// [`Publisher`](super::Publisher) on as many channels as it takes. `T` renders the message again if it has to.
 ///
 /// [`Outcome::Unknown`] means here: published alone, and the channel closed over it.
 pub struct Isolating<T> {
@@ -52,99 +56,6 @@ pub struct Isolating<T> {
     next: u64,
     /// The next look, while an alarm keeps something here.
     look: Option<Pin<Box<Sleep>>>,
-}
-
-/// A place among all publishes, to put what is lost back into order.
-struct Numbered<T> {
-    number: u64,
-    ticket: T,
-}
-
-/// [`Again::lost`], or the one beside it.
-type Lose<T> = fn(&mut Again<Numbered<T>>, Fault, Vec<Numbered<T>>) -> Option<Numbered<T>>;
-
-/// A channel, and what was lost with it.
-struct Lane<T> {
-    publisher: Publisher<Numbered<T>>,
-    freshness: Freshness,
-    lost: Vec<Numbered<T>>,
-    closed: Closed,
-}
-
-impl<T> Lane<T> {
-    async fn open(connection: &Connection) -> Result<Self, AmqpError> {
-        Ok(Self {
-            publisher: connection.publisher().await?,
-            freshness: Freshness::new(Instant::now()),
-            lost: Vec::new(),
-            closed: Closed { code: 0, text: String::new() },
-        })
-    }
-
-    /// How many were settled: `all` has them.
-    fn poll_settled(&mut self, context: &mut Context<'_>, all: &mut Vec<(T, Outcome)>) -> usize {
-        let Poll::Ready(settled) = self.publisher.poll_settled(context) else { return 0 };
-        let before = all.len();
-        all.reserve(settled.len());
-        for (numbered, outcome) in settled {
-            match outcome {
-                Outcome::Unknown(closed) => {
-                    // who was published too late is told of a closed channel, and not why
-                    if self.closed.code == 0 {
-                        self.closed = closed;
-                    }
-                    self.lost.push(numbered);
-                    continue;
-                }
-                Outcome::Nacked => self.freshness.refuse(),
-                Outcome::Confirmed | Outcome::Returned { .. } => {}
-            }
-            all.push((numbered.ticket, outcome));
-        }
-        all.len() - before
-    }
-
-    /// Not settled, lost ones included.
-    fn len(&self) -> usize {
-        self.publisher.len() + self.lost.len()
-    }
-
-    /// Nothing is to come any more: neither confirms nor losses.
-    fn is_idle(&self) -> bool {
-        self.publisher.is_empty()
-    }
-
-    /// Closed, and all that was lost with it is known.
-    fn is_over(&self) -> bool {
-        self.is_idle() && !(self.lost.is_empty() && self.publisher.is_open())
-    }
-
-    /// If RabbitMQ closed it over a publish, `lose` puts back what was lost with it, except for the one that
-    /// is refused.
-    fn closed_over(
-        &mut self,
-        again: &mut Again<Numbered<T>>,
-        lose: Lose<T>,
-    ) -> Option<(T, Outcome)> {
-        let fault = Fault::of_code(self.closed.code);
-        if fault != Fault::Channel || !self.is_over() || self.lost.is_empty() {
-            return None;
-        }
-        let refused = lose(again, fault, in_order(std::mem::take(&mut self.lost)))?;
-        Some((refused.ticket, Outcome::Unknown(self.closed.clone())))
-    }
-
-    /// All that is not settled, without waiting for it.
-    fn give_up(&mut self) -> Vec<Numbered<T>> {
-        let mut all = std::mem::take(&mut self.lost);
-        all.extend(self.publisher.overdue(Instant::now()));
-        all
-    }
-}
-
-fn in_order<T>(mut all: Vec<Numbered<T>>) -> Vec<Numbered<T>> {
-    all.sort_unstable_by_key(|numbered| numbered.number);
-    all
 }
 
 impl<T> Isolating<T> {
@@ -171,6 +82,7 @@ impl<T> Isolating<T> {
         })
     }
 
+    /// What it publishes on.
     pub fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
@@ -198,6 +110,7 @@ impl<T> Isolating<T> {
         lanes + self.again.len()
     }
 
+    /// Whether all is settled.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -25,11 +25,13 @@ pub struct Marker {
     _consumer: lapin::Consumer,
 }
 
+/// What became of [`Marker::claim`].
 pub enum Claim {
     /// It was done since the broker's start.
     Marked,
     /// Another connection works for it.
     Taken,
+    /// Nobody else can claim it until it is released, or the connection ends.
     Mine(Box<Marker>),
 }
 

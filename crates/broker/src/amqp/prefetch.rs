@@ -8,6 +8,7 @@
 /// The first prefetch: so many bodies may come before their weight is known.
 const FIRST: u16 = 256;
 
+/// What is unacknowledged now, and how much may be.
 #[derive(Debug)]
 pub struct Prefetch {
     max_bytes: u64,
@@ -19,6 +20,7 @@ pub struct Prefetch {
 }
 
 impl Prefetch {
+    /// For up to so many bytes of bodies.
     pub fn new(max_bytes: u64) -> Self {
         Self { max_bytes, max: 1, now: 1, messages: 0, bytes: 0, frozen: false }
     }
@@ -35,15 +37,18 @@ impl Prefetch {
         self.now = if self.frozen { self.max } else { self.max.min(FIRST) };
     }
 
+    /// The prefetch to ask for.
     pub fn now(&self) -> u16 {
         self.now
     }
 
+    /// Counts a body in.
     pub fn delivered(&mut self, bytes: u64) {
         self.messages += 1;
         self.bytes += bytes;
     }
 
+    /// Counts a body out.
     pub fn settled(&mut self, bytes: u64) {
         self.messages -= 1;
         self.bytes -= bytes;

@@ -28,6 +28,7 @@ pub fn from_client(properties: &BasicProperties, keep: fn(&str) -> bool) -> Prop
     }
 }
 
+/// What is absent stays absent, and an empty header table too.
 pub fn to_client(properties: Properties) -> BasicProperties {
     let Properties {
         content_type,

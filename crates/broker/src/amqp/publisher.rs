@@ -212,6 +212,7 @@ impl<T> Publisher<T> {
         self.window.len() - self.forgotten
     }
 
+    /// Whether nobody waits for a publish.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

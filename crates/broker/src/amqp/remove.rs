@@ -16,6 +16,9 @@ pub struct Remove {
 }
 
 impl Remove {
+    /// Opens its channel.
+    ///
+    /// Errors: the connection is lost, or has no channel left.
     pub async fn open(connection: &Connection) -> Result<Self, AmqpError> {
         Ok(Self { channel: connection.channel().await? })
     }

@@ -24,7 +24,12 @@ pub enum Outcome {
     /// The broker has taken responsibility for it, and it reached a queue.
     Confirmed,
     /// The broker confirmed it after returning it: it reached no queue.
-    Returned { code: u16, text: String },
+    Returned {
+        /// AMQP's reply code, such as 312 for no route.
+        code: u16,
+        /// RabbitMQ's words.
+        text: String,
+    },
     /// A queue refused it.
     Nacked,
     /// The channel was closed first; it may or may not have arrived.
@@ -46,7 +51,9 @@ impl Outcome {
 /// Why a channel closed, as AMQP reply code and text; code 0 is a lost connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Closed {
+    /// AMQP's reply code: <https://www.rabbitmq.com/amqp-0-9-1-reference#constants>.
     pub code: u16,
+    /// RabbitMQ's words.
     pub text: String,
 }
 
@@ -59,7 +66,10 @@ pub enum Refused<'a> {
     /// One routing key, in the property or in `CC`, of an exchange that may take others (403):
     /// <https://www.rabbitmq.com/docs/access-control#topic-authorisation>. Not known is what did not fit
     /// the 255 bytes of a reply text.
-    Key { exchange: Option<&'a str> },
+    Key {
+        /// The exchange, if RabbitMQ's words name it.
+        exchange: Option<&'a str>,
+    },
     /// The message (406), or something that is said of no exchange.
     Message,
 }
@@ -100,8 +110,11 @@ impl<'a> Refused<'a> {
 /// What one confirm said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Confirm {
+    /// `basic.ack`, and the return that came attached.
     Ack(Option<Return>),
+    /// `basic.nack`, and the return that came attached.
     Nack(Option<Return>),
+    /// None will come.
     Failed(Closed),
 }
 
@@ -110,7 +123,9 @@ pub enum Confirm {
 pub struct Return {
     /// None if it cannot be told which, which is nobody's return.
     pub sequence: Option<Sequence>,
+    /// AMQP's reply code, such as 312 for no route.
     pub code: u16,
+    /// RabbitMQ's words.
     pub text: String,
 }
 
@@ -125,6 +140,7 @@ pub struct Window {
 }
 
 impl Window {
+    /// Notes a publish that has gone out.
     pub fn published(&mut self, sequence: Sequence) {
         self.outstanding.insert(sequence);
     }
@@ -134,6 +150,7 @@ impl Window {
         self.outstanding.len() + self.undecided.len()
     }
 
+    /// Whether all is settled.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

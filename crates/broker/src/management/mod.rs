@@ -30,7 +30,9 @@ use http::{Http, Request};
 /// What [`Management::put_user_limit`] limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserLimit {
+    /// Open at once, on all its connections.
     Channels,
+    /// Open at once.
     Connections,
 }
 

@@ -7,9 +7,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::AmqpError;
 use super::super::connection::{Node, Reader, Writer, lost, unexpected};
-use super::super::quarantine::Watched;
+use super::super::replacing::Watched;
 use super::value::{self, Value, decode, encode, performative};
 
+/// An open connection with one receiver.
 pub struct Link {
     reader: Reader,
     writer: Writer,

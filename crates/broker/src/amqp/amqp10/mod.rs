@@ -18,7 +18,8 @@ use tracing::warn;
 
 use self::link::Link;
 use super::connection::first_node;
-use super::quarantine::{Held, Keeping, Replacing, SILENCE, Watched};
+use super::keeping::{Held, Keeping};
+use super::replacing::{Replacing, SILENCE, Watched};
 use super::{AmqpError, Outcome};
 use crate::config::Broker;
 use crate::message::Message;

@@ -3,6 +3,7 @@
 //! Own code, because what RabbitMQ sends with a dead-lettered message (an array of maps) is more than the
 //! crate for these types decodes. <https://docs.oasis-open.org/amqp/core/v1.0/os/amqp-core-types-v1.0-os.html>
 
+/// A value with its type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     Null,
