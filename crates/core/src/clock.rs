@@ -13,6 +13,7 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The time of day in whole ms, rounded down.
     pub fn now(&self) -> UnixMs {
         UnixMs(self.since_epoch().as_millis() as u64)
     }

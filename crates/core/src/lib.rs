@@ -10,9 +10,12 @@
 //! | [`inventory`] | what a broker was seen to hold |
 //! | [`clock`] | the time of day |
 
+#![warn(missing_docs)]
+
 pub mod clock;
 pub mod inventory;
 pub mod message;
+#[allow(missing_docs, reason = "it is being divided anew")]
 pub mod schedule;
 pub mod settings;
 pub mod topology;

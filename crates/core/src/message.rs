@@ -15,29 +15,46 @@ pub type Headers = BTreeMap<ShortString, Value>;
 /// A message with where it goes (to publish) or where it came from (delivered).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Message {
+    /// Where it goes to or came through; empty is the default exchange.
     pub exchange: String,
+    /// Further keys may stand in the header `CC`.
     pub routing_key: String,
+    /// The header table included.
     pub properties: Properties,
+    /// Never looked at here.
     pub body: Bytes,
 }
 
 /// The AMQP 0-9-1 basic properties. `kind` is the property that AMQP calls `type`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Properties {
+    /// A MIME type, for who reads the body.
     pub content_type: Option<ShortString>,
+    /// A MIME encoding, for who reads the body.
     pub content_encoding: Option<ShortString>,
+    /// Empty is sent as none.
     pub headers: Headers,
+    /// 2 is persistent, anything else transient: <https://www.rabbitmq.com/docs/publishers#message-properties>.
     pub delivery_mode: Option<u8>,
+    /// For queues with priorities.
     pub priority: Option<u8>,
+    /// Which request a reply answers.
     pub correlation_id: Option<ShortString>,
+    /// Where a reply is to go.
     pub reply_to: Option<ShortString>,
+    /// The message's own TTL, a number of ms as text.
     pub expiration: Option<ShortString>,
+    /// The publisher's.
     pub message_id: Option<ShortString>,
     /// Seconds since the epoch, as AMQP defines it.
     pub timestamp: Option<u64>,
+    /// The application's name for this kind of message.
     pub kind: Option<ShortString>,
+    /// RabbitMQ refuses any but the publisher's own: <https://www.rabbitmq.com/docs/validated-user-id>.
     pub user_id: Option<ShortString>,
+    /// The publishing application.
     pub app_id: Option<ShortString>,
+    /// Deprecated by AMQP, and passed on as it is.
     pub cluster_id: Option<ShortString>,
 }
 
@@ -48,13 +65,19 @@ pub enum Unacceptable {
     #[error(
         "its header {header} is no list: RabbitMQ reads further routing keys there, so give it another name"
     )]
-    NoListOfKeys { header: &'static str },
+    NoListOfKeys {
+        /// `CC` or `BCC`.
+        header: &'static str,
+    },
     /// <https://www.rabbitmq.com/docs/ttl#per-message-ttl-in-publishers>
     #[error(
         "its expiration {expiration:?} is no number of ms up to {LONGEST_EXPIRATION_MS}, RabbitMQ's longest: leave it \
          away for a message that need not expire"
     )]
-    Expiration { expiration: String },
+    Expiration {
+        /// As it was set.
+        expiration: String,
+    },
     /// <https://www.rabbitmq.com/docs/direct-reply-to>
     #[error(
         "its reply-to is {DIRECT_REPLY_TO:?}, which RabbitMQ takes only from the channel that consumes the replies: \

@@ -50,6 +50,7 @@ pub fn level_queue_count(unit: Duration, radix: u32, max_delay: Duration) -> u64
     u64::try_from(full_levels * (radix - 1) + top).unwrap_or(u64::MAX)
 }
 
+/// Every rule that `config` breaks, with the keys involved, in the order of the table.
 pub fn broken(config: &Config) -> Vec<Broken> {
     let mut rules = Rules::new(config);
     rules.limits();

@@ -40,6 +40,7 @@ impl ConfigFaults {
         Self(faults)
     }
 
+    /// One by one, in the order in which they are shown.
     pub fn faults(&self) -> &[Fault] {
         &self.0
     }

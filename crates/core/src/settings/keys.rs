@@ -17,42 +17,69 @@ pub struct Key {
     pub short_variable: Option<&'static str>,
     /// One sentence without its full stop.
     pub meaning: &'static str,
+    /// Where its value lives, and what it may be.
     pub field: Field,
 }
 
 /// Where a value lives in [`Config`], and what it may be.
 pub enum Field {
+    /// A list of AMQP addresses.
     Uris(fn(&mut Config) -> &mut Vec<Uri>),
+    /// An HTTP address, or none.
     MaybeUri(fn(&mut Config) -> &mut Option<Uri>),
+    /// The path of a file that can be read, or none.
     MaybeFile(fn(&mut Config) -> &mut Option<PathBuf>),
+    /// An IP address and port, or none.
     MaybeAddress(fn(&mut Config) -> &mut Option<SocketAddr>),
+    /// A duration with its limits.
     Duration(fn(&mut Config) -> &mut Duration, Durations),
+    /// A whole number.
     Whole {
+        /// Reads it.
         get: fn(&Config) -> u64,
+        /// Sets it.
         set: fn(&mut Config, u64),
+        /// The smallest allowed.
         min: u64,
+        /// The largest allowed.
         max: u64,
+        /// What is counted, such as `messages`; empty for a plain number.
         unit: &'static str,
     },
+    /// A number with its smallest and largest value.
     Ratio(fn(&mut Config) -> &mut f64, f64, f64),
+    /// `true` or `false`.
     Switch(fn(&mut Config) -> &mut bool),
+    /// One of two words.
     Choice {
+        /// The word that is set.
         get: fn(&Config) -> &'static str,
+        /// Sets one of the two.
         set: fn(&mut Config, &str),
+        /// The two.
         of: [&'static str; 2],
     },
+    /// A text, and what it must be.
     Text(fn(&mut Config) -> &mut String, &'static str),
+    /// A list of texts, and what each must be.
     Texts(fn(&mut Config) -> &mut Vec<String>, &'static str),
+    /// `[[delay_exchange]]` tables.
     DelayExchanges(fn(&mut Config) -> &mut Vec<DelayExchange>),
+    /// A list of pauses.
     Ladder(fn(&mut Config) -> &mut Vec<Duration>),
+    /// A list of reasons.
     Reasons(fn(&mut Config) -> &mut Vec<DeadLetterReason>),
+    /// `[[retry.policies]]` tables.
     RetryPolicies(fn(&mut Config) -> &mut Vec<RetryOverride>),
 }
 
 /// The durations from `min` to `max` that are a multiple of `step`.
 pub struct Durations {
+    /// The shortest.
     pub min: Duration,
+    /// The longest.
     pub max: Duration,
+    /// The unit that it is set in.
     pub step: Duration,
 }
 
@@ -65,10 +92,12 @@ impl Key {
         }
     }
 
+    /// The variable by the rule, which is understood too where there is a shorter one.
     pub fn long_variable(&self) -> String {
         format!("DORMOUSE_{}", self.name.replace('.', "_").to_uppercase())
     }
 
+    /// Whether its value may hold a password, so that it is shown masked.
     pub fn is_secret(&self) -> bool {
         matches!(self.field, Field::Uris(_) | Field::MaybeUri(_))
     }
@@ -106,6 +135,7 @@ impl Key {
 }
 
 impl Durations {
+    /// What is wrong with a duration for this key, completing "key = value: …".
     pub fn problem(&self, key: &Key, duration: Duration) -> Option<String> {
         if !(self.min..=self.max).contains(&duration) {
             Some(format!("must be {}", key.right()))
@@ -117,5 +147,7 @@ impl Durations {
     }
 }
 
+/// What a ladder must be.
 pub const LADDER: &str = r#"a list of durations such as ["2m", "10m", "1h"], or [] for none"#;
+/// What a list of reasons must be.
 pub const REASONS: &str = "a list of rejected, expired, maxlen, delivery_limit";

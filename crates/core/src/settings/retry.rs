@@ -10,7 +10,9 @@ pub struct Retry {
     pub max_retries: u32,
     /// Pause before the first time.
     pub initial_backoff: Duration,
+    /// Each further pause is this many times longer.
     pub multiplier: f64,
+    /// No pause that grew is longer than this, its jitter included.
     pub max_backoff: Duration,
     /// The pauses one by one, in place of the four above; there are as many retries as pauses.
     pub ladder: Vec<Duration>,
@@ -29,13 +31,21 @@ pub struct Retry {
 pub struct RetryOverride {
     /// A regular expression, searched in the queue's name.
     pub queues: String,
+    /// In place of [`Retry::max_retries`].
     pub max_retries: Option<u32>,
+    /// In place of [`Retry::initial_backoff`].
     pub initial_backoff: Option<Duration>,
+    /// In place of [`Retry::multiplier`].
     pub multiplier: Option<f64>,
+    /// In place of [`Retry::max_backoff`].
     pub max_backoff: Option<Duration>,
+    /// In place of [`Retry::ladder`].
     pub ladder: Option<Vec<Duration>>,
+    /// In place of [`Retry::jitter`].
     pub jitter: Option<f64>,
+    /// In place of [`Retry::max_age`].
     pub max_age: Option<Duration>,
+    /// In place of [`Retry::reasons`].
     pub reasons: Option<Vec<DeadLetterReason>>,
 }
 
@@ -44,6 +54,7 @@ pub struct RetryOverride {
 pub enum DeadLetterReason {
     /// A consumer rejected it: `basic.reject` or `basic.nack` without requeue.
     Rejected,
+    /// Its TTL, or its queue's, was over.
     Expired,
     /// The queue was full.
     Maxlen,
@@ -52,6 +63,7 @@ pub enum DeadLetterReason {
 }
 
 impl DeadLetterReason {
+    /// In the order in which the reference lists them.
     pub const ALL: [DeadLetterReason; 4] = [
         DeadLetterReason::Rejected,
         DeadLetterReason::Expired,
@@ -59,6 +71,7 @@ impl DeadLetterReason {
         DeadLetterReason::DeliveryLimit,
     ];
 
+    /// As RabbitMQ spells it in `x-death`.
     pub fn as_str(self) -> &'static str {
         match self {
             DeadLetterReason::Rejected => "rejected",
@@ -68,6 +81,7 @@ impl DeadLetterReason {
         }
     }
 
+    /// The reason that is spelt so.
     pub fn parse(text: &str) -> Option<DeadLetterReason> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }

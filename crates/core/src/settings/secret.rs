@@ -32,6 +32,7 @@ struct Pieces<'a> {
 }
 
 impl Uri {
+    /// Any text: whether it is an address is checked with the configuration.
     pub fn new(uri: impl Into<String>) -> Self {
         Self(uri.into())
     }

@@ -19,6 +19,7 @@ pub fn last_line(message: &str) -> String {
     line.trim_start_matches("error: ").into()
 }
 
+/// A TOML array on one line.
 pub fn list(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }

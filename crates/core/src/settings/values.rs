@@ -10,20 +10,33 @@ use super::secret::Uri;
 /// Everything an operator can set. Durations carry their unit in the type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// How to reach RabbitMQ.
     pub broker: Broker,
+    /// The shape of the cascade.
     pub topology: Topology,
     /// At least one. The first is the delay exchange for everyone.
     pub delay_exchanges: Vec<DelayExchange>,
+    /// What a message may reach.
     pub targets: Targets,
+    /// How delays are read.
     pub schedule: Schedule,
+    /// How fast what was published is planned.
     pub intake: Intake,
+    /// The last stretch before the due time.
     pub hold: Hold,
+    /// The publish to the target.
     pub delivery: Delivery,
+    /// What becomes of a delivery that failed.
     pub attempts: Attempts,
+    /// What becomes of a message that a consumer rejected.
     pub retry: Retry,
+    /// What is done in the levels after a broker's start.
     pub sweep: Sweep,
+    /// Metrics and health.
     pub http: Http,
+    /// What is logged, and how.
     pub log: Log,
+    /// How a worker ends.
     pub stop: Stop,
 }
 
@@ -38,6 +51,7 @@ pub struct Broker {
     pub ca_file: Option<PathBuf>,
     /// PEM files of the client certificate and its key.
     pub cert_file: Option<PathBuf>,
+    /// See `cert_file`.
     pub key_file: Option<PathBuf>,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,
@@ -61,11 +75,13 @@ pub struct Topology {
     pub radix: u32,
     /// The longest delay accepted; a longer one goes to the DLQ.
     pub max_delay: Duration,
+    /// Of every queue of ours.
     pub queue_type: QueueType,
     /// Whether the worker declares the topology when it starts.
     pub declare: bool,
 }
 
+/// What the queues are made of: <https://www.rabbitmq.com/docs/quorum-queues>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueType {
     /// Replicated, dead-letters at least once.
@@ -77,6 +93,7 @@ pub enum QueueType {
 /// An exchange that delays what is published to it, and where that goes afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DelayExchange {
+    /// What clients publish to.
     pub name: String,
     /// The empty string is RabbitMQ's default exchange: the routing key names the queue.
     pub target_exchange: String,
@@ -92,6 +109,7 @@ pub struct Targets {
     pub queues: Vec<String>,
 }
 
+/// How delays are read, and which are refused.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     /// Count a relative delay from RabbitMQ's own `timestamp_in_ms` header. Only where the broker's
@@ -105,6 +123,7 @@ pub struct Schedule {
     pub max_rounds: u32,
 }
 
+/// How fast what was published is planned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Intake {
     /// Unacknowledged deliveries a consumer, and publishes waiting for their confirm.
@@ -122,6 +141,7 @@ pub struct Hold {
     pub margin: Duration,
 }
 
+/// The publish to the target, mandatory and with a confirm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delivery {
     /// Publishes to targets waiting for their confirm.
@@ -143,6 +163,7 @@ pub struct Attempts {
     pub initial_backoff: Duration,
     /// Each further pause is this many times longer.
     pub multiplier: f64,
+    /// No pause is longer than this, its jitter included.
     pub max_backoff: Duration,
     /// Share of a pause that is random, 0 to 1, so that failures do not return all at once.
     pub jitter: f64,
@@ -155,25 +176,32 @@ pub struct Sweep {
     pub rate: u32,
 }
 
+/// The HTTP port of a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     /// Where `/metrics`, `/healthz` and `/readyz` answer; absent means nowhere.
     pub listen: Option<SocketAddr>,
 }
 
+/// What is logged, and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or filters such as `info,dormouse=debug`.
     pub filter: String,
+    /// How a line is written.
     pub format: LogFormat,
 }
 
+/// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
+    /// For people.
     Text,
+    /// One object a line, for programs.
     Json,
 }
 
+/// How a worker ends.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stop {
     /// From SIGTERM to the end: what is not confirmed by then is dropped and the broker requeues it.
