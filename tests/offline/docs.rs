@@ -24,11 +24,11 @@ const CLIENTS: [&str; 7] = [
     "examples/reminders.rs",
 ];
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn read(path: impl AsRef<Path>) -> String {
+pub fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
@@ -73,7 +73,7 @@ fn program(name: &str) -> clap::Command {
     }
 }
 
-fn rust_files(folder: &str) -> Vec<(String, String)> {
+pub fn rust_files(folder: &str) -> Vec<(String, String)> {
     let mut folders = vec![root().join(folder)];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {

@@ -19,6 +19,7 @@ mod laws_schedule;
 mod laws_tables;
 mod laws_worker;
 mod management;
+mod shape;
 mod topology_export;
 mod topology_model;
 mod topology_order;
