@@ -9,7 +9,7 @@ use crate::client::{Log, Running, client, is_empty};
 use crate::support::*;
 use dormouse::amqp::exists::Ask;
 use dormouse_client::{
-    AdaptiveSettings, BreakerSettings, Delivery, FlowSettings, Gate, Rate, Retry, RetryPolicy,
+    AdaptiveSettings, BreakerSettings, Delivery, FlowSettings, Limiter, Rate, Retry, RetryPolicy,
     ScaleSettings, Verdict,
 };
 use tokio_util::sync::CancellationToken;
@@ -178,7 +178,7 @@ async fn handlers_start_no_faster_than_their_limits() {
     for queue in ["one", "two"] {
         until("they are there", async || depth(&connection, queue).await == Some(40)).await;
     }
-    let gate = Gate::new(&FlowSettings {
+    let limiter = Limiter::new(&FlowSettings {
         rate: Some(Rate::new(100, Duration::from_secs(1)).burst(10)),
         concurrency: AdaptiveSettings::fixed(3),
         breaker: None,
@@ -187,7 +187,7 @@ async fn handlers_start_no_faster_than_their_limits() {
     let starts = Log::default();
     let running = ["one", "two"].map(|queue| {
         let (under_way, most, starts) = (under_way.clone(), most.clone(), starts.clone());
-        let consumer = client.consumer_of_bytes(queue).gate(gate.clone());
+        let consumer = client.consumer_of_bytes(queue).limiter(limiter.clone());
         Running::start(move |stop| {
             consumer.run(
                 move |_| {
@@ -229,7 +229,7 @@ async fn an_open_breaker_leaves_messages_in_their_queue() {
     const MESSAGES: usize = 200;
     publish(&connection, (0..MESSAGES).map(|n| delayed("orders", 0, &n.to_string()))).await;
     until("they are there", async || depth(&connection, "orders").await == Some(200)).await;
-    let gate = Gate::new(&FlowSettings {
+    let limiter = Limiter::new(&FlowSettings {
         rate: None,
         concurrency: AdaptiveSettings { initial: 4, max: 8, ..AdaptiveSettings::default() },
         breaker: Some(BreakerSettings {
@@ -244,7 +244,7 @@ async fn an_open_breaker_leaves_messages_in_their_queue() {
     let (is_up, counted, log) = (up.clone(), calls.clone(), done.clone());
     let consumer = client
         .consumer::<u32>("orders")
-        .gate(gate.clone())
+        .limiter(limiter.clone())
         .prefetch(20)
         .policy(RetryPolicy::ladder([]));
     let running = Running::start(move |stop| {
@@ -264,7 +264,7 @@ async fn an_open_breaker_leaves_messages_in_their_queue() {
             stop,
         )
     });
-    tokio::time::timeout(DEADLINE, gate.opened()).await.unwrap();
+    tokio::time::timeout(DEADLINE, limiter.opened()).await.unwrap();
     // many pauses long: a handler that were run freely would be called thousands of times
     tokio::time::sleep(Duration::from_secs(1)).await;
     let called = calls.load(Ordering::SeqCst);
@@ -422,10 +422,10 @@ async fn a_run_of_one_key_leaves_room_for_others() {
     broker.drop_it().await;
 }
 
-/// A gate and a concurrency, in either order: both hold.
+/// A limiter and a concurrency, in either order: both hold.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_holds_beside_a_concurrency_in_either_order() {
-    let broker = Broker::fresh("client-gate-order").await;
+    let broker = Broker::fresh("client-limiter-order").await;
     let config = broker.config();
     let worker = Worker::start(&config).await;
     let client = client(&config).await;
@@ -440,7 +440,7 @@ async fn a_gate_holds_beside_a_concurrency_in_either_order() {
         });
         publish(&connection, messages).await;
         let rate = Some(Rate::new(20, Duration::from_secs(1)));
-        let gate = Gate::new(&FlowSettings { rate, ..FlowSettings::default() });
+        let limiter = Limiter::new(&FlowSettings { rate, ..FlowSettings::default() });
         let (most, now): (Arc<AtomicUsize>, Arc<AtomicUsize>) = <_>::default();
         let log: Log<Instant> = Log::default();
         let (seen, most_seen) = (log.clone(), most.clone());
@@ -456,15 +456,15 @@ async fn a_gate_holds_beside_a_concurrency_in_either_order() {
             };
             let consumer = client.consumer::<u32>(&queue);
             let consumer = match gate_first {
-                true => consumer.gate(gate).concurrency(2),
-                false => consumer.concurrency(2).gate(gate),
+                true => consumer.limiter(limiter).concurrency(2),
+                false => consumer.concurrency(2).limiter(limiter),
             };
             consumer.run(handler, stop)
         });
         let all = log.until(40).await;
         running.stop().await;
         let took = all[39] - all[0];
-        assert!(took >= Duration::from_millis(39 * 50 - 20), "the gate's rate holds: {took:?}");
+        assert!(took >= Duration::from_millis(39 * 50 - 20), "the limiter's rate holds: {took:?}");
         assert!(most.load(Ordering::SeqCst) <= 2, "the concurrency holds");
     }
     worker.stop().await;

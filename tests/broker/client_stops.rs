@@ -13,7 +13,7 @@ use dormouse::message::{Message, as_integer};
 use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Arguments, Topology};
 use dormouse_client::{
-    BreakerSettings, Client, Delivery, FlowSettings, Gate, Rate, Retry, Signal, Verdict,
+    BreakerSettings, Client, Delivery, FlowSettings, Limiter, Rate, Retry, Signal, Verdict,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -238,7 +238,7 @@ async fn a_stop_with_hundreds_of_acks_takes_nothing_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_a_batch_that_cannot_start() {
     const LONG: Duration = Duration::from_secs(3_600);
-    let broker = Broker::fresh("stops-gate").await;
+    let broker = Broker::fresh("stops-limiter").await;
     let config = broker.config();
     let worker = Worker::start(&config).await;
     let connection = broker.connect().await;
@@ -250,9 +250,10 @@ async fn a_stop_does_not_wait_for_a_batch_that_cannot_start() {
     for (queue, flow) in [("open", open), ("slow", slow)] {
         quorum(&connection, queue).await;
         fill(&connection, queue, 0..20).await;
-        let gate = Gate::new(&flow);
-        gate.permit().await.done(Signal::Failed, Duration::ZERO);
-        let consumer = client.consumer_of_bytes(queue).prefetch(12).grace(LONG / 2).gate(gate);
+        let limiter = Limiter::new(&flow);
+        limiter.permit().await.done(Signal::Failed, Duration::ZERO);
+        let consumer =
+            client.consumer_of_bytes(queue).prefetch(12).grace(LONG / 2).limiter(limiter);
         let running = Running::start(move |stop| {
             let handler = |batch: Vec<Delivery<bytes::Bytes>>| async move {
                 batch.iter().map(|_| Verdict::Done).collect()

@@ -8,7 +8,8 @@ use dormouse::message::Message;
 use dormouse_client::breaker::State;
 use dormouse_client::once::{Postgres, PostgresSettings, Transaction, once};
 use dormouse_client::{
-    AdaptiveSettings, BreakerSettings, Client, Delivery, FlowSettings, Gate, RetryPolicy, Verdict,
+    AdaptiveSettings, BreakerSettings, Client, Delivery, FlowSettings, Limiter, RetryPolicy,
+    Verdict,
 };
 use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
@@ -21,14 +22,14 @@ const ORDERS: usize = 300;
 
 /// A process of its own, as far as RabbitMQ and PostgreSQL can see.
 struct Process {
-    gate: Gate,
+    limiter: Limiter,
     stop: CancellationToken,
     runtime: Option<Runtime>,
 }
 
 impl Process {
     fn start(broker: &Broker, server: &PostgresServer) -> Self {
-        let gate = Gate::new(&FlowSettings {
+        let limiter = Limiter::new(&FlowSettings {
             rate: None,
             concurrency: AdaptiveSettings::fixed(4),
             breaker: Some(BreakerSettings {
@@ -43,7 +44,8 @@ impl Process {
             ..PostgresSettings::new("orders")
         };
         let store = Arc::new(Postgres::new(server.config(), NoTls, settings));
-        let (config, at_gate, stop) = (broker.config(), gate.clone(), CancellationToken::new());
+        let (config, at_limiter, stop) =
+            (broker.config(), limiter.clone(), CancellationToken::new());
         let stopped = stop.clone();
         let runtime = Runtime::new().expect("a runtime");
         runtime.spawn(async move {
@@ -51,10 +53,10 @@ impl Process {
             let handler = move |delivery| handle(store.clone(), delivery);
             // one more failure of the handler's own would be in the DLQ, and be missed
             let policy = RetryPolicy::ladder([]);
-            let consumer = client.consumer_of_bytes("orders").gate(at_gate).policy(policy);
+            let consumer = client.consumer_of_bytes("orders").limiter(at_limiter).policy(policy);
             consumer.prefetch(20).run(handler, stopped).await.expect("the queue is there");
         });
-        Self { gate, stop, runtime: Some(runtime) }
+        Self { limiter, stop, runtime: Some(runtime) }
     }
 }
 
@@ -120,12 +122,12 @@ async fn while_its_store_is_down_a_consumer_pauses_and_nothing_is_lost_or_done_t
     let (first, second) = (Process::start(&broker, &server), Process::start(&broker, &server));
     until("some are handled", async || server.count("effects").await >= 30).await;
     server.kill();
-    tokio::join!(first.gate.opened(), second.gate.opened());
+    tokio::join!(first.limiter.opened(), second.limiter.opened());
     drop(first);
     server.start_again().await;
     let third = Process::start(&broker, &server);
     until("all are handled", async || server.count("effects").await >= ORDERS as i64).await;
-    until("the breaker is closed", async || second.gate.state() == State::Closed).await;
+    until("the breaker is closed", async || second.limiter.state() == State::Closed).await;
     until("all are acked", async || counted().await == Some(0)).await;
     second.stop.cancel();
     third.stop.cancel();

@@ -13,9 +13,9 @@ use dormouse::schedule::{Sleeper, UnixMs, delay};
 use dormouse::topology;
 use dormouse_client::once::Once;
 use dormouse_client::{
-    Client, ClientError, DeliveryLimit, Errand, Header, Line, Now, Pauses, Retry, RetryPolicy,
-    Returns, Routes, Settlement, TraceContext, TraceFault, Verdict, When, delivery_limit,
-    settlement,
+    Client, ClientError, DeliveryLimit, DueTime, Header, KeyedBatchQueue, Now, Pauses,
+    PublishRequest, Retry, RetryPolicy, Returns, Routes, Settlement, TraceContext, TraceFault,
+    Verdict, delivery_limit, settlement,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ proptest! {
     #[test]
     fn one_of_each_key_at_a_time_and_in_order(steps in steps(), size in 1..5usize) {
         let now = Instant::now();
-        let mut line = Line::new(size, Duration::ZERO);
+        let mut line = KeyedBatchQueue::new(size, Duration::ZERO);
         let (mut came, mut out) = (0usize, Vec::<usize>::new());
         let mut under_way: Vec<(Option<String>, usize)> = Vec::new();
         let mut last = HashMap::<String, usize>::new();
@@ -91,7 +91,7 @@ proptest! {
     #[test]
     fn one_key_fills_its_batches(count in 1..60usize, size in 1..9usize) {
         let now = Instant::now();
-        let mut line = Line::new(size, Duration::from_secs(3_600));
+        let mut line = KeyedBatchQueue::new(size, Duration::from_secs(3_600));
         (0..count).for_each(|item| line.push(Some("key".into()), item, now));
         let mut out = Vec::new();
         while let Some(batch) = line.next(now, true) {
@@ -110,7 +110,7 @@ proptest! {
     #[test]
     fn a_batch_may_wait_for_ever(size in 2..8usize) {
         let now = Instant::now();
-        let mut line = Line::new(size, Duration::MAX);
+        let mut line = KeyedBatchQueue::new(size, Duration::MAX);
         line.push(None, 1, now);
         prop_assert!(!line.is_ready(now, false) && line.due().is_some_and(|due| due > now));
         prop_assert!(line.next(now, true).is_some());
@@ -122,7 +122,7 @@ proptest! {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let wait = Duration::from_millis(wait_ms);
-        let mut line = Line::new(size, wait);
+        let mut line = KeyedBatchQueue::new(size, wait);
         let mut arrivals = arrivals_ms;
         arrivals.sort_unstable();
         let mut left = arrivals.len();
@@ -144,7 +144,7 @@ proptest! {
     #[test]
     fn a_flush_leaves_nothing_behind(keys in vec(proptest::option::of(0..3u8), 0..40), size in 1..8usize) {
         let now = Instant::now();
-        let mut line = Line::new(size, Duration::from_secs(3_600));
+        let mut line = KeyedBatchQueue::new(size, Duration::from_secs(3_600));
         for (item, key) in keys.iter().enumerate() {
             line.push(key.map(|key| key.to_string()), item, now);
         }
@@ -208,8 +208,8 @@ proptest! {
         let (delay, passed) = (Duration::from_micros(delay_us), Duration::from_micros(passed_us));
         let now = Now { wall: WALL, monotonic: asked + passed };
         let message = Message { routing_key: "orders".into(), ..Message::default() };
-        let errand = Errand::Later { message: message.into(), when: When::In(delay, asked), direct };
-        let message = Routes::new(&config).render(&errand, now, 131_072);
+        let request = PublishRequest::Later { message: message.into(), when: DueTime::In(delay, asked), direct };
+        let message = Routes::new(&config).render(&request, now, 131_072);
         let due_ms = if direct {
             Sleeper::read(message).expect("stamped").stamp.due.0
         } else {
@@ -228,9 +228,9 @@ proptest! {
         let properties = Properties { message_id: Some("id".into()), ..Properties::default() };
         let message = Message { routing_key: "orders".into(), properties, ..Message::default() };
         let now = Now { wall: WALL, monotonic: Instant::now() };
-        let when = When::At(WALL.plus(Duration::from_millis(delay_ms)));
-        let errand = Errand::Later { message: message.into(), when, direct: true };
-        let rendered = Routes::new(&config).render(&errand, now, 131_072);
+        let when = DueTime::At(WALL.plus(Duration::from_millis(delay_ms)));
+        let request = PublishRequest::Later { message: message.into(), when, direct: true };
+        let rendered = Routes::new(&config).render(&request, now, 131_072);
         let plan = layout.plan(Duration::from_millis(delay_ms));
         let keys: Vec<_> = layout.path(plan).map(|(_, key)| key.to_owned()).collect();
         prop_assert_eq!(&rendered.exchange, &names.entry(&layout, plan.entry));
@@ -329,9 +329,9 @@ fn a_target_decides_the_delay_exchange() {
     let render = |exchange: &str| {
         let (exchange, routing_key) = (exchange.to_owned(), "key".to_owned());
         let message = Message { exchange, routing_key, ..Message::default() };
-        let when = When::At(UnixMs(WALL.0 + 5));
+        let when = DueTime::At(UnixMs(WALL.0 + 5));
         let rendered = routes.render(
-            &Errand::Later { message: message.into(), when, direct: false },
+            &PublishRequest::Later { message: message.into(), when, direct: false },
             now,
             131_072,
         );
@@ -356,12 +356,12 @@ fn no_header_says_another_time_or_target_than_the_call() {
     let headers: Headers = orders.iter().map(|name| ((*name).into(), text("77"))).collect();
     for (when, direct) in [true, false].into_iter().flat_map(|direct| {
         let hour = Duration::from_secs(3_600);
-        [When::In(hour, now.monotonic), When::At(WALL.plus(hour))].map(|when| (when, direct))
+        [DueTime::In(hour, now.monotonic), DueTime::At(WALL.plus(hour))].map(|when| (when, direct))
     }) {
         let properties = Properties { headers: headers.clone(), ..Properties::default() };
         let message = Message { routing_key: "orders".into(), properties, ..Message::default() };
-        let errand = Errand::Later { message: message.into(), when, direct };
-        let rendered = routes.render(&errand, now, 131_072);
+        let request = PublishRequest::Later { message: message.into(), when, direct };
+        let rendered = routes.render(&request, now, 131_072);
         let (due, exchange) = if direct {
             let stamp = Sleeper::read(rendered).expect("stamped").stamp;
             (stamp.due, stamp.target.exchange)

@@ -1,4 +1,4 @@
-//! Laws of a consumer's flow control and scaling: rate, number at once, breaker, and the gate that
+//! Laws of a consumer's flow control and scaling: rate, number at once, breaker, and the limiter that
 //! holds them.
 
 use std::collections::VecDeque;
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use dormouse_client::breaker::{Admission, State};
 use dormouse_client::flow;
-use dormouse_client::scale::{Decision, Look};
+use dormouse_client::scale::{Decision, QueueSample};
 use dormouse_client::{
-    AdaptiveLimit, AdaptiveSettings, Breaker, BreakerSettings, Flow, FlowSettings, Gate, Rate,
+    AdaptiveLimit, AdaptiveSettings, Breaker, BreakerSettings, Flow, FlowSettings, Limiter, Rate,
     ScaleSettings, Scaler, Signal, TokenBucket,
 };
 use futures_util::FutureExt;
@@ -361,7 +361,7 @@ proptest! {
                 consumers = consumers.saturating_sub(lost);
             }
             let in_bounds = (least..=most).contains(&consumers);
-            match scaler.decide(now, Look { ready, handled_per_second: rate, consumers }) {
+            match scaler.decide(now, QueueSample { ready, handled_per_second: rate, consumers }) {
                 Decision::Stay => prop_assert!(in_bounds),
                 Decision::Grow { to } => {
                     prop_assert!(to > consumers && to <= most);
@@ -398,7 +398,7 @@ proptest! {
             ready = (waiting - can).max(0.0);
             let handled_per_second = waiting.min(can) / 5.0;
             now += SECOND * 5;
-            match scaler.decide(now, Look { ready: ready as u64, handled_per_second, consumers }) {
+            match scaler.decide(now, QueueSample { ready: ready as u64, handled_per_second, consumers }) {
                 Decision::Stay => continue,
                 Decision::Grow { to } => {
                     grown_after_shrink += u32::from(shrunk);
@@ -418,7 +418,7 @@ proptest! {
 fn scaling_is_back_at_the_least_after_five_idle_minutes() {
     let mut scaler = Scaler::new(ScaleSettings { min: 2, max: 50, ..ScaleSettings::default() });
     let begin = Instant::now();
-    let look = |ready, handled_per_second| Look { ready, handled_per_second, consumers: 50 };
+    let look = |ready, handled_per_second| QueueSample { ready, handled_per_second, consumers: 50 };
     // handled at its limit by all 50: not one of them can be spared
     assert_eq!(scaler.decide(begin, look(5_000, 500.0)), Decision::Stay);
     for second in 1..1_000 {
@@ -439,26 +439,26 @@ fn scaling_does_not_believe_one_empty_look() {
     let mut scaler = Scaler::new(ScaleSettings::default());
     let begin = Instant::now();
     for (second, ready) in [(0, 500), (200, 0), (205, 500), (500, 0), (505, 500)] {
-        let look = Look { ready, handled_per_second: 0.0, consumers: 5 };
+        let look = QueueSample { ready, handled_per_second: 0.0, consumers: 5 };
         assert_eq!(scaler.decide(begin + SECOND * second, look), Decision::Stay, "at {second} s");
     }
 }
 
 #[tokio::test]
 async fn a_gate_lets_as_many_in_as_its_limit_and_one_more_for_each_that_leaves() {
-    let gate = Gate::new(&FlowSettings {
+    let limiter = Limiter::new(&FlowSettings {
         concurrency: AdaptiveSettings::fixed(3),
         ..FlowSettings::default()
     });
     let mut permits = Vec::new();
     for _ in 0..3 {
-        permits.push(gate.permit().await);
+        permits.push(limiter.permit().await);
     }
-    let waits = |gate: &Gate| {
-        let gate = gate.clone();
-        tokio::spawn(async move { gate.permit().await })
+    let waits = |limiter: &Limiter| {
+        let limiter = limiter.clone();
+        tokio::spawn(async move { limiter.permit().await })
     };
-    let (first, second) = (waits(&gate), waits(&gate));
+    let (first, second) = (waits(&limiter), waits(&limiter));
     tokio::task::yield_now().await;
     tokio::task::yield_now().await;
     assert!(!first.is_finished() && !second.is_finished());
@@ -467,32 +467,32 @@ async fn a_gate_lets_as_many_in_as_its_limit_and_one_more_for_each_that_leaves()
     assert!(first.await.unwrap_err().is_cancelled());
     permits.pop().unwrap().done(Signal::Succeeded, MS);
     let third = tokio::time::timeout(SECOND * 30, second).await.expect("it has its turn").unwrap();
-    assert_eq!(gate.in_flight(), 3);
+    assert_eq!(limiter.in_flight(), 3);
     drop((permits, third));
-    assert_eq!(gate.in_flight(), 0, "a dropped permit is given back");
+    assert_eq!(limiter.in_flight(), 0, "a dropped permit is given back");
 }
 
 #[tokio::test]
 async fn a_gate_pauses_while_its_breaker_is_open() {
     let pause = MS * 50;
-    let gate = Gate::new(&FlowSettings {
+    let limiter = Limiter::new(&FlowSettings {
         breaker: Some(BreakerSettings { at_least: 4, pause, probes: 2, ..Default::default() }),
         ..FlowSettings::default()
     });
-    let watch = gate.clone();
+    let watch = limiter.clone();
     let opened = tokio::spawn(async move { watch.opened().await });
     let failed = Instant::now();
     for _ in 0..4 {
-        gate.permit().await.done(Signal::Failed, MS);
+        limiter.permit().await.done(Signal::Failed, MS);
     }
     let until = opened.await.unwrap();
     assert!(until >= failed + pause);
-    assert_eq!(gate.state(), State::Open { until });
+    assert_eq!(limiter.state(), State::Open { until });
 
-    let (one, two) = (gate.permit().await, gate.permit().await);
+    let (one, two) = (limiter.permit().await, limiter.permit().await);
     assert!(Instant::now() >= until, "nothing passes before");
-    assert_eq!(gate.state(), State::HalfOpen);
-    let third = gate.permit();
+    assert_eq!(limiter.state(), State::HalfOpen);
+    let third = limiter.permit();
     tokio::pin!(third);
     assert!((&mut third).now_or_never().is_none(), "two probes, no more");
     one.done(Signal::Succeeded, MS);
@@ -500,19 +500,19 @@ async fn a_gate_pauses_while_its_breaker_is_open() {
     two.done(Signal::Succeeded, MS);
     let third = tokio::time::timeout(SECOND * 30, third).await.expect("it closes");
     third.done(Signal::Succeeded, MS);
-    assert_eq!(gate.state(), State::Closed);
+    assert_eq!(limiter.state(), State::Closed);
 }
 
 /// Timers are coarser than this rate's interval; on the whole it has to be reached all the same.
 #[tokio::test]
 async fn a_gate_reaches_a_rate_above_the_grain_of_timers() {
-    let gate = Gate::new(&FlowSettings {
+    let limiter = Limiter::new(&FlowSettings {
         rate: Some(Rate::new(10_000, SECOND)),
         ..FlowSettings::default()
     });
     let begin = Instant::now();
     for _ in 0..2_000 {
-        gate.permit().await.done(Signal::Succeeded, MS);
+        limiter.permit().await.done(Signal::Succeeded, MS);
     }
     let took = begin.elapsed();
     assert!(took >= MS * 190, "{took:?}: faster than the rate");

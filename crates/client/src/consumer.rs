@@ -10,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 #[cfg(feature = "autoscale")]
 use super::ScaleSettings;
+#[cfg(feature = "autoscale")]
+use super::autoscale;
 use super::delivery::Delivery;
 use super::error::ClientError;
-#[cfg(feature = "autoscale")]
-use super::group;
+use super::executor::{Decode, Executor, Handler};
 use super::publishing::Publishing;
-use super::session::{Key, Pace, Plan};
-use super::work::{Decode, Handler, Work};
-use super::{FlowSettings, Gate, RetryPolicy, Returns, Verdict};
-use super::{life, returns};
+use super::session::{ConsumerLimits, Key, Plan};
+use super::{FlowSettings, Limiter, RetryPolicy, Returns, Verdict};
+use super::{returns, supervisor};
 use crate::message::Message;
 
 /// What waits behind others of its key takes up prefetch: with less, a few hundred of one key in a row would
@@ -52,7 +52,7 @@ pub struct Consumer<T> {
     decode: Decode<T>,
     key: Option<Key<T>>,
     prefetch: Option<u16>,
-    pace: Pace,
+    limits: ConsumerLimits,
     #[cfg(feature = "autoscale")]
     scale: Option<ScaleSettings>,
     grace: Duration,
@@ -71,7 +71,7 @@ impl<T: Send + 'static> Consumer<T> {
             decode,
             key: None,
             prefetch: None,
-            pace: Pace::default(),
+            limits: ConsumerLimits::default(),
             #[cfg(feature = "autoscale")]
             scale: None,
             grace,
@@ -83,9 +83,9 @@ impl<T: Send + 'static> Consumer<T> {
     }
 
     /// Handlers under way at once; 16 by default. With batches: batches. It takes the place of what
-    /// [`Consumer::flow`] says, whichever is called first, and holds beside a [`Consumer::gate`].
+    /// [`Consumer::flow`] says, whichever is called first, and holds beside a [`Consumer::limiter`].
     pub fn concurrency(mut self, handlers: u32) -> Self {
-        self.pace.concurrency = Some(handlers);
+        self.limits.concurrency = Some(handlers);
         self
     }
 
@@ -94,14 +94,14 @@ impl<T: Send + 'static> Consumer<T> {
     /// breaker is open no handler starts: messages wait, none fails. With batches each batch counts as
     /// one.
     pub fn flow(mut self, settings: FlowSettings) -> Self {
-        self.pace.flow = Some(settings);
+        self.limits.flow = Some(settings);
         self
     }
 
     /// Limits shared with other consumers: all of them together start no faster. Beside it each keeps to
     /// its own [`Consumer::flow`] and [`Consumer::concurrency`], if they are set.
-    pub fn gate(mut self, gate: Gate) -> Self {
-        self.pace.shared = Some(gate);
+    pub fn limiter(mut self, limiter: Limiter) -> Self {
+        self.limits.shared = Some(limiter);
         self
     }
 
@@ -238,7 +238,7 @@ impl<T: Send + 'static> Consumer<T> {
         if self.scale.is_some() && self.key.is_some() {
             return Err(ClientError::OrderedAndScaled { queue: self.queue });
         }
-        let at_once = self.pace.at_once();
+        let at_once = self.limits.at_once();
         let twice = (at_once as usize).saturating_mul(batch).saturating_mul(2);
         let least = if self.key.is_some() { ORDERED_PREFETCH } else { 1 };
         let usual = u16::try_from(twice).unwrap_or(u16::MAX).max(least);
@@ -246,7 +246,7 @@ impl<T: Send + 'static> Consumer<T> {
         let config = self.publishing.config().clone();
         let plan = Arc::new(Plan {
             queue: self.queue.as_str().into(),
-            work: Work {
+            executor: Executor {
                 decode: self.decode,
                 handler,
                 policy: self.policy,
@@ -258,7 +258,7 @@ impl<T: Send + 'static> Consumer<T> {
             in_order: self.key.is_some() || at_once <= 1,
             key: self.key,
             prefetch,
-            pace: self.pace,
+            limits: self.limits,
             batch: batch.min(prefetch.into()),
             batch_wait,
             grace: self.grace,
@@ -266,9 +266,9 @@ impl<T: Send + 'static> Consumer<T> {
         });
         #[cfg(feature = "autoscale")]
         if let Some(settings) = self.scale {
-            return group::live(config, plan, settings, stop).await;
+            return autoscale::run(config, plan, settings, stop).await;
         }
-        life::live(&config, plan, stop).await
+        supervisor::run(&config, plan, stop).await
     }
 }
 

@@ -41,7 +41,7 @@
 //! - **Schedule**: [`Scheduler`] publishes a [`Message`] to a [`Target`], and returns when RabbitMQ confirmed it.
 //! - **Consume**: [`Consumer`] runs a handler for each [`Delivery`]; its [`Verdict`] says what becomes of it.
 //! - **Retry**: a [`RetryPolicy`] here, or the worker's by the queue's dead-letter exchange.
-//! - **Limit**: a [`Gate`] with rate, number at once and circuit breaker ([`FlowSettings`]).
+//! - **Limit**: a [`Limiter`] with rate, number at once and circuit breaker ([`FlowSettings`]).
 //!
 //! It needs a running worker, `dormouse run`, beside RabbitMQ. Read on in docs/library.md of the project, and in
 //! docs/idempotency.md for [`mod@once`].
@@ -63,25 +63,25 @@ use dormouse_core::{clock, inventory, message, schedule, topology};
 
 mod adaptive;
 mod ask;
+#[cfg(feature = "autoscale")]
+mod autoscale;
 pub mod breaker;
 mod consumer;
-mod copy;
 mod delivery;
-mod errand;
 mod error;
+mod executor;
 mod far;
 pub mod flow;
-mod gate;
-#[cfg(feature = "autoscale")]
-mod group;
-mod life;
+mod keyed_batch_queue;
 mod limit;
-mod line;
+mod limiter;
 mod mismatch;
 pub mod once;
 mod outgoing;
 mod policy;
+mod publish_request;
 mod publishing;
+mod republish;
 mod retry_exchange;
 mod returns;
 #[cfg(feature = "autoscale")]
@@ -90,10 +90,10 @@ mod scheduler;
 mod session;
 mod signal;
 mod span;
+mod supervisor;
 mod trace;
 mod unreadable;
 mod verdict;
-mod work;
 
 use std::sync::Arc;
 
@@ -112,17 +112,17 @@ pub use consumer::Consumer;
 pub use delivery::{
     Delivery, FIRST_EXCHANGE, FIRST_REPLY_TO, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES,
 };
-#[doc(hidden)] // for the laws in tests/
-pub use errand::{Errand, Now, Routes, When};
 pub use error::{ClientError, NotScheduled, Problem};
 pub use flow::{Flow, FlowSettings};
-pub use gate::{Gate, Permit};
-pub use limit::{Rate, TokenBucket};
 #[doc(hidden)] // for the laws in tests/
-pub use line::Line;
+pub use keyed_batch_queue::KeyedBatchQueue;
+pub use limit::{Rate, TokenBucket};
+pub use limiter::{Limiter, Permit};
 pub use mismatch::{Difference, Mismatch};
 pub use outgoing::{Header, Message, Target};
 pub use policy::{Pauses, RetryPolicy};
+#[doc(hidden)] // for the laws in tests/
+pub use publish_request::{DueTime, Now, PublishRequest, Routes};
 #[doc(hidden)] // for the laws in tests/
 pub use retry_exchange::{DeadLetter, dead_letter};
 #[doc(hidden)] // for the laws in tests/

@@ -10,9 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::errand::{Errand, Now, Routes};
 use super::error::{ClientError, Problem};
 use super::mismatch::{Mismatch, mismatch};
+use super::publish_request::{Now, PublishRequest, Routes};
 use crate::amqp::{AmqpError, Closed, Connection, Isolating, Outcome, pauses};
 use crate::clock::Clock;
 use crate::config::{Broker, Config};
@@ -21,7 +21,7 @@ use crate::message::Message;
 /// To the task that publishes. Cheap to clone; the task ends with the last one.
 #[derive(Debug, Clone)]
 pub struct Publishing {
-    sender: mpsc::Sender<Ticket>,
+    sender: mpsc::Sender<PendingPublish>,
     shared: Arc<Shared>,
 }
 
@@ -35,8 +35,8 @@ struct Shared {
 
 /// A publish, and who waits for it.
 #[derive(Debug)]
-struct Ticket {
-    errand: Errand,
+struct PendingPublish {
+    request: PublishRequest,
     /// Where it was published last.
     exchange: String,
     reply: oneshot::Sender<Result<(), Problem>>,
@@ -55,7 +55,7 @@ impl Publishing {
     pub async fn open(config: Config) -> Result<Self, AmqpError> {
         let connection = Arc::new(connect(&config.broker).await?);
         let publisher = Isolating::open_in_order(connection).await?;
-        let (sender, tickets) = mpsc::channel(LINE);
+        let (sender, requests) = mpsc::channel(LINE);
         let direct = AtomicBool::new(false);
         let shared = Arc::new(Shared { config, direct, task: <_>::default() });
         let task = Task {
@@ -63,7 +63,7 @@ impl Publishing {
             broker: shared.config.broker.clone(),
             // the task must not keep alive what ends it
             shared: Arc::downgrade(&shared),
-            tickets,
+            requests,
             next: None,
             mismatch: None,
         };
@@ -80,17 +80,21 @@ impl Publishing {
 
     /// Publishes, through any number of connections, and waits for the confirm. To stop waiting is no
     /// recall: it may be published all the same.
-    pub async fn publish(&self, errand: Errand) -> Result<(), Problem> {
-        self.publish_within(errand, Duration::MAX).await
+    pub async fn publish(&self, request: PublishRequest) -> Result<(), Problem> {
+        self.publish_within(request, Duration::MAX).await
     }
 
     /// The same, for a place in line and then for the confirm no longer than `within` each.
-    pub async fn publish_within(&self, errand: Errand, within: Duration) -> Result<(), Problem> {
+    pub async fn publish_within(
+        &self,
+        request: PublishRequest,
+        within: Duration,
+    ) -> Result<(), Problem> {
         let place = tokio::time::timeout(within, self.sender.reserve()).await;
         let why = "what is before it in line is not confirmed";
         let place = place.map_err(|_| Problem::NotSent { why })?.map_err(|_| CLOSED)?;
         let (reply, answer) = oneshot::channel();
-        place.send(Ticket { errand, exchange: String::new(), reply });
+        place.send(PendingPublish { request, exchange: String::new(), reply });
         let answer = tokio::time::timeout(within, answer).await;
         answer.map_err(|_| Problem::Unknown { within })?.unwrap_or(Err(Problem::Closed))
     }
@@ -133,14 +137,14 @@ struct Task {
     routes: Routes,
     broker: Broker,
     shared: std::sync::Weak<Shared>,
-    tickets: mpsc::Receiver<Ticket>,
+    requests: mpsc::Receiver<PendingPublish>,
     /// Out of the line and not published yet.
-    next: Option<Ticket>,
+    next: Option<PendingPublish>,
     mismatch: Option<Mismatch>,
 }
 
 impl Task {
-    async fn run(mut self, mut publisher: Isolating<Ticket>) {
+    async fn run(mut self, mut publisher: Isolating<PendingPublish>) {
         while let Err(error) = self.publish_all(&mut publisher).await {
             warn!(%error, "the client's publishing connection was lost; connecting again");
             publisher.put_back().await.into_iter().for_each(tell);
@@ -154,13 +158,13 @@ impl Task {
     }
 
     /// Whether there is somebody left to publish for.
-    async fn reconnect(&mut self, publisher: &mut Isolating<Ticket>) -> bool {
+    async fn reconnect(&mut self, publisher: &mut Isolating<PendingPublish>) -> bool {
         let mut pauses = pauses(&self.broker);
         loop {
             tokio::time::sleep(pauses.next().unwrap_or(self.broker.reconnect_max)).await;
-            publisher.retain(|ticket| Some(ticket).filter(|ticket| !ticket.reply.is_closed()));
+            publisher.retain(|pending| Some(pending).filter(|pending| !pending.reply.is_closed()));
             let is_left = !publisher.is_empty() || self.next.is_some();
-            if !is_left && self.tickets.is_closed() && self.tickets.is_empty() {
+            if !is_left && self.requests.is_closed() && self.requests.is_empty() {
                 return false;
             }
             match self.try_connect(publisher).await {
@@ -170,7 +174,10 @@ impl Task {
         }
     }
 
-    async fn try_connect(&mut self, publisher: &mut Isolating<Ticket>) -> Result<(), AmqpError> {
+    async fn try_connect(
+        &mut self,
+        publisher: &mut Isolating<PendingPublish>,
+    ) -> Result<(), AmqpError> {
         let connection = connect(&self.broker).await?;
         if let Some(shared) = self.shared.upgrade()
             && shared.direct.load(Ordering::Relaxed)
@@ -180,27 +187,30 @@ impl Task {
         publisher.go_on(Arc::new(connection)).await?;
         // another broker may differ in what it takes
         let frame_max = publisher.connection().frame_max_bytes();
-        publisher.retain(|ticket| self.checked(ticket, frame_max));
+        publisher.retain(|pending| self.checked(pending, frame_max));
         Ok(())
     }
 
     /// Publishes until nobody is left and everything is settled.
     ///
     /// Errors: the connection is lost.
-    async fn publish_all(&mut self, publisher: &mut Isolating<Ticket>) -> Result<(), AmqpError> {
+    async fn publish_all(
+        &mut self,
+        publisher: &mut Isolating<PendingPublish>,
+    ) -> Result<(), AmqpError> {
         let connection = publisher.connection().clone();
         let frame_max = connection.frame_max_bytes();
         let mut open = true;
         loop {
             // what a lost channel or connection had comes first
             let routes = &self.routes;
-            publisher.mend(|ticket| render(routes, ticket, frame_max)).await?;
+            publisher.mend(|pending| render(routes, pending, frame_max)).await?;
             if publisher.has_room()
-                && let Some(ticket) = self.next.take()
-                && let Some(mut ticket) = self.checked(ticket, frame_max)
+                && let Some(pending) = self.next.take()
+                && let Some(mut pending) = self.checked(pending, frame_max)
             {
-                let message = render(&self.routes, &mut ticket, frame_max);
-                publisher.publish(message, ticket);
+                let message = render(&self.routes, &mut pending, frame_max);
+                publisher.publish(message, pending);
             }
             if !open && publisher.is_empty() && self.next.is_none() {
                 return Ok(());
@@ -209,9 +219,9 @@ impl Task {
             tokio::select! {
                 biased;
                 settled = publisher.settled() => settled.into_iter().for_each(tell),
-                ticket = self.tickets.recv(), if open && room && self.next.is_none() => {
-                    open = ticket.is_some();
-                    self.next = ticket;
+                pending = self.requests.recv(), if open && room && self.next.is_none() => {
+                    open = pending.is_some();
+                    self.next = pending;
                 }
                 () = tokio::time::sleep(LOOK), if !room => {}
                 error = connection.lost(), if publisher.is_empty() => return Err(error),
@@ -220,19 +230,21 @@ impl Task {
     }
 
     /// Nothing if it may not be published any more: whoever waits for it is told.
-    fn checked(&self, ticket: Ticket, frame_max: usize) -> Option<Ticket> {
+    fn checked(&self, pending: PendingPublish, frame_max: usize) -> Option<PendingPublish> {
         // nobody waits any more: published now it would only be late
-        if ticket.reply.is_closed() {
+        if pending.reply.is_closed() {
             return None;
         }
         let checked = match &self.mismatch {
-            Some(mismatch) if ticket.errand.is_direct() => Err(Problem::Mismatch(mismatch.clone())),
-            Some(_) | None => self.routes.check(&ticket.errand, now(), frame_max),
+            Some(mismatch) if pending.request.is_direct() => {
+                Err(Problem::Mismatch(mismatch.clone()))
+            }
+            Some(_) | None => self.routes.check(&pending.request, now(), frame_max),
         };
         match checked {
-            Ok(()) => Some(ticket),
+            Ok(()) => Some(pending),
             Err(problem) => {
-                answer(ticket, Err(problem));
+                answer(pending, Err(problem));
                 None
             }
         }
@@ -243,14 +255,14 @@ fn now() -> Now {
     Now { wall: Clock::default().now(), monotonic: Instant::now() }
 }
 
-fn render(routes: &Routes, ticket: &mut Ticket, frame_max: usize) -> Message {
-    let message = routes.render(&ticket.errand, now(), frame_max);
-    ticket.exchange.clone_from(&message.exchange);
+fn render(routes: &Routes, pending: &mut PendingPublish, frame_max: usize) -> Message {
+    let message = routes.render(&pending.request, now(), frame_max);
+    pending.exchange.clone_from(&message.exchange);
     message
 }
 
-fn tell((ticket, outcome): (Ticket, Outcome)) {
-    let exchange = ticket.exchange.clone();
+fn tell((pending, outcome): (PendingPublish, Outcome)) {
+    let exchange = pending.exchange.clone();
     let result = match outcome {
         Outcome::Confirmed => Ok(()),
         Outcome::Returned { code, text } => Err(Problem::Returned { exchange, code, text }),
@@ -258,10 +270,10 @@ fn tell((ticket, outcome): (Ticket, Outcome)) {
         // over this one alone
         Outcome::Unknown(Closed { code, text }) => Err(Problem::Refused { code, text }),
     };
-    answer(ticket, result);
+    answer(pending, result);
 }
 
-fn answer(ticket: Ticket, result: Result<(), Problem>) {
+fn answer(pending: PendingPublish, result: Result<(), Problem>) {
     // who stopped waiting is not told
-    let _ = ticket.reply.send(result);
+    let _ = pending.reply.send(result);
 }

@@ -42,7 +42,7 @@ impl Default for ScaleSettings {
 
 /// What the caller sees.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Look {
+pub struct QueueSample {
     /// Messages ready in the queue: a passive declare's count (`amqp::exists::Ask::queue`).
     pub ready: u64,
     /// Messages that this process handled a second since the last look.
@@ -77,18 +77,18 @@ const HEADROOM: f64 = 0.8;
 /// ```
 /// use std::time::{Duration, Instant};
 ///
-/// use dormouse_client::scale::{Decision, Look};
+/// use dormouse_client::scale::{Decision, QueueSample};
 /// use dormouse_client::{ScaleSettings, Scaler};
 ///
 /// let mut scaler = Scaler::new(ScaleSettings { max: 8, ..ScaleSettings::default() });
 /// let begin = Instant::now();
-/// let look = |ready, consumers| Look { ready, handled_per_second: 50.0, consumers };
+/// let sample = |ready, consumers| QueueSample { ready, handled_per_second: 50.0, consumers };
 ///
-/// assert_eq!(scaler.decide(begin, look(3_000, 1)), Decision::Grow { to: 2 });
+/// assert_eq!(scaler.decide(begin, sample(3_000, 1)), Decision::Grow { to: 2 });
 /// let later = begin + Duration::from_secs(15);
-/// assert_eq!(scaler.decide(later, look(6_000, 2)), Decision::Grow { to: 4 });
+/// assert_eq!(scaler.decide(later, sample(6_000, 2)), Decision::Grow { to: 4 });
 /// let later = begin + Duration::from_secs(30);
-/// assert_eq!(scaler.decide(later, look(900, 4)), Decision::Stay);
+/// assert_eq!(scaler.decide(later, sample(900, 4)), Decision::Stay);
 /// ```
 ///
 /// What one consumer can do is measured while more wait than `grow_above`, and kept from then on: a
@@ -111,61 +111,62 @@ impl Scaler {
 
     /// The caller carries the decision out, and says so with its next look. If it cannot look at the
     /// queue, it does not ask.
-    pub fn decide(&mut self, now: Instant, look: Look) -> Decision {
-        self.remember(now, &look);
-        let wanted = self.wanted(now, &look).clamp(self.min(), self.max());
-        if wanted == look.consumers {
+    pub fn decide(&mut self, now: Instant, sample: QueueSample) -> Decision {
+        self.remember(now, &sample);
+        let wanted = self.wanted(now, &sample).clamp(self.min(), self.max());
+        if wanted == sample.consumers {
             return Decision::Stay;
         }
         self.changed = Some(now);
-        if wanted > look.consumers {
+        if wanted > sample.consumers {
             Decision::Grow { to: wanted }
         } else {
             Decision::Shrink { to: wanted }
         }
     }
 
-    fn remember(&mut self, now: Instant, look: &Look) {
+    fn remember(&mut self, now: Instant, sample: &QueueSample) {
         let since = |is: bool, since: Option<Instant>| is.then(|| since.unwrap_or(now));
-        self.low_since = since(look.ready < self.settings.shrink_below, self.low_since);
-        let idle = look.ready == 0 && look.handled_per_second <= 0.0;
+        self.low_since = since(sample.ready < self.settings.shrink_below, self.low_since);
+        let idle = sample.ready == 0 && sample.handled_per_second <= 0.0;
         self.idle_since = since(idle, self.idle_since);
 
         // right after a change the rate is that of another number of consumers
-        let busy = look.ready > self.settings.grow_above && look.handled_per_second > 0.0;
+        let busy = sample.ready > self.settings.grow_above && sample.handled_per_second > 0.0;
         if busy && passed(now, self.changed, self.settings.grow_pause) {
-            let each_per_second = look.handled_per_second / f64::from(look.consumers.max(1));
+            let each_per_second = sample.handled_per_second / f64::from(sample.consumers.max(1));
             self.each_per_second = Some(each_per_second);
         }
     }
 
-    fn wanted(&self, now: Instant, look: &Look) -> u32 {
+    fn wanted(&self, now: Instant, sample: &QueueSample) -> u32 {
         let settings = &self.settings;
         let pause_over = |pause| passed(now, self.changed, pause);
-        if look.ready > settings.grow_above && pause_over(settings.grow_pause) {
-            return self.grown(look);
+        if sample.ready > settings.grow_above && pause_over(settings.grow_pause) {
+            return self.grown(sample);
         }
         if self.idle_since.is_some_and(|since| passed(now, Some(since), settings.idle)) {
             return settings.min;
         }
         let low = self.low_since.is_some_and(|low| passed(now, Some(low), settings.shrink_pause));
-        if low && pause_over(settings.shrink_pause) && self.can_spare_one(look) {
-            return look.consumers.saturating_sub(1);
+        if low && pause_over(settings.shrink_pause) && self.can_spare_one(sample) {
+            return sample.consumers.saturating_sub(1);
         }
-        look.consumers
+        sample.consumers
     }
 
-    fn grown(&self, look: &Look) -> u32 {
+    fn grown(&self, sample: &QueueSample) -> u32 {
         let drain_s = self.settings.drain_within.as_secs_f64();
-        let needed = self.each_per_second.map_or(0.0, |each| look.ready as f64 / (each * drain_s));
+        let needed =
+            self.each_per_second.map_or(0.0, |each| sample.ready as f64 / (each * drain_s));
         // a float too large for the type becomes its largest number
         (needed.ceil() as u32)
-            .clamp(look.consumers.saturating_add(1), look.consumers.saturating_mul(2).max(2))
+            .clamp(sample.consumers.saturating_add(1), sample.consumers.saturating_mul(2).max(2))
     }
 
-    fn can_spare_one(&self, look: &Look) -> bool {
-        let left = f64::from(look.consumers.saturating_sub(1));
-        self.each_per_second.is_none_or(|each| look.handled_per_second <= each * left * HEADROOM)
+    fn can_spare_one(&self, sample: &QueueSample) -> bool {
+        let left = f64::from(sample.consumers.saturating_sub(1));
+        self.each_per_second.is_none_or(|each| sample.handled_per_second <= each * left * HEADROOM)
     }
 
     fn min(&self) -> u32 {

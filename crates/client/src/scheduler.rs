@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-use super::errand::{Errand, Now, When};
 use super::error::{ClientError, NotScheduled, Problem};
+use super::publish_request::{DueTime, Now, PublishRequest};
 use super::publishing::Publishing;
 use super::trace::{TRACEPARENT, TRACESTATE};
 use super::{Message, Target, span};
@@ -34,7 +34,7 @@ pub struct Scheduler {
 pub struct Scheduled {
     target: Target,
     message: Message,
-    when: When,
+    when: DueTime,
 }
 
 /// Messages of a batch under way at once: enough to keep the publishing task busy.
@@ -47,14 +47,14 @@ fn new_id() -> String {
 impl Scheduled {
     /// Due after `delay`, counted from now.
     pub fn after(target: Target, message: Message, delay: Duration) -> Self {
-        Self { target, message, when: When::In(delay, Instant::now()) }
+        Self { target, message, when: DueTime::In(delay, Instant::now()) }
     }
 
     /// Due at `moment`, or at once if that has passed. One longer ago than `schedule.max_past` (365 days) is
     /// refused, as it was made of another unit.
     pub fn at(target: Target, message: Message, moment: jiff::Timestamp) -> Self {
         let due = UnixMs(u64::try_from(moment.as_millisecond()).unwrap_or(0));
-        Self { target, message, when: When::At(due) }
+        Self { target, message, when: DueTime::At(due) }
     }
 }
 
@@ -140,8 +140,8 @@ impl Scheduler {
         let Scheduled { target, message, when } = scheduled;
         let id = message.id().map_or_else(new_id, str::to_owned);
         let published = async {
-            let errand = self.errand(&id, target, message, when)?;
-            self.publishing.publish_within(errand, self.within).await
+            let request = self.request(&id, target, message, when)?;
+            self.publishing.publish_within(request, self.within).await
         };
         match published.await {
             Ok(()) => Ok(id),
@@ -149,13 +149,13 @@ impl Scheduler {
         }
     }
 
-    fn errand(
+    fn request(
         &self,
         id: &str,
         target: Target,
         message: Message,
-        when: When,
-    ) -> Result<Errand, Problem> {
+        when: DueTime,
+    ) -> Result<PublishRequest, Problem> {
         let now = Now { wall: Clock::default().now(), monotonic: Instant::now() };
         // without intake nobody else would notice; with it only the worker knows how much it allows
         let max = if self.direct { self.publishing.config().topology.max_delay } else { MAX_DELAY };
@@ -163,7 +163,7 @@ impl Scheduler {
             return Err(Problem::DelayTooLong { max });
         }
         let max = self.publishing.config().schedule.max_past;
-        if let When::At(due) = when
+        if let DueTime::At(due) = when
             && now.wall.since(due) > max
         {
             return Err(Problem::DueLongAgo { due, max });
@@ -177,6 +177,6 @@ impl Scheduler {
                 headers.insert(TRACESTATE.into(), text(state));
             }
         }
-        Ok(Errand::Later { message: message.into(), when, direct: self.direct })
+        Ok(PublishRequest::Later { message: message.into(), when, direct: self.direct })
     }
 }

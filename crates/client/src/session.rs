@@ -14,11 +14,11 @@ use tracing::{debug, error, warn};
 
 use super::adaptive::AdaptiveSettings;
 use super::delivery::{Delivery, Raw};
+use super::executor::{Disposition, Executor, HandlerContext, PendingDelivery, Settled, words};
 use super::far;
 use super::flow::FlowSettings;
-use super::gate::{Gate, Permit};
-use super::line::Line;
-use super::work::{Circumstances, How, Parcel, Settled, Work, words};
+use super::keyed_batch_queue::KeyedBatchQueue;
+use super::limiter::{Limiter, Permit};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 
 /// What makes deliveries wait for each other.
@@ -29,7 +29,7 @@ pub struct Plan<T> {
     /// What it consumes from.
     pub queue: Arc<str>,
     /// What runs the handler.
-    pub work: Work<T>,
+    pub executor: Executor<T>,
     /// What orders deliveries.
     pub key: Option<Key<T>>,
     /// A stop keeps the order of what goes back, and keeps the queue until the last handler is done: a
@@ -38,7 +38,7 @@ pub struct Plan<T> {
     /// Deliveries unacknowledged at once.
     pub prefetch: u16,
     /// How fast handlers may start.
-    pub pace: Pace,
+    pub limits: ConsumerLimits,
     /// Deliveries a handler gets at a time.
     pub batch: usize,
     /// The longest that a delivery waits for others to fill a batch.
@@ -51,27 +51,27 @@ pub struct Plan<T> {
 
 /// How fast handlers may start: within all that is set here.
 #[derive(Debug, Clone, Default)]
-pub struct Pace {
+pub struct ConsumerLimits {
     /// Handlers under way at once, in place of what `flow` says.
     pub concurrency: Option<u32>,
     /// Of each consumer by itself.
     pub flow: Option<FlowSettings>,
-    /// Of all that share the gate together.
-    pub shared: Option<Gate>,
+    /// Of all that share the limiter together.
+    pub shared: Option<Limiter>,
 }
 
 /// What one connection has under way.
 pub struct Session<T> {
     plan: Arc<Plan<T>>,
-    line: Line<Parcel<T>>,
+    waiting: KeyedBatchQueue<PendingDelivery<T>>,
     /// No more than the prefetch.
     tasks: JoinSet<Handled>,
-    around: Circumstances,
-    permit: Wanted,
+    context: HandlerContext,
+    permit: NextPermit,
 }
 
 /// The next permit.
-enum Wanted {
+enum NextPermit {
     None,
     /// Its place in the line must not be lost, so the wait outlives other events.
     Waiting(BoxFuture<'static, Permit>),
@@ -85,10 +85,10 @@ struct Handled {
 }
 
 impl<T: Send + 'static> Session<T> {
-    pub fn new(plan: Arc<Plan<T>>, gate: Gate, stop: CancellationToken) -> Self {
-        let line = Line::new(plan.batch, plan.batch_wait);
-        let around = Circumstances { gate, stop, gone: CancellationToken::new() };
-        Self { plan, line, tasks: JoinSet::new(), around, permit: Wanted::None }
+    pub fn new(plan: Arc<Plan<T>>, limiter: Limiter, stop: CancellationToken) -> Self {
+        let waiting = KeyedBatchQueue::new(plan.batch, plan.batch_wait);
+        let context = HandlerContext { limiter, stop, gone: CancellationToken::new() };
+        Self { plan, waiting, tasks: JoinSet::new(), context, permit: NextPermit::None }
     }
 
     /// Consumes until it is told to stop and what is in flight is settled, or the grace is over.
@@ -102,7 +102,7 @@ impl<T: Send + 'static> Session<T> {
     ) -> Result<(), AmqpError> {
         let ended = self.consume(connection, consumer).await;
         if ended.is_err() {
-            self.around.gone.cancel();
+            self.context.gone.cancel();
             let finished = async { while self.tasks.join_next().await.is_some() {} };
             if tokio::time::timeout(self.plan.grace, finished).await.is_err() {
                 warn!(queue = &*self.plan.queue, "handlers of a lost connection are dropped");
@@ -118,11 +118,11 @@ impl<T: Send + 'static> Session<T> {
         consumer: &mut Consumer,
     ) -> Result<(), AmqpError> {
         let mut stopping: Option<Instant> = None;
-        let stop = self.around.stop.clone();
+        let stop = self.context.stop.clone();
         loop {
             self.start(stopping.is_some());
             let now = Instant::now();
-            if stopping.is_some() && self.tasks.is_empty() && !self.line.is_ready(now, true) {
+            if stopping.is_some() && self.tasks.is_empty() && !self.waiting.is_ready(now, true) {
                 if self.plan.in_order {
                     // not cancelled, so there may be more to look at
                     let late = consumer.on_the_way().await?;
@@ -134,7 +134,7 @@ impl<T: Send + 'static> Session<T> {
                 }
             }
             consumer.flush().await?;
-            let batch_due = self.line.due().filter(|due| *due > now);
+            let batch_due = self.waiting.due().filter(|due| *due > now);
             tokio::select! {
                 biased;
                 // first: what is given back by a handler that a stop has woken would come again
@@ -148,7 +148,7 @@ impl<T: Send + 'static> Session<T> {
                     let late = consumer.on_the_way().await?;
                     late.into_iter().for_each(|late| self.arrive(late));
                     // a batch is flushed instead, if it may still start
-                    let too_late = self.around.gate.closed_until(now) > Some(deadline);
+                    let too_late = self.context.limiter.closed_until(now) > Some(deadline);
                     if self.plan.batch == 1 || too_late {
                         self.give_back(consumer).await?;
                     }
@@ -157,13 +157,13 @@ impl<T: Send + 'static> Session<T> {
                     self.settle(handled, stopping.is_some(), consumer).await?;
                 }
                 () = sleep_until(stopping.unwrap_or(now).into()), if stopping.is_some() => {
-                    let unfinished = self.tasks.len() + self.line.len();
+                    let unfinished = self.tasks.len() + self.waiting.len();
                     warn!(queue = &*self.plan.queue, unfinished, "not everything was handled in time; the broker requeues the rest");
                     self.give_back(consumer).await?;
                     return consumer.finish().await;
                 }
                 () = sleep_until(batch_due.unwrap_or(now).into()), if batch_due.is_some() => {}
-                permit = self.permit.comes() => self.permit = Wanted::Here(permit),
+                permit = self.permit.comes() => self.permit = NextPermit::Here(permit),
                 error = connection.lost() => return Err(error),
                 delivered = consumer.next(), if stopping.is_none() => self.arrive(delivered?),
             }
@@ -173,30 +173,31 @@ impl<T: Send + 'static> Session<T> {
     /// Starts handlers while there are permits and something to handle, and asks for the next permit
     /// only then: a permit that is held while there is nothing to do is lost to others.
     fn start(&mut self, flush: bool) {
-        while self.line.is_ready(Instant::now(), flush) {
-            match std::mem::replace(&mut self.permit, Wanted::None) {
-                Wanted::Here(permit) => self.start_one(permit, flush),
-                Wanted::Waiting(coming) => {
-                    self.permit = Wanted::Waiting(coming);
+        while self.waiting.is_ready(Instant::now(), flush) {
+            match std::mem::replace(&mut self.permit, NextPermit::None) {
+                NextPermit::Here(permit) => self.start_one(permit, flush),
+                NextPermit::Waiting(coming) => {
+                    self.permit = NextPermit::Waiting(coming);
                     return;
                 }
-                Wanted::None => {
-                    let gate = self.around.gate.clone();
-                    self.permit = Wanted::Waiting(async move { gate.permit().await }.boxed());
+                NextPermit::None => {
+                    let limiter = self.context.limiter.clone();
+                    self.permit =
+                        NextPermit::Waiting(async move { limiter.permit().await }.boxed());
                     return;
                 }
             }
         }
-        self.permit = Wanted::None;
+        self.permit = NextPermit::None;
     }
 
     fn start_one(&mut self, permit: Permit, flush: bool) {
-        let batch = self.line.next(Instant::now(), flush).unwrap_or_default();
-        let (keys, parcels): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let batch = self.waiting.next(Instant::now(), flush).unwrap_or_default();
+        let (keys, pending): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let keys = keys.into_iter().flatten().collect();
-        let (plan, around) = (self.plan.clone(), self.around.clone());
+        let (plan, context) = (self.plan.clone(), self.context.clone());
         self.tasks.spawn(async move {
-            let settled = plan.work.handle(parcels, permit, &around).await;
+            let settled = plan.executor.handle(pending, permit, &context).await;
             Handled { keys, settled }
         });
     }
@@ -205,7 +206,7 @@ impl<T: Send + 'static> Session<T> {
         let queue = self.plan.queue.clone();
         let raw = Raw { queue, message: message.into(), redelivered, again: 0 };
         let read = || {
-            let body = (self.plan.work.decode)(&raw.message)?;
+            let body = (self.plan.executor.decode)(&raw.message)?;
             let Some(key) = &self.plan.key else { return Ok((None, body)) };
             let delivery = raw.clone().with_body(body);
             Ok((Some(key(&delivery)), delivery.body))
@@ -219,11 +220,11 @@ impl<T: Send + 'static> Session<T> {
             Err(problem) => (None, Err(problem)),
         };
         let returns = raw.returns();
-        let body = match self.plan.work.returns.are_too_many(returns) {
+        let body = match self.plan.executor.returns.are_too_many(returns) {
             false => body,
             true => Err(too_many(returns)),
         };
-        self.line.push(key, Parcel { tag, raw, body }, Instant::now());
+        self.waiting.push(key, PendingDelivery { tag, raw, body }, Instant::now());
     }
 
     async fn settle(
@@ -242,26 +243,26 @@ impl<T: Send + 'static> Session<T> {
         };
         self.plan.handled.fetch_add(settled.len() as u64, Ordering::Relaxed);
         let mut left = false;
-        for Settled { tag, how } in settled {
-            match how {
-                How::Ack => consumer.settle(tag),
-                How::Reject => consumer.reject(tag).await?,
+        for Settled { tag, disposition } in settled {
+            match disposition {
+                Disposition::Ack => consumer.settle(tag),
+                Disposition::Reject => consumer.reject(tag).await?,
                 // goes back with all others at the end
-                How::Requeue if stopping && self.plan.in_order => left = true,
-                How::Requeue => consumer.requeue(tag).await?,
+                Disposition::Requeue if stopping && self.plan.in_order => left = true,
+                Disposition::Requeue => consumer.requeue(tag).await?,
             }
         }
         // what comes behind one that goes back must not pass it
         if !left {
-            keys.iter().for_each(|key| self.line.done(key));
+            keys.iter().for_each(|key| self.waiting.done(key));
         }
         Ok(())
     }
 
     fn renew(&mut self, tag: u64, raw: Raw) {
-        let (plan, around) = (self.plan.clone(), self.around.clone());
+        let (plan, context) = (self.plan.clone(), self.context.clone());
         self.tasks.spawn(async move {
-            let settled = vec![plan.work.give_back(tag, raw, &around).await];
+            let settled = vec![plan.executor.give_back(tag, raw, &context).await];
             Handled { keys: Vec::new(), settled }
         });
     }
@@ -270,8 +271,8 @@ impl<T: Send + 'static> Session<T> {
     /// back in one step, also what a handler had, before anybody else gets any of it.
     async fn give_back(&mut self, consumer: &mut Consumer) -> Result<(), AmqpError> {
         let mut tags = Vec::new();
-        for Parcel { tag, raw, .. } in self.line.drain() {
-            if self.plan.work.returns.are_used_up(raw.returns()) {
+        for PendingDelivery { tag, raw, .. } in self.waiting.drain() {
+            if self.plan.executor.returns.are_used_up(raw.returns()) {
                 self.renew(tag, raw);
             } else {
                 tags.push(tag);
@@ -298,18 +299,18 @@ fn too_many(returns: u64) -> String {
     )
 }
 
-impl Wanted {
+impl NextPermit {
     /// Cancel safe; never ready if none is wanted.
     async fn comes(&mut self) -> Permit {
         match self {
-            Wanted::Waiting(coming) => coming.await,
-            Wanted::None | Wanted::Here(_) => std::future::pending().await,
+            NextPermit::Waiting(coming) => coming.await,
+            NextPermit::None | NextPermit::Here(_) => std::future::pending().await,
         }
     }
 }
 
-impl Pace {
-    /// What each consumer has for itself; none if it only shares a gate.
+impl ConsumerLimits {
+    /// What each consumer has for itself; none if it only shares a limiter.
     fn own(&self) -> Option<FlowSettings> {
         if self.shared.is_some() && self.flow.is_none() && self.concurrency.is_none() {
             return None;
@@ -322,12 +323,12 @@ impl Pace {
     }
 
     /// For one more consumer.
-    pub fn gate(&self) -> Gate {
+    pub fn limiter(&self) -> Limiter {
         match (self.own(), &self.shared) {
-            (Some(own), Some(shared)) => Gate::new(&own).within(shared.clone()),
-            (Some(own), None) => Gate::new(&own),
+            (Some(own), Some(shared)) => Limiter::new(&own).within(shared.clone()),
+            (Some(own), None) => Limiter::new(&own),
             (None, Some(shared)) => shared.clone(),
-            (None, None) => Gate::new(&FlowSettings::default()),
+            (None, None) => Limiter::new(&FlowSettings::default()),
         }
     }
 
@@ -335,7 +336,7 @@ impl Pace {
     pub fn at_once(&self) -> u32 {
         let own =
             self.own().map(|FlowSettings { concurrency, .. }| concurrency.max.max(concurrency.min));
-        let shared = self.shared.as_ref().map(Gate::limit);
+        let shared = self.shared.as_ref().map(Limiter::limit);
         own.into_iter().chain(shared).min().unwrap_or(1).max(1)
     }
 }

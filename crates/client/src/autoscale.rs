@@ -9,16 +9,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::error::ClientError;
-use super::life;
-use super::scale::{Decision, Look, ScaleSettings, Scaler};
+use super::scale::{Decision, QueueSample, ScaleSettings, Scaler};
 use super::session::Plan;
+use super::supervisor;
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 
 /// How often the queue is looked at; at least three times before it may grow again.
-const LOOK: Duration = Duration::from_secs(5);
-const SOONEST_LOOK: Duration = Duration::from_millis(20);
+const SAMPLE_EVERY: Duration = Duration::from_secs(5);
+const SOONEST_SAMPLE: Duration = Duration::from_millis(20);
 
 struct Group<T> {
     config: Arc<Config>,
@@ -32,7 +32,7 @@ struct Group<T> {
 /// Runs between the bounds of `settings` until `stop`.
 ///
 /// Errors: those of any consumer, after the others have stopped.
-pub async fn live<T: Send + 'static>(
+pub async fn run<T: Send + 'static>(
     config: Config,
     plan: Arc<Plan<T>>,
     settings: ScaleSettings,
@@ -42,7 +42,7 @@ pub async fn live<T: Send + 'static>(
     let (consumers, tasks) = (Vec::new(), JoinSet::new());
     let mut group = Group { config, plan, consumers, tasks, stop };
     group.resize(settings.min.max(1));
-    let every = LOOK.min(settings.grow_pause / 3).max(SOONEST_LOOK);
+    let every = SAMPLE_EVERY.min(settings.grow_pause / 3).max(SOONEST_SAMPLE);
     let mut scaler = Scaler::new(settings);
     let mut queue = None;
     let mut last = (Instant::now(), 0);
@@ -57,14 +57,14 @@ pub async fn live<T: Send + 'static>(
             },
             () = tokio::time::sleep(every), if !group.stop.is_cancelled() => {
                 let (now, handled) = (Instant::now(), group.plan.handled.load(Ordering::Relaxed));
-                let looked = tokio::select! {
-                    looked = group.ready(&mut queue) => looked,
+                let sampled = tokio::select! {
+                    sampled = group.ready(&mut queue) => sampled,
                     () = group.stop.cancelled() => continue,
                 };
-                let ready = match looked {
+                let ready = match sampled {
                     Ok(ready) => ready,
                     Err(error) => {
-                        debug!(%error, "the queue cannot be looked at, so nothing is decided");
+                        debug!(%error, "the queue cannot be sampled at, so nothing is decided");
                         queue = None;
                         continue;
                     }
@@ -73,7 +73,7 @@ pub async fn live<T: Send + 'static>(
                 let handled_per_second = (handled - last.1) as f64 / passed_s;
                 last = (now, handled);
                 let consumers = group.consumers.len() as u32;
-                match scaler.decide(now, Look { ready, handled_per_second, consumers }) {
+                match scaler.decide(now, QueueSample { ready, handled_per_second, consumers }) {
                     Decision::Stay => {}
                     Decision::Grow { to } | Decision::Shrink { to } => {
                         info!(queue = &*group.plan.queue, ready, from = consumers, to, "consumers");
@@ -91,7 +91,7 @@ impl<T: Send + 'static> Group<T> {
         while self.consumers.len() < to {
             let stop = self.stop.child_token();
             let (config, plan, own) = (self.config.clone(), self.plan.clone(), stop.clone());
-            self.tasks.spawn(async move { life::live(&config, plan, own).await });
+            self.tasks.spawn(async move { supervisor::run(&config, plan, own).await });
             self.consumers.push(stop);
         }
         // the newest first; each finishes what it has under way
@@ -104,7 +104,7 @@ impl<T: Send + 'static> Group<T> {
         let connection = match connection {
             Some(connection) => connection,
             none => {
-                let name = format!("dormouse client look {queue}");
+                let name = format!("dormouse client sample {queue}");
                 none.insert(Connection::open(&self.config.broker, &name).await?)
             }
         };

@@ -12,12 +12,12 @@ use tracing::{Instrument, debug, error, info, info_span, warn};
 use uuid::Uuid;
 
 use super::delivery::{Delivery, Raw};
-use super::errand::Errand;
 use super::error::Problem;
-use super::gate::{Gate, Permit};
+use super::limiter::{Limiter, Permit};
+use super::publish_request::PublishRequest;
 use super::publishing::Publishing;
 use super::verdict::{Settlement, settlement, signal_of_batch};
-use super::{Retry, RetryPolicy, Returns, Signal, Verdict, copy, span};
+use super::{Retry, RetryPolicy, Returns, Signal, Verdict, republish, span};
 use crate::clock::Clock;
 use crate::config::words::duration;
 use crate::message::Message;
@@ -30,7 +30,7 @@ pub type Handler<T> =
     Arc<dyn Fn(Vec<Delivery<T>>) -> BoxFuture<'static, Vec<Verdict>> + Send + Sync>;
 
 /// What the handlers of one consumer share.
-pub struct Work<T> {
+pub struct Executor<T> {
     pub decode: Decode<T>,
     pub handler: Handler<T>,
     pub policy: RetryPolicy,
@@ -43,7 +43,7 @@ pub struct Work<T> {
 }
 
 /// A delivery on its way to its handler.
-pub struct Parcel<T> {
+pub struct PendingDelivery<T> {
     pub tag: u64,
     pub raw: Raw,
     pub body: Result<T, String>,
@@ -53,11 +53,11 @@ pub struct Parcel<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
     pub tag: u64,
-    pub how: How,
+    pub disposition: Disposition,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum Disposition {
     Ack,
     Reject,
     Requeue,
@@ -78,38 +78,38 @@ const HOPELESS_PAUSE: Duration = Duration::from_secs(60);
 
 /// What a handler runs under.
 #[derive(Debug, Clone)]
-pub struct Circumstances {
+pub struct HandlerContext {
     /// Every run of the handler needs a permit of it.
-    pub gate: Gate,
+    pub limiter: Limiter,
     pub stop: CancellationToken,
     /// The delivery can be acked no more: then nothing is published in its place either.
     pub gone: CancellationToken,
 }
 
-impl<T: Send + 'static> Work<T> {
+impl<T: Send + 'static> Executor<T> {
     /// Runs the handler once for all parcels, and settles each.
     pub async fn handle(
         &self,
-        parcels: Vec<Parcel<T>>,
+        pending: Vec<PendingDelivery<T>>,
         permit: Permit,
-        around: &Circumstances,
+        context: &HandlerContext,
     ) -> Vec<Settled> {
         let (mut raws, mut deliveries, mut settlements) = (Vec::new(), Vec::new(), Vec::new());
-        for Parcel { tag, raw, body } in parcels {
+        for PendingDelivery { tag, raw, body } in pending {
             match body {
                 Ok(body) => {
                     deliveries.push(raw.clone().with_body(body));
                     raws.push((tag, raw));
                 }
                 Err(problem) => {
-                    let settled = self.settle(tag, raw, Verdict::DeadLetter(problem), around);
+                    let settled = self.settle(tag, raw, Verdict::DeadLetter(problem), context);
                     settlements.push(settled.boxed());
                 }
             }
         }
-        let verdicts = self.verdicts(&raws, deliveries, permit, around).await;
+        let verdicts = self.verdicts(&raws, deliveries, permit, context).await;
         for ((tag, raw), verdict) in raws.into_iter().zip(verdicts) {
-            settlements.push(self.settle(tag, raw, verdict, around).boxed());
+            settlements.push(self.settle(tag, raw, verdict, context).boxed());
         }
         join_all(settlements).await
     }
@@ -121,7 +121,7 @@ impl<T: Send + 'static> Work<T> {
         raws: &[(u64, Raw)],
         deliveries: Vec<Delivery<T>>,
         permit: Permit,
-        around: &Circumstances,
+        context: &HandlerContext,
     ) -> Vec<Verdict> {
         let count = deliveries.len();
         if count == 0 {
@@ -148,7 +148,7 @@ impl<T: Send + 'static> Work<T> {
                 warn!(count, "{panic}; handling each message alone");
                 let mut verdicts = Vec::with_capacity(count);
                 for (_, raw) in raws {
-                    let permit = around.gate.permit().await;
+                    let permit = context.limiter.permit().await;
                     verdicts.push(self.alone(raw.clone(), permit).await);
                 }
                 verdicts
@@ -224,34 +224,34 @@ impl<T: Send + 'static> Work<T> {
         tag: u64,
         mut raw: Raw,
         mut verdict: Verdict,
-        around: &Circumstances,
+        context: &HandlerContext,
     ) -> Settled {
-        let settled = |how| Settled { tag, how };
+        let settled = |disposition| Settled { tag, disposition };
         loop {
             let attempt = raw.attempt();
             if let Verdict::Retry { when, because } = &verdict {
                 debug!(id = raw.id(), queue = &*raw.queue, attempt, ?when, because, "not handled");
             }
-            let errand = match settlement(verdict, attempt, &self.policy, fastrand::f64()) {
-                Settlement::Ack => return settled(How::Ack),
-                Settlement::Reject => return settled(How::Reject),
+            let request = match settlement(verdict, attempt, &self.policy, fastrand::f64()) {
+                Settlement::Ack => return settled(Disposition::Ack),
+                Settlement::Reject => return settled(Disposition::Reject),
                 Settlement::Again => {
                     raw.again += 1;
-                    match self.again(&raw, Duration::ZERO, around).await {
+                    match self.again(&raw, Duration::ZERO, context).await {
                         Some(next) => verdict = next,
-                        None => return self.give_back(tag, raw, around).await,
+                        None => return self.give_back(tag, raw, context).await,
                     }
                     continue;
                 }
                 Settlement::Hold(pause) => {
-                    match self.again(&raw, pause, around).await {
+                    match self.again(&raw, pause, context).await {
                         Some(next) => verdict = next,
-                        None => return self.give_back(tag, raw, around).await,
+                        None => return self.give_back(tag, raw, context).await,
                     }
                     continue;
                 }
                 Settlement::Delay(pause) => {
-                    copy::retried(&raw, pause, self.direct, &new_id(), Instant::now())
+                    republish::retried(&raw, pause, self.direct, &new_id(), Instant::now())
                 }
                 Settlement::Dead(reason) => {
                     info!(
@@ -261,18 +261,18 @@ impl<T: Send + 'static> Work<T> {
                         reason,
                         "a message goes to the DLQ"
                     );
-                    copy::dead(&raw, reason, &new_id(), Clock::default().now())
+                    republish::dead(&raw, reason, &new_id(), Clock::default().now())
                 }
             };
-            return settled(self.replace(&raw, errand, around).await);
+            return settled(self.replace(&raw, request, context).await);
         }
     }
 
     /// Back to its queue. One more return may be the last that the queue allows: then a copy goes there, at
     /// the end, and the returns are counted anew.
-    pub async fn give_back(&self, tag: u64, raw: Raw, around: &Circumstances) -> Settled {
+    pub async fn give_back(&self, tag: u64, raw: Raw, context: &HandlerContext) -> Settled {
         if !self.returns.are_used_up(raw.returns()) {
-            return Settled { tag, how: How::Requeue };
+            return Settled { tag, disposition: Disposition::Requeue };
         }
         info!(
             id = raw.id(),
@@ -280,53 +280,58 @@ impl<T: Send + 'static> Work<T> {
             returns = raw.returns(),
             "a message was returned as often as it may be; a copy goes to the end of its queue"
         );
-        let copy = copy::renewed(&raw, self.direct, &new_id(), Instant::now());
-        Settled { tag, how: self.replace(&raw, copy, around).await }
+        let copy = republish::renewed(&raw, self.direct, &new_id(), Instant::now());
+        Settled { tag, disposition: self.replace(&raw, copy, context).await }
     }
 
     /// Another verdict, by another run after `pause`; none if there is no time for one.
-    async fn again(&self, raw: &Raw, pause: Duration, around: &Circumstances) -> Option<Verdict> {
-        let permit = around.permit_after(pause).await?;
+    async fn again(&self, raw: &Raw, pause: Duration, context: &HandlerContext) -> Option<Verdict> {
+        let permit = context.permit_after(pause).await?;
         Some(self.alone(raw.clone(), permit).await)
     }
 
-    /// Publishes `errand` in place of a delivery, until it is confirmed. What cannot go to the delay
+    /// Publishes `request` in place of a delivery, until it is confirmed. What cannot go to the delay
     /// exchange because of what it is goes to the DLQ; what cannot go there either stays
     /// unacknowledged: nothing is acked that lies nowhere else.
-    async fn replace(&self, raw: &Raw, mut errand: Errand, around: &Circumstances) -> How {
+    async fn replace(
+        &self,
+        raw: &Raw,
+        mut request: PublishRequest,
+        context: &HandlerContext,
+    ) -> Disposition {
         let mut pause = PAUSE;
         loop {
             let published = tokio::select! {
                 biased;
-                () = around.gone.cancelled() => return How::Requeue,
-                published = self.publishing.publish(errand.clone()) => published,
+                () = context.gone.cancelled() => return Disposition::Requeue,
+                published = self.publishing.publish(request.clone()) => published,
             };
             let problem = match published {
-                Ok(()) => return How::Ack,
-                Err(Problem::Closed | Problem::NotSent { .. }) => return How::Requeue,
+                Ok(()) => return Disposition::Ack,
+                Err(Problem::Closed | Problem::NotSent { .. }) => return Disposition::Requeue,
                 Err(problem) => problem,
             };
             let (id, queue, hopeless) = (raw.id(), &*raw.queue, problem.is_about_message());
-            match (hopeless, &errand) {
-                (true, Errand::Later { .. }) => {
+            match (hopeless, &request) {
+                (true, PublishRequest::Later { .. }) => {
                     info!(id, queue, %problem, "a message cannot be retried, so it goes to the DLQ");
                     let reason = format!("it cannot be retried: {problem}");
-                    errand = copy::dead(raw, reason, &new_id(), Clock::default().now());
+                    request = republish::dead(raw, reason, &new_id(), Clock::default().now());
                     continue;
                 }
-                (true, Errand::Dead(_)) => error!(
+                (true, PublishRequest::Dead(_)) => error!(
                     id, queue, %problem,
                     "a message that failed for good cannot go to the DLQ either, so it stays unacknowledged and takes a \
                      place of the prefetch; take it out of the queue, or make RabbitMQ accept it (again in {pause:?})"
                 ),
-                (false, Errand::Later { .. } | Errand::Dead(_)) => warn!(
+                (false, PublishRequest::Later { .. } | PublishRequest::Dead(_)) => warn!(
                     id, queue, %problem,
                     "a message's copy was not published, so it stays unacknowledged; trying again in {pause:?}"
                 ),
             }
             tokio::select! {
-                () = around.gone.cancelled() => return How::Requeue,
-                () = around.stop.cancelled(), if hopeless => return How::Requeue,
+                () = context.gone.cancelled() => return Disposition::Requeue,
+                () = context.stop.cancelled(), if hopeless => return Disposition::Requeue,
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(if hopeless { HOPELESS_PAUSE } else { LONGEST_PAUSE });
@@ -334,13 +339,13 @@ impl<T: Send + 'static> Work<T> {
     }
 }
 
-impl Circumstances {
+impl HandlerContext {
     /// A permit for another run; none if there is no time for one.
     async fn permit_after(&self, pause: Duration) -> Option<Permit> {
         let again = async {
             // also if it is zero: a handler that never waits must not keep its thread
             tokio::time::sleep(pause).await;
-            self.gate.permit().await
+            self.limiter.permit().await
         };
         tokio::select! {
             biased;

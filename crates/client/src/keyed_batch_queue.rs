@@ -12,7 +12,7 @@ use super::far;
 
 /// Items that wait, by key and in batches.
 #[derive(Debug)]
-pub struct Line<Item> {
+pub struct KeyedBatchQueue<Item> {
     size: usize,
     wait: Duration,
     /// May go out now.
@@ -39,7 +39,7 @@ struct Entry<Item> {
     item: Item,
 }
 
-impl<Item> Line<Item> {
+impl<Item> KeyedBatchQueue<Item> {
     /// Batches of up to `size` items, none of which waits longer than `wait` for the others.
     pub fn new(size: usize, wait: Duration) -> Self {
         let (ready, behind) = (VecDeque::new(), HashMap::new());

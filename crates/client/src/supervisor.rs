@@ -10,14 +10,14 @@ use tracing::{info, warn};
 use super::error::ClientError;
 use super::session::{Plan, Session};
 use super::unreadable::{may_be_to_blame, set_aside};
-use super::{Gate, RetryPolicy, retry_exchange};
+use super::{Limiter, RetryPolicy, retry_exchange};
 use crate::amqp::exists::Ask;
 use crate::amqp::{self, AmqpError, Connection, Watched, pauses};
 use crate::config::Config;
 use crate::topology::Names;
 
 /// One session after another, until `stop`.
-pub(super) async fn live<T: Send + 'static>(
+pub(super) async fn run<T: Send + 'static>(
     config: &Config,
     plan: Arc<Plan<T>>,
     stop: CancellationToken,
@@ -30,12 +30,12 @@ pub(super) async fn live<T: Send + 'static>(
     // beside it: a management API that does not answer holds up nothing
     let mut asked = JoinSet::new();
     let (of, for_plan) = (config.clone(), plan.clone());
-    asked.spawn(async move { for_plan.work.returns.ask(&of, &for_plan.queue).await });
+    asked.spawn(async move { for_plan.executor.returns.ask(&of, &for_plan.queue).await });
     // what the breaker knows outlives a connection
-    let gate = plan.pace.gate();
+    let limiter = plan.limits.limiter();
     while !stop.is_cancelled() {
         let began = Instant::now();
-        let session = session(config, &name, plan.clone(), gate.clone(), &stop, &mut checked);
+        let session = session(config, &name, plan.clone(), limiter.clone(), &stop, &mut checked);
         let error = match session.await {
             Ok(()) => break,
             Err(ClientError::Broker(error)) if checked || error.code().is_none() => error,
@@ -92,7 +92,7 @@ async fn session<T: Send + 'static>(
     config: &Config,
     name: &str,
     plan: Arc<Plan<T>>,
-    gate: Gate,
+    limiter: Limiter,
     stop: &CancellationToken,
     checked: &mut bool,
 ) -> Result<(), ClientError> {
@@ -112,7 +112,7 @@ async fn session<T: Send + 'static>(
         Err(error) => return Err(error.into()),
     }
     info!(queue = &*plan.queue, address = connection.address(), "consuming");
-    let ended = Session::new(plan, gate, stop.clone()).run(&connection, &mut consumer).await;
+    let ended = Session::new(plan, limiter, stop.clone()).run(&connection, &mut consumer).await;
     let ended = match ended {
         // the channel notices the loss first, but only the connection knows why
         Err(error) if !connection.is_open() && !may_be_to_blame(&error) => {
@@ -156,7 +156,7 @@ async fn check<T>(
             Err(error) => return Err(error.into()),
         }
     }
-    match plan.work.policy {
+    match plan.executor.policy {
         RetryPolicy::DeadLetterExchange => retry_exchange::check(config, &queue).await,
         RetryPolicy::Here(_) => Ok(()),
     }

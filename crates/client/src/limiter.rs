@@ -9,33 +9,33 @@ use super::Signal;
 use super::breaker::State;
 use super::flow::{Admission, Flow, FlowSettings, Ticket};
 
-/// Lets messages start no faster than its [`FlowSettings`] say. Cheap to clone; clones are one gate.
+/// Lets messages start no faster than its [`FlowSettings`] say. Cheap to clone; clones are one limiter.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// use std::time::{Duration, Instant};
 ///
 /// use dormouse_client::{
-///     AdaptiveSettings, BreakerSettings, FlowSettings, Gate, Rate, Signal,
+///     AdaptiveSettings, BreakerSettings, FlowSettings, Limiter, Rate, Signal,
 /// };
 ///
-/// let gate = Gate::new(&FlowSettings {
+/// let limiter = Limiter::new(&FlowSettings {
 ///     rate: Some(Rate::new(200, Duration::from_secs(1)).burst(20)),
 ///     concurrency: AdaptiveSettings { max: 32, ..AdaptiveSettings::default() },
 ///     breaker: Some(BreakerSettings::default()),
 /// });
 ///
-/// let permit = gate.permit().await;
+/// let permit = limiter.permit().await;
 /// let started = Instant::now();
 /// // … handle one message …
 /// permit.done(Signal::Succeeded, started.elapsed());
 /// # });
 /// ```
 #[derive(Debug, Clone)]
-pub struct Gate {
+pub struct Limiter {
     shared: Arc<Shared>,
     /// What a permit of this one needs besides.
-    outer: Option<Arc<Gate>>,
+    outer: Option<Arc<Limiter>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ struct Shared {
     state: watch::Sender<State>,
 }
 
-impl Gate {
+impl Limiter {
     /// Of its own; clones share it.
     pub fn new(settings: &FlowSettings) -> Self {
         let flow = Flow::new(settings);
@@ -58,12 +58,12 @@ impl Gate {
         Self { shared, outer: None }
     }
 
-    /// This gate's limits and those of `outer` as well: a permit is one of both, and tells both what
+    /// This limiter's limits and those of `outer` as well: a permit is one of both, and tells both what
     /// became of its message.
     #[must_use]
-    pub fn within(self, outer: Gate) -> Self {
+    pub fn within(self, outer: Limiter) -> Self {
         let outer = match self.outer {
-            Some(between) => Gate::clone(&between).within(outer),
+            Some(between) => Limiter::clone(&between).within(outer),
             None => outer,
         };
         Self { outer: Some(Arc::new(outer)), ..self }
@@ -109,7 +109,7 @@ impl Gate {
             if let State::Open { until } = *state.borrow_and_update() {
                 return until;
             }
-            state.changed().await.expect("this gate holds the sender");
+            state.changed().await.expect("this limiter holds the sender");
         }
     }
 
@@ -118,7 +118,7 @@ impl Gate {
         self.shared.flow().state()
     }
 
-    /// Until when there is no permit, whatever comes back: by this gate's limits, or those around.
+    /// Until when there is no permit, whatever comes back: by this limiter's limits, or those around.
     pub fn closed_until(&self, now: Instant) -> Option<Instant> {
         let own = self.shared.flow().closed_until(now);
         let outer = self.outer.as_ref().and_then(|outer| outer.closed_until(now));
@@ -158,7 +158,7 @@ impl Shared {
 pub struct Permit {
     ticket: Option<Ticket>,
     shared: Arc<Shared>,
-    /// Of the gate around.
+    /// Of the limiter around.
     outer: Option<Box<Permit>>,
 }
 

@@ -13,13 +13,13 @@ use crate::topology::{self, Names};
 
 /// A publish that is not confirmed yet. It may be made again, so it is rendered each time.
 #[derive(Debug, Clone)]
-pub enum Errand {
+pub enum PublishRequest {
     /// A message with its target as exchange and routing key.
     Later {
         /// What arrives.
         message: Box<Message>,
         /// When it is due.
-        when: When,
+        when: DueTime,
         /// Skip intake: plan here, and enter the levels.
         direct: bool,
     },
@@ -29,14 +29,14 @@ pub enum Errand {
 
 /// When it is due.
 #[derive(Debug, Clone, Copy)]
-pub enum When {
+pub enum DueTime {
     /// The delay counts from the moment it was asked for, however often it is published.
     In(Duration, Instant),
     /// At a moment of the wall clock.
     At(UnixMs),
 }
 
-/// Headers that a worker obeys: the errand says itself what is in them.
+/// Headers that a worker obeys: the request says itself what is in them.
 const SAYS_WHEN_OR_WHERE: [&str; 4] = [X_DELAY, DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE];
 
 /// Both clocks, read together.
@@ -48,7 +48,7 @@ pub struct Now {
     pub monotonic: Instant,
 }
 
-/// What an errand needs to know of the broker.
+/// What an request needs to know of the broker.
 #[derive(Debug)]
 pub struct Routes {
     names: Names,
@@ -75,11 +75,16 @@ impl Routes {
     }
 
     /// Errors: what can be seen of it before it is published.
-    pub fn check(&self, errand: &Errand, now: Now, frame_max_bytes: usize) -> Result<(), Problem> {
-        let (message, when, direct) = match errand {
-            Errand::Later { message, when, direct } => (message, when, *direct),
+    pub fn check(
+        &self,
+        request: &PublishRequest,
+        now: Now,
+        frame_max_bytes: usize,
+    ) -> Result<(), Problem> {
+        let (message, when, direct) = match request {
+            PublishRequest::Later { message, when, direct } => (message, when, *direct),
             // the DLQ's copy leaves out or sets aside what does not fit
-            Errand::Dead(_) => return Ok(()),
+            PublishRequest::Dead(_) => return Ok(()),
         };
         // without intake nobody else would notice; with it only the worker knows how much it allows
         let max = if direct { self.max_delay } else { MAX_DELAY };
@@ -93,16 +98,20 @@ impl Routes {
     }
 
     /// The message to publish now.
-    pub fn render(&self, errand: &Errand, now: Now, frame_max_bytes: usize) -> Message {
-        match errand {
-            Errand::Dead(sleeper) => sleeper.dead(&self.names.dlq(), frame_max_bytes),
-            Errand::Later { message, when, direct: false } => self.delayed(message, *when, now),
-            Errand::Later { message, when, direct: true } => self.planned(message, *when, now),
+    pub fn render(&self, request: &PublishRequest, now: Now, frame_max_bytes: usize) -> Message {
+        match request {
+            PublishRequest::Dead(sleeper) => sleeper.dead(&self.names.dlq(), frame_max_bytes),
+            PublishRequest::Later { message, when, direct: false } => {
+                self.delayed(message, *when, now)
+            }
+            PublishRequest::Later { message, when, direct: true } => {
+                self.planned(message, *when, now)
+            }
         }
     }
 
     /// For the delay exchange that leads to its target.
-    fn delayed(&self, message: &Message, when: When, now: Now) -> Message {
+    fn delayed(&self, message: &Message, when: DueTime, now: Now) -> Message {
         let mut message = without_orders(message);
         let leads_there =
             self.delay_exchanges.iter().find(|(target, _)| *target == message.exchange);
@@ -115,11 +124,11 @@ impl Routes {
             }
         };
         match when {
-            When::In(..) => {
+            DueTime::In(..) => {
                 let left_ms = when.left(now).as_millis() as i64;
                 headers.insert(X_DELAY.into(), Value::LongLongInt(left_ms));
             }
-            When::At(due) => {
+            DueTime::At(due) => {
                 headers.insert(DELIVERY_TIME.into(), Value::LongLongInt(due.0 as i64));
             }
         }
@@ -128,7 +137,7 @@ impl Routes {
     }
 
     /// For the level that intake would have chosen, stamped as intake would have.
-    fn planned(&self, message: &Message, when: When, now: Now) -> Message {
+    fn planned(&self, message: &Message, when: DueTime, now: Now) -> Message {
         let id = message.properties.message_id.as_ref().map(ToString::to_string);
         let target_exchange = message.exchange.clone();
         let id = id.unwrap_or_default();
@@ -136,8 +145,8 @@ impl Routes {
         let mut sleeper = Sleeper::accept(message, &target_exchange, id, now.wall, None);
         let left = when.left(now);
         let x_delay_ms = match when {
-            When::In(delay, _) => Some(delay.as_millis() as i64),
-            When::At(_) => None,
+            DueTime::In(delay, _) => Some(delay.as_millis() as i64),
+            DueTime::At(_) => None,
         };
         if !left.is_zero() {
             sleeper.schedule(Due::At { due: now.wall.plus(left), x_delay_ms });
@@ -154,24 +163,24 @@ fn without_orders(message: &Message) -> Message {
     message
 }
 
-impl When {
+impl DueTime {
     /// What is left of the delay, in whole ms, rounded up: never early.
     pub fn left(self, now: Now) -> Duration {
         match self {
-            When::In(delay, asked) => {
+            DueTime::In(delay, asked) => {
                 let left = delay.saturating_sub(now.monotonic.saturating_duration_since(asked));
                 let begun = left.subsec_nanos() % 1_000_000;
                 let rest = if begun == 0 { 0 } else { 1_000_000 - begun };
                 left.saturating_add(Duration::from_nanos(rest.into()))
             }
-            When::At(due) => due.since(now.wall),
+            DueTime::At(due) => due.since(now.wall),
         }
     }
 }
 
-impl Errand {
+impl PublishRequest {
     /// Whether it has to be published through a level exchange.
     pub fn is_direct(&self) -> bool {
-        matches!(self, Errand::Later { direct: true, .. })
+        matches!(self, PublishRequest::Later { direct: true, .. })
     }
 }

@@ -6,23 +6,30 @@ use super::delivery::{
     FIRST_EXCHANGE, FIRST_REPLY_TO, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES, Raw, first_exchange,
     first_routing_key,
 };
-use super::errand::{Errand, When};
+use super::publish_request::{DueTime, PublishRequest};
 use crate::message::{DIRECT_REPLY_TO, Message, ShortString, Value, as_integer, as_text, text};
 use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
 use crate::schedule::sleeper::is_set_by_broker;
 use crate::schedule::{Comeback, Reason, Sleeper, UnixMs, headers};
 
 /// Comes back to the same queue after `pause`, with one retry more. `id` is for one that has none.
-pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant) -> Errand {
+pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant) -> PublishRequest {
     again(raw, raw.attempt(), pause, direct, id, now)
 }
 
 /// Comes back to the same queue at once, with as many retries as it has: its returns are counted anew.
-pub fn renewed(raw: &Raw, direct: bool, id: &str, now: Instant) -> Errand {
+pub fn renewed(raw: &Raw, direct: bool, id: &str, now: Instant) -> PublishRequest {
     again(raw, raw.attempt().saturating_sub(1), Duration::ZERO, direct, id, now)
 }
 
-fn again(raw: &Raw, retries: u32, pause: Duration, direct: bool, id: &str, now: Instant) -> Errand {
+fn again(
+    raw: &Raw,
+    retries: u32,
+    pause: Duration,
+    direct: bool,
+    id: &str,
+    now: Instant,
+) -> PublishRequest {
     let mut message = cleaned(raw, id);
     message.routing_key = raw.queue.to_string();
     // RabbitMQ lets nobody publish another's
@@ -41,12 +48,12 @@ fn again(raw: &Raw, retries: u32, pause: Duration, direct: bool, id: &str, now: 
         headers.insert(FIRST_USER_ID.into(), text(&user_id));
     }
     headers.insert(RETRIES.into(), Value::LongLongInt(retries.into()));
-    Errand::Later { message: message.into(), when: When::In(pause, now), direct }
+    PublishRequest::Later { message: message.into(), when: DueTime::In(pause, now), direct }
 }
 
 /// Lies in the DLQ with the reason, as one that was to go back to this queue: `dormouse dlq redrive`
 /// sends it there again, as new.
-pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> Errand {
+pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> PublishRequest {
     let headers = &raw.message.properties.headers;
     let due_ms = headers.get(headers::DUE_MS).and_then(as_integer);
     let mut comeback = Comeback::read(raw.queue.to_string(), headers);
@@ -69,7 +76,7 @@ pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> Errand {
     // the attempt that will not be made
     sleeper.stamp.attempt = raw.attempt().saturating_add(1);
     sleeper.fail(Reason::RefusedByConsumer, reason, now);
-    Errand::Dead(Box::new(sleeper))
+    PublishRequest::Dead(Box::new(sleeper))
 }
 
 /// Without what would act on its way: a delay, other keys and exchanges, and what RabbitMQ and the
