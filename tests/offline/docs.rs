@@ -470,6 +470,13 @@ fn a_crate_reaches_what_is_for_it_only() {
     }
 }
 
+/// A consumer service compiles all of it.
+#[test]
+fn the_library_compiles_few_crates() {
+    let compiled = compiled("dormouse-client");
+    assert!(compiled.len() <= 130, "{}: {compiled:#?}", compiled.len());
+}
+
 #[test]
 fn no_lint_is_silenced_without_a_reason() {
     // to the end of the line on which the attribute ends

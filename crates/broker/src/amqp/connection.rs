@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use futures_util::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use futures_util::io::{AsyncReadExt, ReadHalf, WriteHalf};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::BasicPublishOptions;
-use lapin::runtime::default_runtime;
-use lapin::tcp::{AMQPUriTcpExt, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::AMQPUri;
-use lapin::{ConnectionBuilder, ConnectionProperties, ConnectionStatus, ErrorKind, Event};
+use lapin::{AsyncTcpStream, ConnectionProperties, ConnectionStatus, ErrorKind, Event};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::stream::{self, Stream, TlsFiles};
 use super::{AmqpError, Publisher};
 use crate::config::{Broker, LEAST_FRAME_MAX_BYTES, Uri};
 
@@ -60,11 +59,11 @@ impl Connection {
         let Node { address, mut uri, tls } = node;
         uri.query.heartbeat = Some(broker.heartbeat.as_secs().min(u16::MAX.into()) as u16);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let builder = ConnectionBuilder::new_with_runtime(default_runtime()?)
-            .with_uri(uri)
-            .with_properties(properties)
-            .with_tls_config(tls);
-        let connection = builder.connect().await?;
+        let connect = async move |uri: AMQPUri, _| {
+            Ok(AsyncTcpStream::Plain(stream::connect(&uri, &tls).await?))
+        };
+        let runtime = stream::runtime();
+        let connection = lapin::Connection::connector(uri, runtime, connect, properties).await?;
         let events = Mutex::new(connection.events_listener().boxed());
         // the client library counts channel 0 too
         let agreed = usize::from(connection.configuration().channel_max()).saturating_sub(1);
@@ -223,19 +222,16 @@ pub(super) struct Node {
     /// `amqp://user:***@host:port/vhost`, for logs.
     pub address: String,
     pub uri: AMQPUri,
-    pub tls: OwnedTLSConfig,
+    tls: TlsFiles,
 }
 
-pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
-pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+pub(super) type Reader = ReadHalf<Stream>;
+pub(super) type Writer = WriteHalf<Stream>;
 
 impl Node {
     /// Connects, for those who speak the protocol themselves.
     pub async fn stream(&self) -> Result<(Reader, Writer), AmqpError> {
-        let runtime = default_runtime()?;
-        let stream = self.uri.connect_with_config_async(self.tls.as_ref(), &runtime).await;
-        let (reader, writer) = stream.map_err(lost)?.split();
-        Ok((Box::new(reader), Box::new(writer)))
+        Ok(stream::connect(&self.uri, &self.tls).await.map_err(lost)?.split())
     }
 }
 
@@ -306,18 +302,16 @@ fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
     Ok(parsed)
 }
 
-async fn tls(broker: &Broker) -> Result<OwnedTLSConfig, AmqpError> {
-    let cert_chain = match &broker.ca_file {
-        Some(file) => Some(String::from_utf8_lossy(&read(file).await?).into_owned()),
+async fn tls(broker: &Broker) -> Result<TlsFiles, AmqpError> {
+    let authorities = match &broker.ca_file {
+        Some(file) => Some(read(file).await?),
         None => None,
     };
     let identity = match (&broker.cert_file, &broker.key_file) {
-        (Some(cert), Some(key)) => {
-            Some(OwnedIdentity::PKCS8 { pem: read(cert).await?, key: read(key).await? })
-        }
+        (Some(certificates), Some(key)) => Some((read(certificates).await?, read(key).await?)),
         _ => None,
     };
-    Ok(OwnedTLSConfig { identity, cert_chain })
+    Ok(TlsFiles { authorities, identity })
 }
 
 async fn read(file: &Path) -> Result<Vec<u8>, AmqpError> {

@@ -28,6 +28,7 @@ pub mod quarantine;
 pub mod raw;
 pub mod remove;
 mod replacing;
+mod stream;
 pub mod window;
 
 pub use acks::Acks;
