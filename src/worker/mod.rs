@@ -37,7 +37,7 @@ mod inward;
 mod kept;
 mod lanes;
 mod metrics;
-pub mod moving;
+pub mod mover;
 mod pace;
 mod parcel;
 mod refusal;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Shared;
-use super::moving::{Moving, MovingError, Speed};
+use super::mover::{Mover, MoverError, Speed};
 use crate::amqp::exists::Ask;
 use crate::amqp::marker::{Claim, Marker};
 use crate::amqp::{AmqpError, Connection};
@@ -70,7 +70,7 @@ pub(super) async fn run(
                 None
             }
             Ok(None) => Some(AGAIN),
-            Err(MovingError::Amqp(AmqpError::Closed { code: 403, text })) => {
+            Err(MoverError::Amqp(AmqpError::Closed { code: 403, text })) => {
                 info!(
                     text,
                     "what sleeps is not planned again after a broker's start: it needs more permissions"
@@ -102,7 +102,7 @@ struct Sweeper<'a> {
 impl Sweeper<'_> {
     /// Sweeps, unless that was done since the broker's start: how many messages moved. None if another
     /// worker is at it.
-    async fn claim(&self, although_marked: bool) -> Result<Option<u64>, MovingError> {
+    async fn claim(&self, although_marked: bool) -> Result<Option<u64>, MoverError> {
         let name = self.shared.names.swept();
         let marker = match Marker::claim(self.consuming, &name, although_marked).await? {
             Claim::Marked => return Ok(Some(0)),
@@ -115,7 +115,7 @@ impl Sweeper<'_> {
     }
 
     /// Level by level from the shortest on, since what is due sooner has to be put right sooner.
-    async fn sweep(&self, marker: &Marker) -> Result<u64, MovingError> {
+    async fn sweep(&self, marker: &Marker) -> Result<u64, MoverError> {
         let mut moved = 0;
         let mut ask = Ask::open(self.consuming).await?;
         for queue in queues(&self.shared.config) {
@@ -135,17 +135,12 @@ impl Sweeper<'_> {
     }
 
     /// Moves what stood in this queue. What came behind it meanwhile came on time.
-    async fn queue(
-        &self,
-        queue: String,
-        stood: u64,
-        ask: &mut Ask<'_>,
-    ) -> Result<u64, MovingError> {
+    async fn queue(&self, queue: String, stood: u64, ask: &mut Ask<'_>) -> Result<u64, MoverError> {
         let rate = self.shared.config.sweep.rate;
         let speed = Speed { rate, window: (rate / IN_FLIGHT).clamp(1, 500) as usize };
         let connections = (self.consuming, self.publishing);
         let clock = self.shared.clock.clone();
-        let mut moving = Moving::start(
+        let mut mover = Mover::start(
             &self.shared.config,
             clock,
             connections,
@@ -154,24 +149,24 @@ impl Sweeper<'_> {
         )
         .await?;
         let mut counted = 0;
-        while moving.taken() < stood && !moving.is_quiet_for(QUIET) && !self.stop.is_cancelled() {
+        while mover.taken() < stood && !mover.is_quiet_for(QUIET) && !self.stop.is_cancelled() {
             // what is taken during an alarm would enter its level when that is over
             if self.publishing.is_blocked() {
                 tokio::time::sleep(TICK).await;
                 continue;
             }
-            moving.work(TICK, self.stop).await?;
-            counted = self.count(counted, moving.moved());
-            if moving.is_quiet_for(EMPTY)
+            mover.work(TICK, self.stop).await?;
+            counted = self.count(counted, mover.moved());
+            if mover.is_quiet_for(EMPTY)
                 && ask.queue(&queue).await?.is_none_or(|depth| depth.ready == 0)
             {
                 break;
             }
         }
-        if moving.was_late() {
+        if mover.was_late() {
             self.shared.may_be_late.notify_one();
         }
-        let moved = moving.stop().await?.moved;
+        let moved = mover.stop().await?.moved;
         self.count(counted, moved);
         Ok(moved)
     }

@@ -21,7 +21,7 @@ use crate::management::DestinationType;
 use crate::topology::Topology;
 use crate::topology::diff::{Diff, Leftover, Standing};
 use crate::worker::Clock;
-use crate::worker::moving::{Moving, MovingError, Speed, Stopped};
+use crate::worker::mover::{Mover, MoverError, Speed, Stopped};
 
 #[derive(Debug, Args)]
 pub struct Drain {
@@ -69,7 +69,7 @@ impl Drain {
         let publishing =
             Arc::new(Connection::open(&config.broker, "dormouse drain publish").await?);
         let moving =
-            Moving::start(config, Clock::default(), (&consuming, &publishing), &old.queues, SPEED)
+            Mover::start(config, Clock::default(), (&consuming, &publishing), &old.queues, SPEED)
                 .await?;
         let emptying = Emptying { api, connection: &consuming, old, moving, stop };
         let done = emptying.run(self.keep, config, output).await;
@@ -117,7 +117,7 @@ struct Emptying<'a> {
     api: Api,
     connection: &'a Connection,
     old: Old,
-    moving: Moving,
+    moving: Mover,
     stop: CancellationToken,
 }
 
@@ -269,11 +269,11 @@ async fn delete(connection: &Connection, old: &Old) -> Result<Vec<String>, Failu
     Ok(old.queues.iter().chain(&old.exchanges).cloned().collect())
 }
 
-impl From<MovingError> for Failure {
-    fn from(error: MovingError) -> Self {
+impl From<MoverError> for Failure {
+    fn from(error: MoverError) -> Self {
         match error {
-            MovingError::Amqp(error) => error.into(),
-            MovingError::Incomplete => {
+            MoverError::Amqp(error) => error.into(),
+            MoverError::Incomplete => {
                 let problem = format!(
                     "{error}; what was not moved stays where it was. `dormouse topology apply`, then \
                      drain again"

@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Messages on their way from one queue to another.
-pub struct Moving {
+pub struct Mover {
     way: Way,
     consumer: Consumer,
     publisher: Isolating<Moved>,
@@ -61,7 +61,7 @@ pub struct Stopped {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum MovingError {
+pub enum MoverError {
     #[error(transparent)]
     Amqp(#[from] AmqpError),
     /// What was not moved stays where it was.
@@ -100,7 +100,7 @@ impl Way {
 /// A move that is confirmed so late may have been planned for another moment: see `worker/inward.rs`.
 const LATE: Duration = Duration::from_secs(1);
 
-impl Moving {
+impl Mover {
     pub async fn start(
         config: &Config,
         clock: Clock,
@@ -140,7 +140,7 @@ impl Moving {
         &mut self,
         time: Duration,
         stop: &CancellationToken,
-    ) -> Result<(), MovingError> {
+    ) -> Result<(), MoverError> {
         let end = Instant::now() + time;
         loop {
             let again = self.later.front().map(|(at, _)| *at);
@@ -184,7 +184,7 @@ impl Moving {
     }
 
     /// Takes no more, and settles what is in flight.
-    pub async fn stop(mut self) -> Result<Stopped, MovingError> {
+    pub async fn stop(mut self) -> Result<Stopped, MoverError> {
         self.consumer.cancel().await?;
         let end = Instant::now() + GRACE;
         while !self.publisher.is_empty() {
@@ -222,7 +222,7 @@ impl Moving {
         self.publisher.publish(message, moved);
     }
 
-    async fn settle(&mut self, settled: Vec<(Moved, Outcome)>) -> Result<(), MovingError> {
+    async fn settle(&mut self, settled: Vec<(Moved, Outcome)>) -> Result<(), MoverError> {
         for (moved, outcome) in settled {
             match outcome {
                 Outcome::Confirmed => {
@@ -233,7 +233,7 @@ impl Moving {
                     self.consumer.settle(moved.tag);
                 }
                 Outcome::Nacked => self.later.push_back((Instant::now() + PAUSE, moved)),
-                Outcome::Returned { .. } => return Err(MovingError::Incomplete),
+                Outcome::Returned { .. } => return Err(MoverError::Incomplete),
                 Outcome::Unknown(closed) => self.closed_over(moved, closed)?,
             }
         }
@@ -243,10 +243,10 @@ impl Moving {
     }
 
     /// RabbitMQ refuses this one message. It goes to the DLQ, or stays where it is until the move stops.
-    fn closed_over(&mut self, mut moved: Moved, closed: Closed) -> Result<(), MovingError> {
+    fn closed_over(&mut self, mut moved: Moved, closed: Closed) -> Result<(), MoverError> {
         let Closed { code, text } = &closed;
         match *code {
-            404 => return Err(MovingError::Incomplete),
+            404 => return Err(MoverError::Incomplete),
             code @ 403 => return Err(AmqpError::Closed { code, text: text.clone() }.into()),
             0 => self.later.push_back((Instant::now() + PAUSE, moved)),
             _ if moved.to_dlq => {
