@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::text::fold;
+
 /// One thing wrong with the configuration, safe to print: secrets are masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -48,8 +50,6 @@ impl ConfigFaults {
 
 impl std::error::Error for ConfigFaults {}
 
-const COLUMNS: usize = 80;
-
 impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.len() {
@@ -57,20 +57,7 @@ impl fmt::Display for ConfigFaults {
             count => write!(f, "the configuration has {count} faults:")?,
         }
         for fault in &self.0 {
-            let mut column = COLUMNS;
-            for (index, word) in fault.to_string().split(' ').enumerate() {
-                let width = word.chars().count();
-                if index == 0 {
-                    write!(f, "\n  {word}")?;
-                    column = 2 + width;
-                } else if column + 1 + width > COLUMNS {
-                    write!(f, "\n      {word}")?;
-                    column = 6 + width;
-                } else {
-                    write!(f, " {word}")?;
-                    column += 1 + width;
-                }
-            }
+            write!(f, "\n{}", fold(&fault.to_string(), "  ", "      "))?;
         }
         Ok(())
     }
@@ -84,27 +71,11 @@ pub fn closest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Op
     let last = |name: &str| name.rsplit('.').next().map(str::to_owned);
     candidates
         .map(|candidate| {
-            let letters = distance(typed, candidate);
+            let letters = strsim::levenshtein(typed, candidate);
             let distance = if last(typed) == last(candidate) { letters.min(1) } else { letters };
             (distance, letters, candidate)
         })
         .filter(|(distance, _, candidate)| *distance <= candidate.len() / 4 + 1)
         .min()
         .map(|(_, _, candidate)| candidate)
-}
-
-/// Letters to insert, delete or replace to get from one word to the other (Levenshtein).
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }

@@ -1,6 +1,23 @@
-//! In: words of somebody else. Out: the same, fit for one line of a fault or of TOML.
+//! In: words of somebody else. Out: the same, fit for a terminal, for one line of a fault, or for TOML.
 
 use std::fmt::Write;
+
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
+
+/// What a terminal has at least, and what a mail or a ticket takes unbroken.
+pub const COLUMNS: usize = 80;
+
+/// The text broken at [`COLUMNS`], between words only: the first line begins with `first`, the others with `rest`.
+pub fn fold(text: &str, first: &str, rest: &str) -> String {
+    let options = Options::new(COLUMNS)
+        .initial_indent(first)
+        .subsequent_indent(rest)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation)
+        .wrap_algorithm(WrapAlgorithm::FirstFit);
+    textwrap::fill(text, options)
+}
 
 /// The longest value shown in full.
 const SHOWN: usize = 50;
