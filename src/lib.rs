@@ -21,6 +21,7 @@
 //! | [`amqp`] | declare, publish with confirms, consume with manual acks: all that speaks AMQP |
 //! | [`management`] | what the management API tells of a broker |
 //! | [`worker`] | intake, retry, hold, delivery: a process that keeps no state |
+//! | [`operate`] | what an operator wants of a broker: status, topology, DLQ, retry; values in, values out |
 //! | [`http`] | metrics and health |
 //! | [`cli`] | the command line |
 //!
@@ -55,6 +56,8 @@ pub mod config;
 pub use dormouse_broker::{amqp, management};
 
 pub mod worker;
+
+pub mod operate;
 
 pub mod http;
 

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use super::table::fold;
 use crate::amqp::AmqpError;
 use crate::amqp::declare::DeclareError;
+use crate::management::ManagementError;
+use crate::operate::ManagementNeeded;
 use crate::worker::WorkerError;
 
 /// For `--help`; tested.
@@ -30,6 +32,20 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
+    }
+}
+
+/// For a management API that tells nothing.
+impl From<&ManagementError> for Exit {
+    fn from(error: &ManagementError) -> Self {
+        match error {
+            ManagementError::Unreachable { .. } => Exit::Unreachable,
+            ManagementError::InvalidUri { .. } | ManagementError::CaFile { .. } => Exit::Usage,
+            ManagementError::Unauthorised { .. }
+            | ManagementError::NotFound { .. }
+            | ManagementError::Refused { .. } => Exit::Refused,
+            ManagementError::UnexpectedAnswer { .. } => Exit::Failed,
+        }
     }
 }
 
@@ -77,6 +93,12 @@ impl From<AmqpError> for Failure {
             }
         };
         Self::new(exit, error.to_string())
+    }
+}
+
+impl From<ManagementNeeded> for Failure {
+    fn from(error: ManagementNeeded) -> Self {
+        Self::new(Exit::from(&error.source), error.to_string())
     }
 }
 

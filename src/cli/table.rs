@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Failure;
-use crate::config::words;
+use crate::config::{text, words};
 
-/// What a terminal has at least, and what a mail or a ticket takes unbroken.
-pub const WIDTH: usize = 80;
+pub use crate::config::text::COLUMNS as WIDTH;
+pub use crate::operate::{count, number};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -128,21 +128,13 @@ pub fn facts(facts: &[(&str, String)]) -> String {
 
 /// Sentences broken at [`WIDTH`], later lines indented by `indent`.
 pub fn fold(text: &str, indent: usize) -> String {
-    let mut folded = String::new();
-    let mut column = 0;
-    for word in text.split_whitespace() {
-        if column > 0 && column + 1 + width(word) > WIDTH {
-            folded.push('\n');
-            folded.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if column > 0 {
-            folded.push(' ');
-            column += 1;
-        }
-        folded.push_str(word);
-        column += width(word);
-    }
-    folded
+    paragraph("", text, indent)
+}
+
+/// A label and sentences beside it, broken at [`WIDTH`], later lines indented by `indent`.
+pub fn paragraph(label: &str, text: &str, indent: usize) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    text::fold(&words.join(" "), label, &" ".repeat(indent))
 }
 
 /// Prints to standard output. A reader that has seen enough, such as `head`, is no failure.
@@ -160,24 +152,6 @@ pub fn print(text: impl fmt::Display) -> Result<(), Failure> {
 pub fn print_json(document: &impl Serialize) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(document);
     print(json.map_err(|error| Failure::failed(error.to_string()))?)
-}
-
-/// A number with a comma every three digits.
-pub fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-/// `1 message`, `2,000 messages`.
-pub fn count(of: u64, noun: &str) -> String {
-    if of == 1 { format!("1 {noun}") } else { format!("{} {noun}s", number(of)) }
 }
 
 /// How long ago, with the two largest units: `3d4h`, `12s`; below a second `0s`.
@@ -238,9 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn ages_and_numbers_are_short() {
+    fn ages_are_short() {
         let ages_s = [0, 59, 61, 3_599, 3_600, 90_061].map(|s| age(Duration::from_secs(s)));
         assert_eq!(ages_s, ["0s", "59s", "1m1s", "59m59s", "1h", "1d1h"]);
-        assert_eq!([0, 999, 1_000, 12_345_678].map(number), ["0", "999", "1,000", "12,345,678"]);
     }
 }

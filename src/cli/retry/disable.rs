@@ -1,18 +1,11 @@
 //! `dormouse retry disable`.
 
 use clap::Args;
-use serde_json::json;
 
-use super::{api, needed};
-use crate::amqp::Connection;
-use crate::amqp::remove::Remove;
 use crate::cli::table::{fold, print, print_json};
-use crate::cli::topology::look;
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
-use crate::management::ManagementError;
-use crate::topology::Names;
-use crate::topology::enable::{policy_name, refuse_name};
+use crate::operate::retry::disable::{self, DisablePlan};
 
 #[derive(Debug, Args)]
 pub struct Disable {
@@ -29,69 +22,31 @@ pub struct Disable {
 
 impl Disable {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
-        refuse_name(config, &self.queue)?;
-        let names = Names::of(config);
-        let api = api(config)?;
-        let (management, vhost) = (api.management(), &api.vhost);
-        let name = policy_name(&names, &self.queue);
-        let policies = management.policies(vhost).await.map_err(needed)?;
-        let stands = policies.iter().any(|policy| policy.name == name);
-        let exchanges = management.exchanges(vhost).await.map_err(needed)?;
-        let back = names.back(&self.queue);
-        let back = back.filter(|back| exchanges.iter().any(|found| found.name == *back));
-        let to_delete = back.as_deref().filter(|_| self.exchange);
-        let is_done = !stands && to_delete.is_none();
+        let plan = disable::plan(config, &self.queue, self.exchange).await?;
         if !self.dry_run {
-            if stands {
-                match management.delete_policy(vhost, &name).await {
-                    // somebody was faster
-                    Ok(()) | Err(ManagementError::NotFound { .. }) => {}
-                    Err(error) => {
-                        let problem = "cannot delete the policy, so the queue stays enabled";
-                        return Err(look::needed(&error, problem));
-                    }
-                }
-            }
-            if let Some(exchange) = to_delete {
-                let connection = Connection::open(&config.broker, "dormouse retry").await?;
-                Remove::open(&connection).await?.exchange(exchange).await?;
-                connection.close().await;
-            }
+            plan.carry_out(config).await?;
         }
         match output {
-            Output::Json => print_json(&json!({
-                "queue": self.queue,
-                "policy": stands.then_some(name),
-                "exchange": to_delete,
-                "dry_run": self.dry_run,
-                "done": !self.dry_run || is_done,
-            }))?,
-            Output::Table => {
-                print(self.screen(stands.then_some(&name), to_delete, back.as_deref()))?
-            }
+            Output::Json => print_json(&plan.document(self.dry_run))?,
+            Output::Table => print(self.screen(&plan))?,
         }
-        Ok(if self.dry_run && !is_done { Exit::Differs } else { Exit::Done })
+        Ok(if self.dry_run && !plan.is_done() { Exit::Differs } else { Exit::Done })
     }
 
-    fn screen(
-        &self,
-        policy: Option<&String>,
-        to_delete: Option<&str>,
-        back: Option<&str>,
-    ) -> String {
+    fn screen(&self, plan: &DisablePlan) -> String {
         let queue = &self.queue;
         let (deleted, applies) = match self.dry_run {
             false => ("Deleted", "applies again"),
             true => ("Would delete", "would apply again"),
         };
         let mut parts = Vec::new();
-        match policy {
+        match &plan.policy {
             Some(policy) => parts.push(format!(
                 "{deleted} policy {policy:?}: what it covered {applies} to {queue}."
             )),
             None => parts.push(format!("Nothing to do: no policy of ours is for {queue}.")),
         }
-        match (to_delete, back) {
+        match (plan.to_delete(), &plan.back) {
             (Some(exchange), _) => parts.push(format!("{deleted} exchange {exchange:?}.")),
             (None, Some(exchange)) => parts.push(format!(
                 "Exchange {exchange:?} stays, for what still sleeps and is to come back; --exchange \

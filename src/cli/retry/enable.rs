@@ -1,17 +1,12 @@
 //! `dormouse retry enable`.
 
 use clap::Args;
-use serde_json::json;
 
-use super::{api, needed};
-use crate::amqp::Connection;
-use crate::amqp::declare::declare;
 use crate::cli::table::{facts, fold, print, print_json};
-use crate::cli::topology::look;
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
-use crate::topology::enable::{self as plan, Enable as Plan, Guarantee};
-use crate::topology::{Names, Topology, back_binding, back_exchange, policy};
+use crate::operate::retry::enable::{self, EnablePlan};
+use crate::topology::enable::Guarantee;
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
@@ -36,70 +31,36 @@ sets another dead-letter exchange, because arguments beat policies.";
 
 impl Enable {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
-        plan::refuse_name(config, &self.queue)?;
-        let api = api(config)?;
-        let Some(around) = api.around(&self.queue).await.map_err(needed)? else {
-            let vhost = look::vhost(config);
-            let problem = format!("there is no queue {:?} in virtual host {vhost:?}", self.queue);
-            return Err(Failure::failed(problem));
-        };
-        let plan = Plan::plan(config, &around, self.at_least_once)?;
-        let back = Names::of(config).back(&self.queue);
-        let is_bound = match &back {
-            Some(exchange) => api.is_bound(exchange, &self.queue).await.map_err(needed)?,
-            None => true,
-        };
-        let is_done = plan.stands && is_bound;
+        let plan = enable::plan(config, &self.queue, self.at_least_once).await?;
+        let is_done = plan.is_done();
         if !self.dry_run && !is_done {
-            if let Some(exchange) = back.as_deref().filter(|_| !is_bound) {
-                bind(config, exchange, &self.queue).await?;
-            }
-            if let Some(policy) = plan.policy.as_ref().filter(|_| !plan.stands) {
-                api.management().put_policy(&api.vhost, policy).await.map_err(|error| {
-                    look::needed(&error, "cannot set the policy, so the queue is not enabled")
-                })?;
-            }
+            plan.carry_out(config).await?;
         }
         match output {
-            Output::Json => print_json(&json!({
-                "queue": self.queue,
-                "enable": plan,
-                "exchange": back,
-                "was_bound": is_bound,
-                "dry_run": self.dry_run,
-                "done": !self.dry_run || is_done,
-            }))?,
-            Output::Table => print(self.screen(&plan, back.as_deref(), is_bound))?,
+            Output::Json => print_json(&plan.document(self.dry_run))?,
+            Output::Table => print(self.screen(&plan))?,
         }
-        if let Some(policy) = plan.policy.filter(|_| !self.dry_run) {
-            let stored = api.management().policies(&api.vhost).await.map_err(needed)?;
-            let kind = around.kind();
-            if let Ok(Some(applied)) = policy::applied(&stored, &self.queue, kind)
-                && applied.name != policy.name
-            {
-                let problem =
-                    format!("policy {:?} took over meanwhile; enable again", applied.name);
-                return Err(Failure::new(Exit::Differs, problem));
-            }
+        if !self.dry_run {
+            plan.confirm().await?;
         }
         Ok(if self.dry_run && !is_done { Exit::Differs } else { Exit::Done })
     }
 
-    fn screen(&self, plan: &Plan, back: Option<&str>, is_bound: bool) -> String {
+    fn screen(&self, plan: &EnablePlan) -> String {
+        let EnablePlan { enable, exchange, .. } = plan;
         let mut parts = Vec::new();
-        let is_done = plan.stands && is_bound;
-        parts.push(match (is_done, self.dry_run) {
+        parts.push(match (plan.is_done(), self.dry_run) {
             (true, _) => format!("Nothing to do: {} is enabled.", self.queue),
             (false, true) => format!("Enabling {} would do this:", self.queue),
             (false, false) => format!("{} is enabled.", self.queue),
         });
         let mut about = Vec::new();
-        match &plan.policy {
+        match &enable.policy {
             Some(policy) => {
                 about.push(("policy", policy.name.clone()));
                 about.push(("pattern", policy.pattern.clone()));
                 about.push(("priority", policy.priority.to_string()));
-                let copies = plan.copies.clone();
+                let copies = enable.copies.clone();
                 about.push(("copy of", copies.unwrap_or_else(|| "none applied before".into())));
                 for (key, value) in &policy.definition {
                     let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -108,16 +69,16 @@ impl Enable {
             }
             None => about.push(("policy", "none needed: an argument of the queue says it".into())),
         }
-        match back {
-            Some(exchange) => about.push(("way back", exchange.to_owned())),
+        match exchange {
+            Some(exchange) => about.push(("way back", exchange.clone())),
             None => about.push((
                 "way back",
                 "the default exchange: the queue's name leaves no room for an exchange".into(),
             )),
         }
         parts.push(facts(&about));
-        parts.extend(plan.changes.iter().map(|change| fold(change, 0)));
-        parts.push(fold(&guarantee(&plan.guarantee), 0));
+        parts.extend(enable.changes.iter().map(|change| fold(change, 0)));
+        parts.push(fold(&guarantee(&enable.guarantee), 0));
         parts.join("\n\n")
     }
 }
@@ -134,16 +95,4 @@ fn guarantee(guarantee: &Guarantee) -> String {
              message can be lost when a broker stops in that moment. From there on it is at least once."
         ),
     }
-}
-
-async fn bind(config: &Config, exchange: &str, queue: &str) -> Result<(), Failure> {
-    let connection = Connection::open(&config.broker, "dormouse retry").await?;
-    let wanted = Topology {
-        exchanges: vec![back_exchange(exchange)],
-        bindings: vec![back_binding(exchange, queue)],
-        ..Topology::default()
-    };
-    let declared = declare(&connection, &wanted).await;
-    connection.close().await;
-    Ok(declared?)
 }

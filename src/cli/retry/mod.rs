@@ -3,9 +3,8 @@
 use clap::{Args, Subcommand};
 
 use super::{Exit, Failure, Output};
-use crate::cli::topology::look::{self, Api};
 use crate::config::Config;
-use crate::topology::enable::Refusal;
+use crate::operate::retry::RetryError;
 
 mod disable;
 mod enable;
@@ -38,16 +37,16 @@ impl Retry {
     }
 }
 
-fn api(config: &Config) -> Result<Api, Failure> {
-    Api::of(config).map_err(needed)
-}
-
-fn needed(error: crate::management::ManagementError) -> Failure {
-    look::needed(&error, "cannot look at policies, so nothing is changed")
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::new(Exit::Refused, refusal.to_string())
+impl From<RetryError> for Failure {
+    fn from(error: RetryError) -> Self {
+        let exit = match error {
+            RetryError::Management(error) => return error.into(),
+            RetryError::Amqp(error) => return error.into(),
+            RetryError::Declare(error) => return error.into(),
+            RetryError::Refused(_) => Exit::Refused,
+            RetryError::NoQueue { .. } => Exit::Failed,
+            RetryError::Overtaken(_) => Exit::Differs,
+        };
+        Self::new(exit, error.to_string())
     }
 }

@@ -1,40 +1,26 @@
 //! `dormouse topology apply`: creates what is missing.
 
-use serde_json::json;
-
-use super::look;
-use super::plan::{self, Plan, amount, created_json, say};
-use crate::amqp::Connection;
-use crate::amqp::declare::{DeclareError, declare_alone};
+use super::plan::{self, amount, say};
 use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
-use crate::topology::Names;
+use crate::operate::apply::{self, Applied, ApplyError};
 
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
-    let plan = Plan::look(config).await?;
-    let connection = Connection::open(&config.broker, "dormouse topology").await?;
-    let lock = Names::of(config).declaring();
-    let declared = declare_alone(&connection, &plan.wanted, &lock).await;
-    connection.close().await;
-    if let Err(error) = declared {
-        // the broker names the first that it refused; here are all of them
-        if matches!(error, DeclareError::Different { .. }) && !plan.diff.different.is_empty() {
-            eprintln!("{}\n", plan::refused(&plan.diff.different));
-        }
-        return Err(error.into());
+    let applied = apply::apply(config).await;
+    if let Err(ApplyError::Declare { different, .. }) = &applied
+        && !different.is_empty()
+    {
+        eprintln!("{}\n", plan::refused(different));
     }
     match output {
-        Output::Table => show(config, &plan)?,
-        Output::Json => print_json(&json!({
-            "vhost": look::vhost(config),
-            "created": created_json(&plan.diff.missing),
-        }))?,
+        Output::Table => show(config, &applied?)?,
+        Output::Json => print_json(&applied?.document(config))?,
     }
     Ok(Exit::Done)
 }
 
-fn show(config: &Config, plan: &Plan) -> Result<(), Failure> {
+fn show(config: &Config, Applied(plan): &Applied) -> Result<(), Failure> {
     print(format!("{}\n", plan::heading(config)))?;
     let (all, missing) = (amount(&plan.wanted), &plan.diff.missing);
     if missing.is_empty() {
@@ -48,6 +34,16 @@ fn show(config: &Config, plan: &Plan) -> Result<(), Failure> {
             "Bindings are made, too; how many were missing is not seen without the management API.",
         )?;
     }
-    plan.print_leftovers(config)?;
+    plan::show_leftovers(plan, config)?;
     say("Policies can still change what they do: `dormouse topology verify`")
+}
+
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Plan(error) => error.into(),
+            ApplyError::Amqp(error) => error.into(),
+            ApplyError::Declare { source, .. } => source.into(),
+        }
+    }
 }

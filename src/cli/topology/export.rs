@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::look;
 use crate::cli::table::print_json;
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
+use crate::operate::vhost_name;
 use crate::topology::{Topology, export};
 
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ impl Export {
             (true, Output::Table) => print!("{}", export::levels(config)),
             (true, Output::Json) => print_json(&export::level_queues(config))?,
             (false, _) => {
-                print!("{}", export::definitions(&Topology::of(config), &look::vhost(config)));
+                print!("{}", export::definitions(&Topology::of(config), &vhost_name(config)));
             }
         }
         Ok(Exit::Done)

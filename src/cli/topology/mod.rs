@@ -7,11 +7,9 @@ use super::{Exit, Failure, Output};
 use crate::config::Config;
 
 mod apply;
-mod backlog;
 mod destroy;
 mod drain;
 mod export;
-pub(in crate::cli) mod look;
 mod plan;
 mod verify;
 

@@ -1,105 +1,32 @@
 //! `dormouse topology verify`: what is not as it should be, and what that does to messages.
 
-use std::time::{Duration, Instant};
-
-use serde_json::json;
-
-use super::look::{self, Api};
-use super::plan::{Plan, heading, say};
-use crate::cli::table::{WIDTH, count, print, print_json, printable};
+use super::plan::{heading, say};
+use crate::cli::table::{self, count, print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
-use crate::management::ManagementError;
-use crate::topology::diff::Diff;
-use crate::topology::verify::{Finding, Seen, Verdict, Weight, verify};
-
-/// RabbitMQ tells the effective policy of a queue 2 to 9 s after its declare.
-const STATISTICS: Duration = Duration::from_secs(10);
+use crate::operate::verify::{self, Verified, VerifyError};
+use crate::topology::verify::{Finding, Weight};
 
 /// How many names a finding lists; programs get all of them.
 const NAMES: usize = 3;
 
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
-    let seen = match Api::of(config) {
-        Ok(api) => look(&api, config).await,
-        Err(error) => Err(error),
-    };
-    match seen {
-        Ok(seen) => judge(config, output, &seen),
-        Err(error) => without_management(config, output, &error).await,
-    }
-}
-
-/// Waits for the effective policies if nothing else tells the policies.
-async fn look(api: &Api, config: &Config) -> Result<Seen, ManagementError> {
-    let (user, start) = (look::user(config), Instant::now());
-    loop {
-        let seen = api.seen(&user).await?;
-        let known = seen.policies.is_ok() && seen.operator_policies.is_ok()
-            || seen.standing.queues.iter().all(|queue| queue.effective_policy.is_some());
-        if known || start.elapsed() > STATISTICS {
-            return Ok(seen);
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-fn judge(config: &Config, output: Output, seen: &Seen) -> Result<Exit, Failure> {
-    let verdict = verify(config, seen);
-    let version = &seen.rabbitmq_version;
+    let verified = verify::verify(config).await?;
     match output {
-        Output::Table => show(config, Some(version), &verdict)?,
-        Output::Json => print_document(config, Some(version), &verdict)?,
+        Output::Table => show(config, &verified)?,
+        Output::Json => print_json(&verified.document(config))?,
     }
-    Ok(if verdict.has_faults() { Exit::Differs } else { Exit::Done })
+    Ok(match &verified.rabbitmq_version {
+        _ if verified.verdict.has_faults() => Exit::Differs,
+        Ok(_) => Exit::Done,
+        // it looked, and cannot vouch for the rest
+        Err(error) => error.into(),
+    })
 }
 
-/// Over AMQP only existence shows.
-async fn without_management(
-    config: &Config,
-    output: Output,
-    error: &ManagementError,
-) -> Result<Exit, Failure> {
-    let Diff { missing, .. } = Plan::look(config).await?.diff;
-    let mut verdict = Verdict::default();
-    let exchanges = missing.exchanges.iter().map(|exchange| format!("exchange {}", exchange.name));
-    let queues = missing.queues.iter().map(|queue| format!("queue {}", queue.name));
-    let objects: Vec<_> = exchanges.chain(queues).collect();
-    if !objects.is_empty() {
-        verdict.findings.push(Finding {
-            weight: Weight::Fault,
-            objects,
-            problem: "does not exist".into(),
-            effect: "messages that should get there are refused, stay behind or are parked".into(),
-            remedy: "dormouse topology apply".into(),
-        });
-    }
-    verdict.unseen.push(format!(
-        "arguments, bindings, policies, feature flags, permissions and counters: {error}"
-    ));
-    match output {
-        Output::Table => show(config, None, &verdict)?,
-        Output::Json => print_document(config, None, &verdict)?,
-    }
-    Ok(if verdict.has_faults() { Exit::Differs } else { look::exit(error) })
-}
-
-fn print_document(
-    config: &Config,
-    version: Option<&str>,
-    verdict: &Verdict,
-) -> Result<(), Failure> {
-    print_json(&json!({
-        "vhost": look::vhost(config),
-        "rabbitmq_version": version,
-        "findings": verdict.findings,
-        "unseen": verdict.unseen,
-    }))
-}
-
-fn show(config: &Config, version: Option<&String>, verdict: &Verdict) -> Result<(), Failure> {
+fn show(config: &Config, Verified { verdict, rabbitmq_version }: &Verified) -> Result<(), Failure> {
     print(heading(config))?;
-    if let Some(version) = version {
+    if let Ok(version) = rabbitmq_version {
         print(format!("RabbitMQ {}", printable(version)))?;
     }
     print("")?;
@@ -141,23 +68,13 @@ fn shown(finding: &Finding) -> String {
     format!("{problem}\n{}", paragraph("   so ", &printable(effect)))
 }
 
-/// A label and words beside it, broken at the width of a terminal.
+/// Beside a label.
 fn paragraph(label: &str, text: &str) -> String {
-    let indent = label.chars().count();
-    let mut paragraph = label.to_owned();
-    let mut column = indent;
-    for word in text.split_whitespace() {
-        let width = word.chars().count();
-        if column > indent && column + 1 + width > WIDTH {
-            paragraph.push('\n');
-            paragraph.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if column > indent {
-            paragraph.push(' ');
-            column += 1;
-        }
-        paragraph.push_str(word);
-        column += width;
+    table::paragraph(label, text, label.len())
+}
+
+impl From<VerifyError> for Failure {
+    fn from(VerifyError(error): VerifyError) -> Self {
+        error.into()
     }
-    paragraph
 }

@@ -1,22 +1,36 @@
-//! Asks the management API what stands, and says which of it could not be seen.
+//! A virtual host, asked through the management API.
 
-use crate::cli::{Exit, Failure};
 use crate::config::Config;
 use crate::management::{BindingInfo, DestinationType, Management, ManagementError};
 use crate::topology::diff::Standing;
 use crate::topology::enable::Around;
 use crate::topology::verify::{Look, Seen};
 
-/// The management API, asked about one virtual host.
-pub struct Api {
+/// The virtual host that the configuration is about.
+pub struct Vhost {
     management: Management,
-    pub vhost: String,
+    pub name: String,
 }
 
-impl Api {
-    /// At the configured address, or the one that usually belongs to the AMQP address.
+/// The use case cannot do without the management API, which did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+#[error("{consequence}: {source}")]
+pub struct ManagementNeeded {
+    consequence: &'static str,
+    pub source: ManagementError,
+}
+
+impl ManagementNeeded {
+    /// For `map_err`: says what cannot be done without it.
+    pub(super) fn or(consequence: &'static str) -> impl Fn(ManagementError) -> Self {
+        move |source| Self { consequence, source }
+    }
+}
+
+impl Vhost {
+    /// At the configured address of the management API, or the one that usually belongs to the AMQP address.
     pub fn of(config: &Config) -> Result<Self, ManagementError> {
-        Ok(Self { management: Management::of(&config.broker)?, vhost: vhost(config) })
+        Ok(Self { management: Management::of(&config.broker)?, name: vhost_name(config) })
     }
 
     pub fn management(&self) -> &Management {
@@ -26,18 +40,18 @@ impl Api {
     /// A queue and what may apply to it; none if there is no such queue.
     pub async fn around(&self, queue: &str) -> Result<Option<Around>, ManagementError> {
         let (queues, exchanges, policies) = tokio::try_join!(
-            self.management.queues(&self.vhost),
-            self.management.exchanges(&self.vhost),
-            self.management.policies(&self.vhost),
+            self.management.queues(&self.name),
+            self.management.exchanges(&self.name),
+            self.management.policies(&self.name),
         )?;
-        let operator_policies = look(self.management.operator_policies(&self.vhost).await)?;
+        let operator_policies = look(self.management.operator_policies(&self.name).await)?;
         let queue = queues.into_iter().find(|found| found.name == queue);
         Ok(queue.map(|queue| Around { queue, exchanges, policies, operator_policies }))
     }
 
     /// Whether this exchange is bound to this queue.
     pub async fn is_bound(&self, exchange: &str, queue: &str) -> Result<bool, ManagementError> {
-        let bindings = self.management.bindings(&self.vhost).await?;
+        let bindings = self.management.bindings(&self.name).await?;
         let is_queue = |found: &BindingInfo| found.destination_type == DestinationType::Queue;
         Ok(bindings
             .iter()
@@ -46,9 +60,9 @@ impl Api {
 
     pub async fn standing(&self) -> Result<Standing, ManagementError> {
         let (exchanges, queues, bindings) = tokio::try_join!(
-            self.management.exchanges(&self.vhost),
-            self.management.queues(&self.vhost),
-            self.management.bindings(&self.vhost),
+            self.management.exchanges(&self.name),
+            self.management.queues(&self.name),
+            self.management.bindings(&self.name),
         )?;
         Ok(Standing { exchanges, queues, bindings })
     }
@@ -60,10 +74,10 @@ impl Api {
             rabbitmq_version: overview.rabbitmq_version,
             standing,
             feature_flags: look(self.management.feature_flags().await)?,
-            policies: look(self.management.policies(&self.vhost).await)?,
-            operator_policies: look(self.management.operator_policies(&self.vhost).await)?,
-            max_queues: look(self.management.max_queues(&self.vhost).await)?,
-            permissions: look(self.management.permissions_of(user, &self.vhost).await)?,
+            policies: look(self.management.policies(&self.name).await)?,
+            operator_policies: look(self.management.operator_policies(&self.name).await)?,
+            max_queues: look(self.management.max_queues(&self.name).await)?,
+            permissions: look(self.management.permissions_of(user, &self.name).await)?,
         })
     }
 }
@@ -80,32 +94,15 @@ fn look<T>(asked: Result<T, ManagementError>) -> Result<Look<T>, ManagementError
 }
 
 /// The virtual host that the AMQP address names.
-pub fn vhost(config: &Config) -> String {
+pub fn vhost_name(config: &Config) -> String {
     config.broker.uri[0].virtual_host().unwrap_or_else(|| "/".to_owned())
 }
 
 /// The user that the AMQP address names.
-pub fn user(config: &Config) -> String {
+pub fn user_name(config: &Config) -> String {
     let encoded = url::Url::parse(config.broker.uri[0].expose())
         .map(|uri| uri.username().to_owned())
         .unwrap_or_default();
     let decoded = percent_encoding::percent_decode_str(&encoded).decode_utf8_lossy();
     if decoded.is_empty() { "guest".to_owned() } else { decoded.into_owned() }
-}
-
-/// The exit code for a management API that we could not do without.
-pub fn exit(error: &ManagementError) -> Exit {
-    match error {
-        ManagementError::Unreachable { .. } => Exit::Unreachable,
-        ManagementError::InvalidUri { .. } | ManagementError::CaFile { .. } => Exit::Usage,
-        ManagementError::Unauthorised { .. }
-        | ManagementError::NotFound { .. }
-        | ManagementError::Refused { .. } => Exit::Refused,
-        ManagementError::UnexpectedAnswer { .. } => Exit::Failed,
-    }
-}
-
-/// A command that cannot do without the management API says what for.
-pub fn needed(error: &ManagementError, what_for: &str) -> Failure {
-    Failure::new(exit(error), format!("{what_for}: {error}"))
 }

@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::look::Api;
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection};
-use crate::cli::table::{Table, number, right, wide};
-use crate::cli::{Failure, Output};
 use crate::management::QueueInfo;
+use crate::topology::diff::Standing;
 
 /// How old the management API's counters can be: the queue reports every 5 s, and the API collects
 /// every 5 s. Two looks that far apart cannot have seen the same report.
-pub const STATISTICS_AGE: Duration = Duration::from_secs(10);
+pub(super) const STATISTICS_AGE: Duration = Duration::from_secs(10);
 
 /// What is in one queue. `None` where RabbitMQ has not counted yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,21 +37,19 @@ impl Backlog {
         self.ready.is_some() && self.unacked.is_some() && self.dead_letter_backlog.is_some()
     }
 
-    fn messages(&self) -> u64 {
+    /// All that is known to be in it.
+    pub fn messages(&self) -> u64 {
         [self.ready, self.unacked, self.dead_letter_backlog].into_iter().flatten().sum()
     }
 }
 
-/// Counts the queues of those names. Queues that are gone are left out.
-pub async fn count(
-    api: &Api,
+/// Counts the queues of those names, beside what was `reported` a moment ago. Queues that are gone are left
+/// out.
+pub(super) async fn count(
+    reported: &Standing,
     connection: &Connection,
     queues: &[String],
-) -> Result<Vec<Backlog>, Failure> {
-    let reported = api
-        .standing()
-        .await
-        .map_err(|error| super::look::needed(&error, "cannot count what sleeps"))?;
+) -> Result<Vec<Backlog>, AmqpError> {
     let mut ask = Ask::open(connection).await?;
     let mut counted = Vec::new();
     for name in queues {
@@ -93,24 +89,4 @@ async fn count_one(
 /// Messages in all of them.
 pub fn total(backlogs: &[Backlog]) -> u64 {
     backlogs.iter().map(Backlog::messages).sum()
-}
-
-/// Prints where messages are: for people on standard error, since the answer is a refusal.
-pub fn print(backlogs: &[Backlog], output: Output) -> Result<(), Failure> {
-    let not_empty: Vec<_> = backlogs.iter().filter(|backlog| !backlog.is_empty()).collect();
-    if output == Output::Json {
-        return crate::cli::table::print_json(&serde_json::json!({ "not_empty": not_empty }));
-    }
-    let columns = [wide("queue"), right("ready"), right("unacked"), right("dead-letter backlog")];
-    let mut table = Table::new(columns);
-    let shown = |counter: Option<u64>| counter.map_or_else(|| "?".to_owned(), number);
-    for backlog in not_empty.iter().filter(|backlog| backlog.messages() > 0) {
-        let Backlog { queue, ready, unacked, dead_letter_backlog, .. } = backlog;
-        let [ready, unacked, dead] = [*ready, *unacked, *dead_letter_backlog].map(shown);
-        table.row([queue.clone(), ready, unacked, dead]);
-    }
-    if !table.is_empty() {
-        eprintln!("{table}\n");
-    }
-    Ok(())
 }

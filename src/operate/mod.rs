@@ -1,0 +1,26 @@
+//! Use cases: what an operator wants of a broker, as values in and values out.
+//!
+//! Nothing here prints, parses arguments or asks a person, so that the command line, an HTTP API and a console
+//! can stand over it. Each use case has an error of its own, whose text names the thing, the consequence and the
+//! next step. What takes long tells a callback how far it is. What a person should see before it happens is two
+//! steps: a plan, and carrying it out. What programs get of an outcome is its `document`.
+//!
+//! | | in → out |
+//! |---|---|
+//! | [`plan`], [`apply`], [`verify`] | → what is missing; the same, created; what is not as it should be |
+//! | [`drain`] | older versions and layouts → their messages in the current one |
+//! | [`destroy`] | everything of ours → gone |
+//! | [`retry`] | a client's queue → gets back what it rejects, or no more |
+
+mod amount;
+pub mod apply;
+pub mod backlog;
+pub mod destroy;
+pub mod drain;
+pub mod plan;
+pub mod retry;
+pub mod verify;
+mod vhost;
+
+pub use amount::{count, number};
+pub use vhost::{ManagementNeeded, Vhost, user_name, vhost_name};
