@@ -7,6 +7,7 @@
 //!
 //! | | in → out |
 //! |---|---|
+//! | [`status`] | → how much sleeps where, and until when at most |
 //! | [`plan`], [`apply`], [`verify`] | → what is missing; the same, created; what is not as it should be |
 //! | [`drain`] | older versions and layouts → their messages in the current one |
 //! | [`destroy`] | everything of ours → gone |
@@ -19,6 +20,7 @@ pub mod destroy;
 pub mod drain;
 pub mod plan;
 pub mod retry;
+pub mod status;
 pub mod verify;
 mod vhost;
 

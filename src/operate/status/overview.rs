@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::look::{Counts, Seen};
-use super::window::due_window;
-use crate::cli::table::{count, number};
+use super::due_window::due_window;
+use super::seen::{Counts, Seen};
 use crate::config::Config;
+use crate::operate::amount::first_of;
+use crate::operate::{count, number};
 use crate::schedule::{Layout, Level, UnixMs};
 use crate::topology::{Names, Topology, layout};
 use crate::worker::{KeptMessage, KeptNote};
@@ -141,15 +142,6 @@ impl Overview {
             }
         }
         findings
-    }
-}
-
-fn first_of(names: &[String]) -> String {
-    const NAMED: usize = 3;
-    let named = names.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
     }
 }
 

@@ -7,9 +7,9 @@ use futures_util::future::try_join_all;
 
 use crate::amqp::exists::{Ask, Depth};
 use crate::amqp::{AmqpError, Connection};
-use crate::cli::Failure;
 use crate::config::Config;
-use crate::management::{Management, ManagementError, QueueInfo};
+use crate::management::{ManagementError, QueueInfo};
+use crate::operate::Vhost;
 use crate::topology::diff::Standing;
 use crate::topology::{Names, Topology};
 use crate::worker::KeptNote;
@@ -42,7 +42,7 @@ pub struct Seen {
     pub full: BTreeMap<String, String>,
 }
 
-pub async fn look(config: &Config, topology: &Topology) -> Result<Seen, Failure> {
+pub(super) async fn look(config: &Config, topology: &Topology) -> Result<Seen, AmqpError> {
     let connection = Connection::open(&config.broker, "dormouse status").await?;
     let names: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
     let asked = async {
@@ -116,10 +116,10 @@ async fn depths<'a>(
 }
 
 async fn ask_management(config: &Config) -> Result<(String, Standing), ManagementError> {
-    let management = Management::of(&config.broker)?;
-    let vhost = config.broker.uri[0].virtual_host().unwrap_or_else(|| "/".into());
-    let exchanges = management.exchanges(&vhost).await?;
-    let queues = management.queues(&vhost).await?;
+    let vhost = Vhost::of(config)?;
+    let management = vhost.management();
+    let exchanges = management.exchanges(&vhost.name).await?;
+    let queues = management.queues(&vhost.name).await?;
     let standing = Standing { exchanges, queues, ..Standing::default() };
     Ok((management.overview().await?.rabbitmq_version, standing))
 }

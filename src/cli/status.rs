@@ -1,20 +1,16 @@
 //! `dormouse status`: how much sleeps where, and until when at most.
 
 use clap::Args;
-use serde_json::{Value as Json, json};
 
-use self::look::{Counts, Seen, look};
-use self::overview::{LevelDepth, Overview, Stage};
 use super::table::{Table, count, facts, fold, left, number, print, print_json, right, wide};
 use super::{Exit, Failure, Output};
 use crate::config::{Config, words};
+use crate::operate::status::overview::{Overview, Stage};
+use crate::operate::status::seen::{Counts, Seen};
+use crate::operate::status::{self, StatusError};
 use crate::schedule::UnixMs;
-use crate::topology::{Names, Topology};
+use crate::topology::Names;
 use crate::worker::Clock;
-
-mod look;
-mod overview;
-mod window;
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
@@ -44,15 +40,12 @@ const UNKNOWN: &str = "?";
 
 impl Status {
     pub async fn run(self, config: Config, output: Output) -> Result<Exit, Failure> {
-        let topology = Topology::of(&config);
-        let seen = look(&config, &topology).await?;
-        let now = Clock::default().now();
-        let overview = Overview::of(&config, &topology, &seen, now);
+        let status = status::status(&config, &Clock::default()).await?;
         match output {
-            Output::Json => print_json(&document(&config, &seen, &overview, now))?,
-            Output::Table => print(self.screen(&config, &seen, &overview))?,
+            Output::Json => print_json(&status.document(&config))?,
+            Output::Table => print(self.screen(&config, &status.seen, &status.overview))?,
         }
-        Ok(if overview.findings.is_empty() { Exit::Done } else { Exit::Differs })
+        Ok(if status.is_sound() { Exit::Done } else { Exit::Differs })
     }
 
     fn screen(&self, config: &Config, seen: &Seen, overview: &Overview) -> String {
@@ -186,62 +179,8 @@ fn clock_time(at: UnixMs) -> String {
     }
 }
 
-fn document(config: &Config, seen: &Seen, overview: &Overview, now: UnixMs) -> Json {
-    let stages = overview.stages.iter();
-    let stages = stages.map(|Stage { name, queue, counts }| {
-        with(json!({ "stage": name, "queue": queue }), *counts)
-    });
-    let others = overview.other_versions.iter().map(|other| {
-        let latest_due = other.latest_due.map(|latest| latest.to_string());
-        with(json!({ "version": other.version, "latest_due": latest_due }), other.counts)
-    });
-    json!({
-        "at": now.to_string(),
-        "broker": config.broker.uri[0].to_string(),
-        "rabbitmq_version": seen.rabbitmq_version.as_ref().ok(),
-        "management_api_problem": seen.rabbitmq_version.as_ref().err().map(|why| why.to_string()),
-        "topology_version": config.topology.version,
-        "workers": overview.workers,
-        "asleep": with(json!({}), overview.asleep()),
-        "levels": overview.levels.iter().map(level_document).collect::<Vec<_>>(),
-        "stages": stages.collect::<Vec<_>>(),
-        "other_versions": others.collect::<Vec<_>>(),
-        "missing_queues": overview.missing,
-        "missing_exchanges": seen.missing_exchanges,
-        "exchanges_of_gone_queues": seen.ways_to_nowhere,
-        "kept": seen.kept.as_ref().map(|kept| json!({ "messages": kept.messages, "named": kept.named })),
-        "findings": overview.findings,
-    })
-}
-
-fn level_document(level: &LevelDepth) -> Json {
-    let due =
-        |due: &std::ops::RangeInclusive<UnixMs>| (due.start().to_string(), due.end().to_string());
-    let queues = level.queues.iter().map(|queue| {
-        let (earliest, latest) = due(&queue.due);
-        let ttl_ms = queue.ttl.as_millis() as u64;
-        let queue_fields = json!({ "queue": queue.name, "ttl_ms": ttl_ms, "earliest_due": earliest, "latest_due": latest });
-        with(queue_fields, queue.counts)
-    });
-    let (earliest, latest) = due(&level.due);
-    let fields = json!({
-        "level": level.number,
-        "step_ms": level.step.as_millis() as u64,
-        "earliest_due": earliest,
-        "latest_due": latest,
-        "queues": queues.collect::<Vec<_>>(),
-    });
-    with(fields, level.counts)
-}
-
-/// Adds the counters; `null` is one that could not be seen.
-fn with(mut fields: Json, counts: Counts) -> Json {
-    let Counts { ready, unacked, backlog, consumers } = counts;
-    fields["ready"] = json!(ready);
-    fields["unacked"] = json!(unacked);
-    fields["dead_letter_backlog"] = json!(backlog);
-    if consumers.is_some() {
-        fields["consumers"] = json!(consumers);
+impl From<StatusError> for Failure {
+    fn from(StatusError(error): StatusError) -> Self {
+        error.into()
     }
-    fields
 }
