@@ -12,7 +12,6 @@ mod config;
 mod dlq;
 mod exit;
 mod explain;
-mod fields;
 mod publish;
 mod retry;
 mod run;

@@ -11,18 +11,22 @@
 //! | [`plan`], [`apply`], [`verify`] | → what is missing; the same, created; what is not as it should be |
 //! | [`drain`] | older versions and layouts → their messages in the current one |
 //! | [`destroy`] | everything of ours → gone |
+//! | [`dlq`] | what could not be delivered → listed, shown, sent again, deleted |
 //! | [`retry`] | a client's queue → gets back what it rejects, or no more |
 
 mod amount;
 pub mod apply;
 pub mod backlog;
 pub mod destroy;
+pub mod dlq;
 pub mod drain;
 pub mod plan;
 pub mod retry;
 pub mod status;
 pub mod verify;
 mod vhost;
+mod when;
 
 pub use amount::{count, number};
 pub use vhost::{ManagementNeeded, Vhost, user_name, vhost_name};
+pub use when::When;

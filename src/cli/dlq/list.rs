@@ -1,24 +1,18 @@
 //! `dormouse dlq list`.
 
-use bytes::Bytes;
 use clap::Args;
-use serde_json::{Value, json};
 
-use super::entry::short_ids;
-use super::select::{Cause, reasons};
-use super::{Entry, Look, exchange_name};
+use super::exchange_name;
+use super::which::{missed, reasons};
 use crate::cli::table::{Table, age, count, left, number, print, print_json, right, wide};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
+use crate::operate::dlq::{self, Cause, Entry, Selection, short_ids};
 use crate::schedule::UnixMs;
-use crate::topology::Names;
 use crate::worker::Clock;
 
 /// In place of the exchange of a message that was to go back to a queue.
 const BACK: &str = "(back to)";
-
-/// A longer queue is not looked at as a whole if the limit is below, which may change its order.
-const WHOLE: u32 = 2_000;
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -32,48 +26,18 @@ pub struct List {
 
 impl List {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
-        let mut look = Look::begin(config).await?;
-        if self.reason.is_none() {
-            let most = u32::try_from(self.limit).unwrap_or(u32::MAX);
-            look.browse.limit(most.max(WHOLE));
-        }
-        let seen = self.see(&mut look).await;
-        let (ready, looked_at) = (look.browse.ready(), look.browse.looked_at());
-        let ended = look.end().await;
-        let (entries, matching) = seen?;
-        ended?;
+        let selection = self.reason.map_or(Selection::All, Selection::Reason);
+        let listed = dlq::list(config, &selection, self.limit, missed).await?;
         if output == Output::Json {
-            print_json(&json!({
-                "queue": Names::of(config).dlq(),
-                "ready": ready,
-                "looked_at": looked_at,
-                "matching": matching,
-                "messages": entries.iter().map(summary).collect::<Vec<_>>(),
-            }))?;
+            print_json(&listed.document(config))?;
             return Ok(Exit::Done);
         }
+        let entries = &listed.entries;
         if !entries.is_empty() {
-            print(format!("{}\n", table(&entries, Clock::default().now())))?;
+            print(format!("{}\n", table(entries, Clock::default().now())))?;
         }
-        print(self.totals(entries.len() as u64, matching, ready.into()))?;
+        print(self.totals(entries.len() as u64, listed.matching, listed.ready.into()))?;
         Ok(Exit::Done)
-    }
-
-    /// The first ones that match, and how many match of those that were looked at.
-    async fn see(&self, look: &mut Look) -> Result<(Vec<Entry>, u64), Failure> {
-        let (mut entries, mut matching) = (Vec::new(), 0);
-        while let Some(mut entry) = look.next().await? {
-            if self.reason.is_some_and(|cause| !cause.is_of(&entry)) {
-                continue;
-            }
-            matching += 1;
-            if entries.len() < self.limit {
-                // a list of many would keep as many bodies
-                entry.message.body = Bytes::new();
-                entries.push(entry);
-            }
-        }
-        Ok((entries, matching))
     }
 
     fn totals(&self, shown: u64, matching: u64, ready: u64) -> String {
@@ -120,24 +84,4 @@ fn tried(entry: &Entry) -> String {
         (Some(attempts), _) => attempts.to_string(),
         (None, _) => String::new(),
     }
-}
-
-/// What both `list` and `show` tell a program.
-pub fn summary(entry: &Entry) -> Value {
-    let failure = entry.failure();
-    json!({
-        "id": entry.id,
-        "reason": entry.reason().map(|reason| reason.as_str()),
-        "detail": failure.map(|failure| &failure.detail),
-        "attempts": entry.attempts(),
-        "queue": entry.queue(),
-        "retries": entry.comeback().map(|comeback| comeback.retries),
-        "history": entry.comeback().map(|comeback| {
-            comeback.history().iter().map(ToString::to_string).collect::<Vec<_>>()
-        }),
-        "first_failure": failure.map(|failure| failure.first.to_string()),
-        "last_failure": failure.map(|failure| failure.last.to_string()),
-        "exchange": entry.exchange(),
-        "routing_key": entry.routing_key(),
-    })
 }

@@ -3,21 +3,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use clap::Args;
-use serde_json::{Value as Json, json};
 
-use super::entry::NO_REASON;
-use super::list::summary;
-use super::select::by_ids;
-use super::{Entry, Look, exchange_name};
-use crate::cli::fields::{self, shown};
+use super::exchange_name;
+use super::which::missed;
 use crate::cli::table::{age, count, facts, print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
-use crate::message::{Headers, Properties};
-use crate::schedule::{Sleeper, UnixMs};
+use crate::operate::dlq::{self, Entry, NO_REASON, shown};
+use crate::schedule::UnixMs;
 use crate::worker::Clock;
 
 #[derive(Debug, Args)]
@@ -37,14 +31,7 @@ const HEX_ROW_BYTES: usize = 16;
 
 impl Show {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
-        let mut look = Look::begin(config).await?;
-        let chosen = by_ids(&mut look, std::slice::from_ref(&self.id)).await;
-        let ended = look.end().await;
-        let chosen = chosen?;
-        ended?;
-        let [entry, copies @ ..] = chosen.as_slice() else {
-            unreachable!("an id that none has is an error")
-        };
+        let (entry, copies) = dlq::show(config, &self.id, missed).await?;
         match &self.body {
             Some(file) if file == Path::new("-") => {
                 std::io::stdout().write_all(&entry.message.body)?
@@ -57,15 +44,12 @@ impl Show {
                 let bytes = count(entry.message.body.len() as u64, "byte");
                 eprintln!("{bytes} written to {}", file.display());
             }
-            None if output == Output::Json => print_json(&document(entry))?,
+            None if output == Output::Json => print_json(&entry.document())?,
             None => {
-                print(screen(entry, Clock::default().now()))?;
-                if !copies.is_empty() {
-                    let copies = count(chosen.len() as u64, "message");
-                    print(format!(
-                        "
-{copies} with this id in the DLQ."
-                    ))?;
+                print(screen(&entry, Clock::default().now()))?;
+                if copies > 1 {
+                    let copies = count(copies, "message");
+                    print(format!("\n{copies} with this id in the DLQ."))?;
                 }
             }
         }
@@ -75,7 +59,7 @@ impl Show {
 
 fn screen(entry: &Entry, now: UnixMs) -> String {
     let mut screen = facts(&about(entry, now));
-    let headers = client_headers(entry);
+    let headers = entry.headers();
     if !headers.is_empty() {
         screen.push_str("\n\nHeaders\n");
         let lines: Vec<(&str, String)> =
@@ -120,67 +104,14 @@ fn about(entry: &Entry, now: UnixMs) -> Vec<(&'static str, String)> {
     about.push(("exchange", exchange_name(entry.exchange())));
     about.push(("routing key", entry.routing_key().to_owned()));
     if let Some(sleeper) = &entry.sleeper {
-        let cc = cc(sleeper);
+        let cc = entry.cc();
         if !cc.is_empty() {
             about.push(("CC", cc.join(", ")));
         }
         about.push(("due", sleeper.stamp.due.to_string()));
     }
-    about.extend(properties(entry));
+    about.extend(entry.properties());
     about
-}
-
-/// The basic properties as the client set them, those set aside included.
-fn properties(entry: &Entry) -> Vec<(&'static str, String)> {
-    let mut properties = entry.message.properties.clone();
-    if let Some(sleeper) = &entry.sleeper {
-        let aside = sleeper.stamp.set_aside.clone();
-        properties = Properties {
-            expiration: aside.expiration,
-            priority: aside.priority,
-            delivery_mode: aside.delivery_mode,
-            user_id: aside.user_id,
-            reply_to: aside.reply_to.or(properties.reply_to),
-            ..properties
-        };
-    }
-    let text =
-        |value: &Option<crate::message::ShortString>| value.as_ref().map(|value| value.to_string());
-    let mode = |mode| match mode {
-        1 => "1 (transient)".to_owned(),
-        2 => "2 (persistent)".to_owned(),
-        other => other.to_string(),
-    };
-    let named = [
-        ("content type", text(&properties.content_type)),
-        ("content encoding", text(&properties.content_encoding)),
-        ("delivery mode", properties.delivery_mode.map(mode)),
-        ("priority", properties.priority.map(|priority| priority.to_string())),
-        ("correlation id", text(&properties.correlation_id)),
-        ("reply to", text(&properties.reply_to)),
-        ("expiration", text(&properties.expiration).map(|expiration| format!("{expiration} ms"))),
-        ("message id", text(&properties.message_id)),
-        ("timestamp", properties.timestamp.map(fields::timestamp)),
-        ("type", text(&properties.kind)),
-        ("user id", text(&properties.user_id)),
-        ("app id", text(&properties.app_id)),
-        ("cluster id", text(&properties.cluster_id)),
-    ];
-    named.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-fn client_headers(entry: &Entry) -> &Headers {
-    entry.sleeper.as_ref().map_or(&entry.message.properties.headers, Sleeper::headers)
-}
-
-fn cc(sleeper: &Sleeper) -> Vec<String> {
-    sleeper
-        .stamp
-        .target
-        .cc
-        .iter()
-        .map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned())
-        .collect()
 }
 
 /// The beginning of the body: text if it is UTF-8, else a hex dump.
@@ -226,34 +157,6 @@ fn indented(lines: &str) -> String {
         .map(|line| format!("  {line}").trim_end().to_owned())
         .collect::<Vec<_>>()
         .join("\n")
-}
-
-fn document(entry: &Entry) -> Json {
-    let mut document = summary(entry);
-    let sleeper = entry.sleeper.as_ref();
-    let body = &entry.message.body;
-    let (text, base64) = match std::str::from_utf8(body) {
-        Ok(text) => (Some(text), None),
-        Err(_) => (None, Some(BASE64_STANDARD.encode(body))),
-    };
-    let properties: serde_json::Map<_, _> = properties(entry)
-        .into_iter()
-        .map(|(name, value)| (name.replace(' ', "_"), json!(value)))
-        .collect();
-    let more = json!({
-        "cc": sleeper.map(cc).unwrap_or_default(),
-        "due": sleeper.map(|sleeper| sleeper.stamp.due.to_string()),
-        "left_out_headers": entry.dropped,
-        "properties": properties,
-        "headers": fields::document(client_headers(entry)),
-        "body_bytes": body.len(),
-        "body_text": text,
-        "body_base64": base64,
-    });
-    if let (Json::Object(document), Json::Object(more)) = (&mut document, more) {
-        document.extend(more);
-    }
-    document
 }
 
 #[cfg(test)]
