@@ -9,11 +9,10 @@ use serde_json::json;
 
 use super::table::{print, print_json};
 use super::{Exit, Failure, Output};
-use crate::amqp::{Connection, Outcome};
 use crate::config::{Config, words};
-use crate::message::{Message, Properties, ShortString, Value, text};
-use crate::schedule::UnixMs;
-use crate::schedule::headers::{DELIVERY_TIME, X_DELAY};
+use crate::message::{Headers, ShortString, Value, text};
+use crate::operate::When;
+use crate::operate::publish::{self, Due, DueError, Problem, PublishError, Published};
 use crate::worker::Clock;
 
 #[derive(Debug, Args)]
@@ -43,45 +42,16 @@ pub struct Publish {
     body: Option<String>,
 }
 
-/// Publishes without a confirm at a time.
-const WINDOW: usize = 500;
-
 impl Publish {
     pub async fn run(self, config: Config, output: Output) -> Result<Exit, Failure> {
-        let message = self.message(&config)?;
-        let connection = Connection::open(&config.broker, "dormouse publish").await?;
-        let mut publisher = connection.publisher::<()>().await?;
-        let (mut sent, mut confirmed) = (0, 0);
-        while confirmed < self.count {
-            while sent < self.count && publisher.len() < WINDOW {
-                let mut message = message.clone();
-                message.properties.message_id = Some(uuid::Uuid::now_v7().to_string().into());
-                publisher.publish(message, ());
-                sent += 1;
-            }
-            let timeout = config.delivery.confirm_timeout;
-            let Ok(settled) = tokio::time::timeout(timeout, publisher.settled()).await else {
-                let alarm = if connection.is_blocked() {
-                    "a memory or disk alarm blocks publishes"
-                } else {
-                    "RabbitMQ is silent"
-                };
-                let timeout = words::duration(timeout);
-                return Err(Failure::failed(format!(
-                    "{confirmed} confirmed, then none within {timeout}: {alarm}"
-                )));
-            };
-            for ((), outcome) in settled {
-                self.confirmed(outcome, &message.exchange, confirmed)?;
-                confirmed += 1;
-            }
-        }
-        connection.close().await;
-        self.report(&message.exchange, confirmed, output)?;
+        let publish = self.request(&config)?;
+        let published = publish::publish(&config, &publish).await?;
+        self.report(&published, output)?;
         Ok(Exit::Done)
     }
 
-    fn report(&self, exchange: &str, confirmed: u32, output: Output) -> Result<(), Failure> {
+    fn report(&self, published: &Published, output: Output) -> Result<(), Failure> {
+        let Published { exchange, confirmed } = published;
         let (delay, at, to) = (self.delay, self.at, &self.to);
         if output == Output::Json {
             return print_json(&json!({
@@ -100,9 +70,27 @@ impl Publish {
         print(format!("{confirmed} confirmed by {exchange:?}, for {to:?}, {when}"))
     }
 
-    fn message(&self, config: &Config) -> Result<Message, Failure> {
-        let mut properties = Properties { delivery_mode: Some(2), ..Default::default() };
-        let headers = &mut properties.headers;
+    fn request(&self, config: &Config) -> Result<publish::Publish, Failure> {
+        let headers = self.headers()?;
+        let now = Clock::default().now();
+        if let Some(at) = self.at
+            && at.as_millisecond() <= now.0 as i64
+        {
+            eprintln!("dormouse: {at} has passed, so it is due at once");
+        }
+        Ok(publish::Publish {
+            headers,
+            due: Due::checked(When::of(self.at, self.delay), config, now)?,
+            to: ShortString::try_new(self.to.as_str())
+                .map_err(|error| Failure::usage(format!("--to: {error}")))?,
+            exchange: self.exchange.clone(),
+            body: self.body()?.into(),
+            count: self.count,
+        })
+    }
+
+    fn headers(&self) -> Result<Headers, Failure> {
+        let mut headers = Headers::new();
         for header in &self.headers {
             let (name, value) = header.split_once('=').ok_or_else(|| {
                 Failure::usage(format!("--header {header}: write it as NAME=VALUE"))
@@ -111,50 +99,7 @@ impl Publish {
                 .map_err(|error| Failure::usage(format!("--header {name}: {error}")))?;
             headers.insert(name, value.parse().map_or_else(|_| text(value), Value::LongLongInt));
         }
-        if let Some(delay) = self.delay {
-            headers.insert(X_DELAY.into(), Value::LongLongInt(delay.as_millis() as i64));
-        }
-        if let Some(at) = self.at {
-            headers.insert(DELIVERY_TIME.into(), Value::LongLongInt(at.as_millisecond()));
-            if at.as_millisecond() <= Clock::default().now().0 as i64 {
-                eprintln!("dormouse: {at} has passed, so it is due at once");
-            }
-        }
-        self.check_bounds(config)?;
-        let routing_key = ShortString::try_new(self.to.as_str())
-            .map_err(|error| Failure::usage(format!("--to: {error}")))?;
-        let exchange =
-            self.exchange.clone().unwrap_or_else(|| config.delay_exchanges[0].name.clone());
-        Ok(Message {
-            exchange,
-            routing_key: routing_key.into(),
-            properties,
-            body: self.body()?.into(),
-        })
-    }
-
-    /// A worker would send what is out of bounds to the DLQ, long after this command was done.
-    fn check_bounds(&self, config: &Config) -> Result<(), Failure> {
-        let now = Clock::default().now();
-        let due = self.at.map(|at| UnixMs(u64::try_from(at.as_millisecond()).unwrap_or(0)));
-        let (max, max_past) = (config.topology.max_delay, config.schedule.max_past);
-        if let Some(delay) = self.delay.or(due.map(|due| due.since(now)))
-            && delay > max
-        {
-            let (delay, max) = (words::duration(delay), words::duration(max));
-            return Err(Failure::usage(format!(
-                "{delay} is longer than the longest delay, topology.max_delay = {max}"
-            )));
-        }
-        if let Some(due) = due
-            && now.since(due) > max_past
-        {
-            let max_past = words::duration(max_past);
-            return Err(Failure::usage(format!(
-                "{due} is longer ago than schedule.max_past = {max_past}"
-            )));
-        }
-        Ok(())
+        Ok(headers)
     }
 
     fn body(&self) -> Result<Vec<u8>, Failure> {
@@ -171,26 +116,26 @@ impl Publish {
             (None, None) => Err(Failure::usage("no body: give it as an argument or with --file")),
         }
     }
+}
 
-    fn confirmed(&self, outcome: Outcome, exchange: &str, before: u32) -> Result<(), Failure> {
-        let (exit, problem) = match outcome {
-            Outcome::Confirmed => return Ok(()),
-            Outcome::Returned { code, text } => {
-                let hint =
-                    "no queue is bound to it; `dormouse topology plan` tells what is missing";
-                (Exit::Failed, format!("returned: {code} {text} ({hint})"))
+impl From<DueError> for Failure {
+    fn from(error: DueError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        let exit = match &error {
+            PublishError::Failed { problem: Problem::Forbidden(_), .. } => Exit::Refused,
+            PublishError::Failed { problem: Problem::Lost(_), .. } => Exit::Unreachable,
+            PublishError::Amqp(_) | PublishError::Silent { .. } | PublishError::Failed { .. } => {
+                Exit::Failed
             }
-            Outcome::Nacked => (Exit::Failed, "rejected by the intake queue".to_owned()),
-            Outcome::Unknown(closed) if closed.code == 404 => {
-                let hint = "a worker declares it when it starts; `dormouse topology apply` does it without one";
-                (Exit::Failed, format!("{} ({hint})", closed.text))
-            }
-            Outcome::Unknown(closed) if closed.code == 403 => (Exit::Refused, closed.text),
-            Outcome::Unknown(closed) => (Exit::Unreachable, closed.text),
         };
-        Err(Failure::new(
-            exit,
-            format!("publishing to {exchange:?} failed after {before} confirmed: {problem}"),
-        ))
+        match error {
+            PublishError::Amqp(error) => error.into(),
+            error => Self::new(exit, error.to_string()),
+        }
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! | | in → out |
 //! |---|---|
+//! | [`explain`] | a delay → the path of such a message |
+//! | [`publish`] | a message and when it is due → confirmed, or why not |
 //! | [`status`] | → how much sleeps where, and until when at most |
 //! | [`plan`], [`apply`], [`verify`] | → what is missing; the same, created; what is not as it should be |
 //! | [`drain`] | older versions and layouts → their messages in the current one |
@@ -20,7 +22,9 @@ pub mod backlog;
 pub mod destroy;
 pub mod dlq;
 pub mod drain;
+pub mod explain;
 pub mod plan;
+pub mod publish;
 pub mod retry;
 pub mod status;
 pub mod verify;
