@@ -34,3 +34,40 @@ mod when;
 pub use amount::{count, number};
 pub use vhost::{ManagementNeeded, Vhost, user_name, vhost_name};
 pub use when::When;
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn is_send(_: impl Send) {}
+
+    /// A server runs each of them on whatever thread is free.
+    #[test]
+    fn a_use_case_may_move_between_threads() {
+        let (config, stop) = (Config::default(), CancellationToken::new());
+        let all = dlq::Selection::All;
+        is_send(dlq::list(&config, &all, 1, |_| ()));
+        is_send(dlq::show(&config, "id", |_| ()));
+        is_send(dlq::purge(&config, &all, true, |_| ()));
+        is_send(dlq::redrive::redrive(&config, &all, When::Now, false, |_| ()));
+        is_send(async {
+            if let Some(plan) = drain::plan(&config, None).await? {
+                drain::carry_out(&plan, &config, true, &stop, |_| ()).await?;
+            }
+            Ok::<_, drain::DrainError>(())
+        });
+        is_send(async {
+            if let Some(plan) = destroy::plan(&config, false).await? {
+                destroy::carry_out(plan, |_| ()).await?;
+            }
+            Ok::<_, destroy::DestroyError>(())
+        });
+        is_send(apply::apply(&config));
+        is_send(verify::verify(&config));
+        is_send(status::status(&config, &crate::worker::Clock::default()));
+        is_send(retry::enable::plan(&config, "queue", false));
+    }
+}

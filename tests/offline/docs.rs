@@ -419,6 +419,23 @@ fn each_library_is_used_behind_its_door_only() {
     }
 }
 
+/// The command line is one way to the use cases among others: they know nothing of it, and it reaches a broker
+/// through them only.
+#[test]
+fn use_cases_know_no_command_line_and_it_does_nothing_without_them() {
+    let terminal = Regex::new(r"\b(cli|clap|IsTerminal|e?print(ln)?!)|\bio::std").unwrap();
+    let broker = Regex::new(r"\b(Connection|Management|Consumer|Publisher)::").unwrap();
+    for (folder, foreign) in [("src/operate", terminal), ("src/cli", broker)] {
+        let files = rust_files(folder);
+        assert!(files.len() > 10, "{folder}");
+        for (file, text) in files {
+            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+                assert!(!foreign.is_match(line), "{file}: {line}");
+            }
+        }
+    }
+}
+
 /// What a package compiles with its default features, itself included.
 fn compiled(package: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
