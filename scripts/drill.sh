@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Holds every drill on every RabbitMQ version that can be had: this machine's, and, as root, 4.0 and 4.3.
+# Runs every drill on every RabbitMQ version that can be had: this machine's, and, as root, 4.0 and 4.3.
 # Arguments go to `dormouse-lab drill`: scripts/drill.sh --only 2,7 --seed 5 --duration 30s
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Holds every drill on every RabbitMQ version that can be had, again and again with new seeds, for an hour.
+# Runs every drill on every RabbitMQ version that can be had, again and again with new seeds, for an hour.
 # SECONDS_LONG=600 makes it shorter; arguments go to `dormouse-lab drill`: scripts/soak.sh --only 4 --rate 50
 # A run that failed is printed with the command that repeats it, and its files are kept. Ends with a table
 # in Markdown of how many runs passed, and with 3 if one failed.

@@ -13,12 +13,12 @@ use dormouse_broker::management::{Management, ManagementError};
 use dormouse_core::topology::{Argument, Names, Topology};
 use tokio::time::{Instant, sleep};
 
-use super::contestant::{Contestant, target_queue};
+use super::subject::{Subject, target_queue};
 use super::usage;
 use super::watched::Watched;
 use crate::dev::{WorkerProcess, WorkerProcessError};
 
-pub struct Ground {
+pub struct Environment {
     /// The configuration with the virtual host where the bench runs.
     pub config: Config,
     pub target: String,
@@ -31,7 +31,7 @@ pub struct Ground {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum GroundError {
+pub enum EnvironmentError {
     #[error(transparent)]
     Amqp(#[from] AmqpError),
     #[error(transparent)]
@@ -56,7 +56,7 @@ const TARGET_EXPIRES: Duration = Duration::from_secs(600);
 const NODES_DEADLINE: Duration = Duration::from_secs(8);
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-impl Ground {
+impl Environment {
     /// A virtual host of its own, called `name`, with the target in it, and as many workers as there are
     /// lists of `workers`' arguments: `program run` with those.
     pub async fn own(
@@ -64,13 +64,13 @@ impl Ground {
         name: &str,
         program: &Path,
         workers: &[&[String]],
-    ) -> Result<Self, GroundError> {
+    ) -> Result<Self, EnvironmentError> {
         let management = Management::of(&config.broker)?;
         management.put_vhost(name).await?;
         let mut config = config.clone();
         config.broker.uri = config.broker.uri.iter().map(|uri| uri.in_virtual_host(name)).collect();
         let brokers = local_brokers(&config, &management).await;
-        let mut ground = Self {
+        let mut environment = Self {
             target: TARGET.into(),
             workers: Vec::new(),
             named_workers: Vec::new(),
@@ -79,10 +79,10 @@ impl Ground {
             config,
         };
         // whatever fails from here on, the virtual host goes
-        match ground.furnish(program, workers).await {
-            Ok(()) => Ok(ground),
+        match environment.furnish(program, workers).await {
+            Ok(()) => Ok(environment),
             Err(error) => {
-                ground.leave().await;
+                environment.leave().await;
                 Err(error)
             }
         }
@@ -90,15 +90,15 @@ impl Ground {
 
     /// The virtual host of the configuration, with the workers that run there; `workers` are the ids of
     /// those whose CPU time is told.
-    pub async fn in_place(config: &Config, workers: Vec<u32>) -> Result<Self, GroundError> {
+    pub async fn in_place(config: &Config, workers: Vec<u32>) -> Result<Self, EnvironmentError> {
         if let Some(pid) = workers.iter().find(|pid| usage::usage(**pid).is_none()) {
-            return Err(GroundError::NoProcess(*pid));
+            return Err(EnvironmentError::NoProcess(*pid));
         }
         let connection = Connection::open(&config.broker, "dormouse bench").await?;
         let queue = Names::of(config).due();
         let due = Ask::open(&connection).await?.queue(&queue).await?;
         if due.is_none_or(|due| due.consumers == 0) {
-            return Err(GroundError::NoWorker { queue });
+            return Err(EnvironmentError::NoWorker { queue });
         }
         let target = format!("{TARGET}-{}", uuid::Uuid::now_v7().simple());
         let mut queue = target_queue(&target);
@@ -120,7 +120,11 @@ impl Ground {
         })
     }
 
-    async fn furnish(&mut self, program: &Path, workers: &[&[String]]) -> Result<(), GroundError> {
+    async fn furnish(
+        &mut self,
+        program: &Path,
+        workers: &[&[String]],
+    ) -> Result<(), EnvironmentError> {
         let connection = Connection::open(&self.config.broker, "dormouse bench").await?;
         declare(&connection, &only(target_queue(&self.target))).await?;
         connection.close().await;
@@ -131,10 +135,10 @@ impl Ground {
         Ok(())
     }
 
-    /// Declares what a contestant needs besides.
-    pub async fn prepare(&self, contestant: &Contestant) -> Result<(), GroundError> {
+    /// Declares what a subject needs besides.
+    pub async fn prepare(&self, subject: &Subject) -> Result<(), EnvironmentError> {
         let connection = Connection::open(&self.config.broker, "dormouse bench").await?;
-        declare(&connection, &contestant.topology(&self.target)).await?;
+        declare(&connection, &subject.topology(&self.target)).await?;
         connection.close().await;
         Ok(())
     }

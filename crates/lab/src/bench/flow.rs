@@ -1,4 +1,4 @@
-//! One run of one contestant: publishes, consumes, and takes note of both.
+//! One run of one subject: publishes, consumes, and takes note of both.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -15,19 +15,19 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::contestant::Contestant;
-use super::ground::Ground;
+use super::environment::Environment;
 use super::load::Load;
 use super::payload::Payload;
 use super::profile::Timing;
 use super::record::{Record, Windows, histogram};
+use super::subject::Subject;
 use super::watched::{Look, Watched};
 
 /// What to run. The topology stands already, and the target is empty.
 #[derive(Debug, Clone)]
 pub struct Flow {
     pub broker: Broker,
-    pub contestant: Contestant,
+    pub subject: Subject,
     /// The queue where messages arrive.
     pub target: String,
     pub load: Load,
@@ -102,12 +102,12 @@ const UNCONFIRMED: usize = 1_000;
 const BODY_BYTES: usize = 256;
 
 impl Flow {
-    pub fn new(ground: &Ground, contestant: Contestant, timing: Timing) -> Self {
+    pub fn new(environment: &Environment, subject: Subject, timing: Timing) -> Self {
         let Timing { load, warm_up, window, windows, drain } = timing;
         Self {
-            broker: ground.config.broker.clone(),
-            contestant,
-            target: ground.target.clone(),
+            broker: environment.config.broker.clone(),
+            subject,
+            target: environment.target.clone(),
             load,
             unconfirmed: UNCONFIRMED,
             body_bytes: BODY_BYTES,
@@ -115,7 +115,7 @@ impl Flow {
             window,
             windows,
             drain,
-            watched: ground.watched(),
+            watched: environment.watched(),
         }
     }
 
@@ -243,8 +243,8 @@ impl Flow {
         let asked = self.load.asked(sequence, started);
         let now_us = now_us();
         let now = UnixMs(now_us / 1_000);
-        let delay = self.contestant.delay(asked, now);
-        *hops += u64::from(self.contestant.hops(asked, now));
+        let delay = self.subject.delay(asked, now);
+        *hops += u64::from(self.subject.hops(asked, now));
         // a delay counts from its millisecond, as due times are whole ones
         let from_us = if delay.is_zero() { now_us } else { now.0 * 1_000 };
         let due_us = match asked {
@@ -252,7 +252,7 @@ impl Flow {
             _ => from_us.saturating_sub(late.as_micros() as u64) + delay.as_micros() as u64,
         };
         let body = Payload { run: started.0, sequence, due_us }.write(self.body_bytes);
-        self.contestant.message(&self.target, body, asked, now)
+        self.subject.message(&self.target, body, asked, now)
     }
 
     async fn consume(

@@ -1,4 +1,4 @@
-//! The body of a bench message: which run, which message, and when it is due. Any contestant carries
+//! The body of a bench message: which run, which message, and when it is due. Any subject carries
 //! it, whatever it does to headers. Pure.
 
 use bytes::Bytes;

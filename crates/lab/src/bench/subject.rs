@@ -15,7 +15,7 @@ use super::planned::Planner;
 
 /// How a message gets to its target.
 #[derive(Debug, Clone)]
-pub enum Contestant {
+pub enum Subject {
     /// Straight to the target, without delay: the ceiling.
     Undelayed,
     /// Into a queue that somebody else empties into the target.
@@ -53,31 +53,31 @@ pub const BITS: u32 = 28;
 
 const ONE_HOP: &str = "one-hop";
 
-impl Contestant {
+impl Subject {
     /// Dormouse's own way for a configuration.
     pub fn header(config: &Config) -> Self {
         let delay_exchange = config.delay_exchanges[0].name.clone();
-        Contestant::Header { delay_exchange, planner: Planner::of(config) }
+        Subject::Header { delay_exchange, planner: Planner::of(config) }
     }
 
     pub fn client(config: &Config) -> Self {
-        Contestant::Client { planner: Planner::of(config) }
+        Subject::Client { planner: Planner::of(config) }
     }
 
     /// What has to stand on the broker besides the target and what a worker declares.
     pub fn topology(&self, target: &str) -> Topology {
         match self {
-            Contestant::Undelayed | Contestant::Header { .. } | Contestant::Client { .. } => {
+            Subject::Undelayed | Subject::Header { .. } | Subject::Client { .. } => {
                 Topology::default()
             }
-            Contestant::Relayed { queue } => {
+            Subject::Relayed { queue } => {
                 Topology { queues: vec![target_queue(queue)], ..Topology::default() }
             }
-            Contestant::OneHop { ttl } => Topology {
+            Subject::OneHop { ttl } => Topology {
                 queues: vec![level(ONE_HOP, *ttl, "", Some(target))],
                 ..Topology::default()
             },
-            Contestant::Binary(binary) => binary.topology(target),
+            Subject::Binary(binary) => binary.topology(target),
         }
     }
 
@@ -90,15 +90,15 @@ impl Contestant {
             body,
         };
         match self {
-            Contestant::Undelayed => {}
-            Contestant::Relayed { queue } => message.routing_key = queue.clone(),
-            Contestant::OneHop { .. } => message.routing_key = ONE_HOP.to_owned(),
-            Contestant::Binary(binary) => {
+            Subject::Undelayed => {}
+            Subject::Relayed { queue } => message.routing_key = queue.clone(),
+            Subject::OneHop { .. } => message.routing_key = ONE_HOP.to_owned(),
+            Subject::Binary(binary) => {
                 let (exchange, key) = binary.route(asked.delay(now), target);
                 message.exchange = exchange;
                 message.routing_key = key;
             }
-            Contestant::Header { delay_exchange, .. } => {
+            Subject::Header { delay_exchange, .. } => {
                 message.exchange = delay_exchange.clone();
                 let (name, value) = match asked {
                     Asked::Delay(delay) => (X_DELAY, delay.as_millis() as i64),
@@ -106,7 +106,7 @@ impl Contestant {
                 };
                 message.properties.headers.insert(name.into(), Value::LongLongInt(value));
             }
-            Contestant::Client { planner } => {
+            Subject::Client { planner } => {
                 return planner.asleep(message, now.plus(asked.delay(now)), now);
             }
         }
@@ -116,10 +116,10 @@ impl Contestant {
     /// TTL queues that a message passes.
     pub fn hops(&self, asked: Asked, now: UnixMs) -> u32 {
         match self {
-            Contestant::Undelayed | Contestant::Relayed { .. } => 0,
-            Contestant::OneHop { .. } => 1,
-            Contestant::Binary(binary) => binary.units(asked.delay(now)).count_ones(),
-            Contestant::Header { planner, .. } | Contestant::Client { planner } => {
+            Subject::Undelayed | Subject::Relayed { .. } => 0,
+            Subject::OneHop { .. } => 1,
+            Subject::Binary(binary) => binary.units(asked.delay(now)).count_ones(),
+            Subject::Header { planner, .. } | Subject::Client { planner } => {
                 planner.hops(asked.delay(now))
             }
         }
@@ -129,12 +129,12 @@ impl Contestant {
     /// choose.
     pub fn delay(&self, asked: Asked, now: UnixMs) -> Duration {
         match self {
-            Contestant::Undelayed => Duration::ZERO,
-            Contestant::OneHop { ttl } => *ttl,
-            Contestant::Relayed { .. }
-            | Contestant::Binary(_)
-            | Contestant::Header { .. }
-            | Contestant::Client { .. } => asked.delay(now),
+            Subject::Undelayed => Duration::ZERO,
+            Subject::OneHop { ttl } => *ttl,
+            Subject::Relayed { .. }
+            | Subject::Binary(_)
+            | Subject::Header { .. }
+            | Subject::Client { .. } => asked.delay(now),
         }
     }
 }

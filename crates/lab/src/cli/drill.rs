@@ -49,7 +49,7 @@ fn drill_of(text: &str) -> Result<Drill, String> {
 }
 
 /// One drill on one broker.
-struct Held {
+struct DrillRun {
     drill: Drill,
     version: String,
     outcome: Result<Outcome, DrillError>,
@@ -62,20 +62,20 @@ impl Drills {
             return Ok(Exit::Done);
         }
         let stop = stop_on_signal()?;
-        let held = tokio::select! {
-            held = self.hold() => held?,
-            // brokers and workers end with what held them
+        let runs = tokio::select! {
+            runs = self.run_all() => runs?,
+            // brokers and workers end with what runs them
             () = stop.cancelled() => return Err(Failure::failed("interrupted")),
         };
-        report(&held, options.output)?;
-        Ok(if held.iter().all(Held::passed) { Exit::Done } else { Exit::Differs })
+        report(&runs, options.output)?;
+        Ok(if runs.iter().all(DrillRun::passed) { Exit::Done } else { Exit::Differs })
     }
 
     fn drills(&self) -> &[Drill] {
         if self.only.is_empty() { &Drill::ALL } else { &self.only }
     }
 
-    async fn hold(&self) -> Result<Vec<Held>, Failure> {
+    async fn run_all(&self) -> Result<Vec<DrillRun>, Failure> {
         let failed = |error: NodeError| Failure::failed(error.to_string());
         let installations = match self.brokers.as_slice() {
             [] => vec![Installation::find(None).map_err(failed)?],
@@ -86,7 +86,7 @@ impl Drills {
         };
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..=u64::from(u32::MAX)));
         let executable = WorkerProcess::program()?;
-        let mut held = Vec::new();
+        let mut runs = Vec::new();
         eprintln!("seed {seed}: the same seed gives the same load and faults");
         for installation in installations {
             for drill in self.drills() {
@@ -100,16 +100,16 @@ impl Drills {
                     rate: self.rate,
                     bound: self.bound,
                 };
-                let one = Held { drill: *drill, version, outcome: drill.hold(&options).await };
+                let one = DrillRun { drill: *drill, version, outcome: drill.run(&options).await };
                 eprintln!("{}", one.words());
-                held.push(one);
+                runs.push(one);
             }
         }
-        Ok(held)
+        Ok(runs)
     }
 }
 
-impl Held {
+impl DrillRun {
     fn passed(&self) -> bool {
         self.outcome.as_ref().is_ok_and(Outcome::passed)
     }
@@ -145,14 +145,14 @@ fn list(drills: &[Drill], output: Output) -> Result<(), Failure> {
     }
 }
 
-fn report(held: &[Held], output: Output) -> Result<(), Failure> {
+fn report(runs: &[DrillRun], output: Output) -> Result<(), Failure> {
     match output {
-        Output::Json => print_json(&held.iter().map(Held::json).collect::<Vec<_>>()),
-        Output::Table => print(table(held)),
+        Output::Json => print_json(&runs.iter().map(DrillRun::json).collect::<Vec<_>>()),
+        Output::Table => print(table(runs)),
     }
 }
 
-fn table(held: &[Held]) -> Table {
+fn table(runs: &[DrillRun]) -> Table {
     let columns = [
         wide("drill"),
         left("on"),
@@ -166,7 +166,7 @@ fn table(held: &[Held]) -> Table {
         left(""),
     ];
     let mut table = Table::new(columns);
-    for one in held {
+    for one in runs {
         let mark = if one.passed() { "ok" } else { "FAILED" }.to_owned();
         let Ok(Outcome { verdict, .. }) = &one.outcome else {
             let dash = || "-".to_owned();
@@ -190,7 +190,7 @@ fn table(held: &[Held]) -> Table {
     table
 }
 
-impl Held {
+impl DrillRun {
     fn json(&self) -> serde_json::Value {
         let (number, title) = (self.drill.number(), self.drill.title());
         let mut document = json!({

@@ -10,7 +10,7 @@ use super::entrants::Entrant;
 use super::flood::{flood, fly, round, trial};
 use super::memory::ASLEEP;
 use super::results::{Backlog, Side};
-use crate::bench::{Contestant, Delays, Flow, Ground, Profile, Report, median, usage};
+use crate::bench::{Delays, Environment, Flow, Profile, Report, Subject, median, usage};
 
 const FLOOD: Delays = Delays { min_ms: 1, max_ms: 4_095 };
 const STEADY: Delays = Delays { min_ms: 1_000, max_ms: 5_000 };
@@ -22,8 +22,8 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
     let empty = entrant(bench, "empty").await?;
     let mut full = entrant(bench, "full").await?;
     let rates = [trial(&empty).await?, trial(&full).await?];
-    let worker_before = worker_memory(&full.ground);
-    load(&full.ground, bench.pending).await?;
+    let worker_before = worker_memory(&full.environment);
+    load(&full.environment, bench.pending).await?;
     let mut backlog = Backlog {
         pending: bench.pending,
         empty: Side::default(),
@@ -50,11 +50,12 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
         );
     }
     // the same loads ran beside both workers, so what is more is the backlog's
-    let (full_after, empty_after) = (worker_memory(&full.ground), worker_memory(&empty.ground));
+    let (full_after, empty_after) =
+        (worker_memory(&full.environment), worker_memory(&empty.environment));
     backlog.worker_growth_bytes = full_after.zip(empty_after).map(|(full, empty)| full - empty);
     eprintln!("    worker {worker_before:?} → {full_after:?} bytes, beside none {empty_after:?}");
     for _ in 0..bench.rounds {
-        backlog.restart_seconds.push(restart(bench, &mut full.ground).await?);
+        backlog.restart_seconds.push(restart(bench, &mut full.environment).await?);
     }
     empty.leave().await;
     full.leave().await;
@@ -62,18 +63,18 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Backlog> {
 }
 
 async fn entrant(bench: &Bench, name: &str) -> anyhow::Result<Entrant> {
-    let ground = bench.ground(name, 1, &[]).await?;
-    let contestant = Contestant::header(&ground.config);
+    let environment = bench.environment(name, 1, &[]).await?;
+    let subject = Subject::header(&environment.config);
     let unit = Some(bench.config.topology.unit);
-    Ok(Entrant { name: name.into(), ground, contestant, delays: FLOOD, unit, relay: None })
+    Ok(Entrant { name: name.into(), environment, subject, delays: FLOOD, unit, relay: None })
 }
 
 /// Puts messages to sleep.
-async fn load(ground: &Ground, messages: u64) -> anyhow::Result<()> {
+async fn load(environment: &Environment, messages: u64) -> anyhow::Result<()> {
     let started = Instant::now();
     let profile = Profile::Pending { messages, delays: ASLEEP };
     let timing = profile.timing(Clock::default().now().0, SETTLE, 0, u64::MAX);
-    let flow = Flow::new(ground, Contestant::client(&ground.config), timing);
+    let flow = Flow::new(environment, Subject::client(&environment.config), timing);
     let confirmed = flow.run(<_>::default(), <_>::default()).await?.published.confirmed;
     let seconds = started.elapsed().as_secs_f64();
     eprintln!(
@@ -84,22 +85,23 @@ async fn load(ground: &Ground, messages: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn worker_memory(ground: &Ground) -> Option<f64> {
-    let used = ground.watched().workers.iter().filter_map(|pid| usage(*pid)).collect::<Vec<_>>();
+fn worker_memory(environment: &Environment) -> Option<f64> {
+    let used =
+        environment.watched().workers.iter().filter_map(|pid| usage(*pid)).collect::<Vec<_>>();
     median(used.iter().map(|used| used.memory_bytes as f64))
 }
 
 /// Stops the worker, starts another one, and tells how long that took to be serving.
-async fn restart(bench: &Bench, ground: &mut Ground) -> anyhow::Result<f64> {
-    let worker = ground.workers.pop().context("it has a worker")?;
+async fn restart(bench: &Bench, environment: &mut Environment) -> anyhow::Result<f64> {
+    let worker = environment.workers.pop().context("it has a worker")?;
     worker.stop().await?;
     let settings = bench.settings.iter().cloned().chain(["log.filter=error,lapin=off".into()]);
     let arguments: Vec<String> =
         settings.flat_map(|setting| ["--set".to_owned(), setting]).collect();
-    let uri = ground.config.broker.uri[0].expose();
+    let uri = environment.config.broker.uri[0].expose();
     let started = Instant::now();
     let worker = crate::bench::worker(&bench.worker, uri, &arguments).await?;
     let seconds = started.elapsed().as_secs_f64();
-    ground.workers.push(worker);
+    environment.workers.push(worker);
     Ok(seconds)
 }

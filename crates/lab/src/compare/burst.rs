@@ -8,20 +8,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::Bench;
 use super::results::Burst;
-use crate::bench::{Contestant, Flow, Flown, Profile, Progress, Report};
+use crate::bench::{Flow, Flown, Profile, Progress, Report, Subject};
 
 const MESSAGES: u64 = 10_000;
 const LONGEST: Duration = Duration::from_secs(20);
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Burst> {
     let settings = ["hold.max_messages=20000".to_owned()];
-    let ground = bench.ground("burst", 1, &settings).await?;
-    let contestant = Contestant::header(&ground.config);
+    let environment = bench.environment("burst", 1, &settings).await?;
+    let subject = Subject::header(&environment.config);
     let mut burst =
         Burst { messages: MESSAGES, relay_ms: Vec::new(), burst_ms: Vec::new(), early: 0 };
     for round in 0..bench.rounds {
         let relay_ms = relay(bench, round).await?;
-        let (flow, _) = flow(&ground, contestant.clone());
+        let (flow, _) = flow(&environment, subject.clone());
         let flown = flow.run(Arc::new(Progress::default()), CancellationToken::new()).await?;
         let (burst_ms, early) = told(&flown);
         eprintln!("    relay {relay_ms:.0} ms, burst {burst_ms:.0} ms");
@@ -29,14 +29,14 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Burst> {
         burst.burst_ms.push(burst_ms);
         burst.early += early;
     }
-    ground.leave().await;
+    environment.leave().await;
     Ok(burst)
 }
 
 /// How long a bare relay takes for as many, from its start to the last arrival.
 async fn relay(bench: &Bench, round: usize) -> anyhow::Result<f64> {
     let mut entrant = bench.relay(&format!("burst-relay-{round}")).await?;
-    let (flow, lead) = flow(&entrant.ground, entrant.contestant.clone());
+    let (flow, lead) = flow(&entrant.environment, entrant.subject.clone());
     let start = async {
         tokio::time::sleep(lead).await;
         entrant.go().await
@@ -49,10 +49,10 @@ async fn relay(bench: &Bench, round: usize) -> anyhow::Result<f64> {
     Ok(ms)
 }
 
-fn flow(ground: &crate::bench::Ground, contestant: Contestant) -> (Flow, Duration) {
+fn flow(environment: &crate::bench::Environment, subject: Subject) -> (Flow, Duration) {
     let profile = Profile::Burst { messages: MESSAGES };
     let timing = profile.timing(Clock::default().now().0, LONGEST, 1, MESSAGES);
-    (Flow::new(ground, contestant, timing), timing.warm_up)
+    (Flow::new(environment, subject, timing), timing.warm_up)
 }
 
 fn told(flown: &Flown) -> (f64, u64) {

@@ -1,4 +1,4 @@
-//! Who takes part, and on which ground.
+//! Who takes part, and in which environment.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -10,13 +10,13 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
 use super::{Bench, celery};
-use crate::bench::{Binary, Contestant, Delays, Ground};
+use crate::bench::{Binary, Delays, Environment, Subject};
 
-/// One contestant with its virtual host, which has all that it needs.
+/// One subject with its virtual host, which has all that it needs.
 pub struct Entrant {
     pub name: String,
-    pub ground: Ground,
-    pub contestant: Contestant,
+    pub environment: Environment,
+    pub subject: Subject,
     pub delays: Delays,
     /// `topology.unit`, of a cascade.
     pub unit: Option<Duration>,
@@ -80,12 +80,12 @@ impl Bench {
     }
 
     /// A virtual host with `workers` workers whose configuration has these settings besides.
-    pub async fn ground(
+    pub async fn environment(
         &self,
         name: &str,
         workers: usize,
         settings: &[String],
-    ) -> anyhow::Result<Ground> {
+    ) -> anyhow::Result<Environment> {
         let mut settings: Vec<String> = self.settings.iter().chain(settings).cloned().collect();
         let mut config = configured(&settings)?;
         config.broker = self.config.broker.clone();
@@ -93,7 +93,7 @@ impl Bench {
         let arguments: Vec<String> =
             settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]).collect();
         let workers = vec![arguments.as_slice(); workers];
-        Ok(Ground::own(&config, name, &self.worker, &workers).await?)
+        Ok(Environment::own(&config, name, &self.worker, &workers).await?)
     }
 
     /// Everybody who floods and `takes_part`.
@@ -103,20 +103,20 @@ impl Bench {
     ) -> anyhow::Result<Vec<Entrant>> {
         let mut entrants = Vec::new();
         let asked_for = |name: &str| {
-            self.contestants.is_empty() || self.contestants.iter().any(|part| name.contains(part))
+            self.subjects.is_empty() || self.subjects.iter().any(|part| name.contains(part))
         };
         let wanted = |name: &str| takes_part(name) && asked_for(name);
         let fixed = [
-            (CEILING, Contestant::Undelayed, AT_ONCE),
-            (FLOOR, Contestant::OneHop { ttl: Duration::from_millis(2_048) }, DELAYS),
-            (BINARY, Contestant::Binary(Binary::nservicebus(UNIT)), DELAYS),
+            (CEILING, Subject::Undelayed, AT_ONCE),
+            (FLOOR, Subject::OneHop { ttl: Duration::from_millis(2_048) }, DELAYS),
+            (BINARY, Subject::Binary(Binary::nservicebus(UNIT)), DELAYS),
         ];
-        for (number, (name, contestant, delays)) in fixed.into_iter().enumerate() {
+        for (number, (name, subject, delays)) in fixed.into_iter().enumerate() {
             if wanted(name) {
-                let ground = self.ground(&format!("fixed-{number}"), 0, &[]).await?;
-                ground.prepare(&contestant).await?;
-                let unit = matches!(contestant, Contestant::Binary(_)).then_some(UNIT);
-                entrants.push(Entrant::new(name, ground, contestant, delays, unit));
+                let environment = self.environment(&format!("fixed-{number}"), 0, &[]).await?;
+                environment.prepare(&subject).await?;
+                let unit = matches!(subject, Subject::Binary(_)).then_some(UNIT);
+                entrants.push(Entrant::new(name, environment, subject, delays, unit));
             }
         }
         if wanted(CELERY) {
@@ -130,23 +130,23 @@ impl Bench {
         for (name, workers, unit) in rows {
             if wanted(name) {
                 let settings = scaled(&self.config, unit);
-                let ground = self.ground(&virtual_host(name), workers, &settings).await?;
-                let contestant = if name.contains("client") {
-                    Contestant::client(&ground.config)
+                let environment = self.environment(&virtual_host(name), workers, &settings).await?;
+                let subject = if name.contains("client") {
+                    Subject::client(&environment.config)
                 } else {
-                    Contestant::header(&ground.config)
+                    Subject::header(&environment.config)
                 };
-                entrants.push(Entrant::new(name, ground, contestant, DELAYS, Some(unit)));
+                entrants.push(Entrant::new(name, environment, subject, DELAYS, Some(unit)));
             }
         }
         for (name, path) in
-            [(UNSCALED, Contestant::header as fn(&Config) -> Contestant), (DUE, Contestant::client)]
+            [(UNSCALED, Subject::header as fn(&Config) -> Subject), (DUE, Subject::client)]
         {
             if wanted(name) {
-                let ground = self.ground(&virtual_host(name), 1, &[]).await?;
-                let contestant = path(&ground.config);
+                let environment = self.environment(&virtual_host(name), 1, &[]).await?;
+                let subject = path(&environment.config);
                 let unit = Some(self.config.topology.unit);
-                entrants.push(Entrant::new(name, ground, contestant, DELAYS, unit));
+                entrants.push(Entrant::new(name, environment, subject, DELAYS, unit));
             }
         }
         if wanted(RELAY) {
@@ -162,24 +162,24 @@ impl Bench {
             eprintln!("    Celery is left out: scripts/bench.sh makes its environment");
             return Ok(None);
         }
-        let ground = self.ground("celery", 0, &[]).await?;
+        let environment = self.environment("celery", 0, &[]).await?;
         let binary = Binary::celery(UNIT);
-        let uri = ground.config.broker.uri[0].expose();
-        let version = celery::declare(uri, &ground.target, &binary).await?;
+        let uri = environment.config.broker.uri[0].expose();
+        let version = celery::declare(uri, &environment.target, &binary).await?;
         eprintln!("    kombu {version}");
-        let contestant = Contestant::Binary(binary);
-        Ok(Some(Entrant::new(CELERY, ground, contestant, DELAYS, Some(UNIT))))
+        let subject = Subject::Binary(binary);
+        Ok(Some(Entrant::new(CELERY, environment, subject, DELAYS, Some(UNIT))))
     }
 
     /// The bare relay, told to wait.
     pub async fn relay(&self, name: &str) -> anyhow::Result<Entrant> {
-        let mut ground = self.ground(name, 0, &[]).await?;
-        let contestant = Contestant::Relayed { queue: "relayed".into() };
-        ground.prepare(&contestant).await?;
-        let uri = ground.config.broker.uri[0].expose();
-        let relay = RelayProcess::start(&self.own, uri, "relayed", &ground.target).await?;
-        ground.named_workers.extend(relay.child.id());
-        let mut entrant = Entrant::new(RELAY, ground, contestant, AT_ONCE, None);
+        let mut environment = self.environment(name, 0, &[]).await?;
+        let subject = Subject::Relayed { queue: "relayed".into() };
+        environment.prepare(&subject).await?;
+        let uri = environment.config.broker.uri[0].expose();
+        let relay = RelayProcess::start(&self.own, uri, "relayed", &environment.target).await?;
+        environment.named_workers.extend(relay.child.id());
+        let mut entrant = Entrant::new(RELAY, environment, subject, AT_ONCE, None);
         entrant.relay = Some(relay);
         Ok(entrant)
     }
@@ -188,12 +188,12 @@ impl Bench {
 impl Entrant {
     fn new(
         name: &str,
-        ground: Ground,
-        contestant: Contestant,
+        environment: Environment,
+        subject: Subject,
         delays: Delays,
         unit: Option<Duration>,
     ) -> Self {
-        Self { name: name.into(), ground, contestant, delays, unit, relay: None }
+        Self { name: name.into(), environment, subject, delays, unit, relay: None }
     }
 
     /// Lets its relay begin.
@@ -203,7 +203,7 @@ impl Entrant {
 
     pub async fn leave(self) {
         drop(self.relay);
-        if let Some(problem) = self.ground.leave().await {
+        if let Some(problem) = self.environment.leave().await {
             eprintln!("    {}: {problem}", self.name);
         }
     }

@@ -10,7 +10,7 @@ use super::Bench;
 use super::entrants::{Entrant, HEADER, RELAY, RELAY_SLOW};
 use super::results::{MaxRow, Round};
 use crate::bench::{
-    Contestant, Delays, Flow, Flown, Profile, Progress, Report, in_flight, load_average, trial_rate,
+    Delays, Flow, Flown, Profile, Progress, Report, Subject, in_flight, load_average, trial_rate,
 };
 
 /// More than was made before is kept in flight, so that the load is never what limits.
@@ -23,10 +23,10 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<MaxRow>> {
     let mut entrants = bench.entrants(|_| true).await?;
     let mut rows = Vec::new();
     let mut rates = Vec::new();
-    let mut same_rate = MaxRow::new(RELAY_SLOW, None, Contestant::Undelayed);
+    let mut same_rate = MaxRow::new(RELAY_SLOW, None, Subject::Undelayed);
     for entrant in &mut entrants {
         rates.push(trial(entrant).await?);
-        rows.push(MaxRow::new(&entrant.name, entrant.unit, entrant.contestant.clone()));
+        rows.push(MaxRow::new(&entrant.name, entrant.unit, entrant.subject.clone()));
     }
     for round in 0..bench.rounds {
         for (index, entrant) in entrants.iter().enumerate() {
@@ -101,10 +101,10 @@ async fn held(
     loop {
         tokio::select! {
             flown = &mut flying => return (flown, peak),
-            () = tokio::time::sleep(HELD_EVERY), if !entrant.ground.workers.is_empty() => {}
+            () = tokio::time::sleep(HELD_EVERY), if !entrant.environment.workers.is_empty() => {}
         }
         let mut held = 0.0;
-        for worker in &entrant.ground.workers {
+        for worker in &entrant.environment.workers {
             held += worker.metric("dormouse_held_messages").await.unwrap_or(0.0);
         }
         peak = Some(held.max(peak.unwrap_or(0.0)));
@@ -113,7 +113,7 @@ async fn held(
 
 async fn delivered(entrant: &Entrant) -> Vec<f64> {
     let mut delivered = Vec::new();
-    for worker in &entrant.ground.workers {
+    for worker in &entrant.environment.workers {
         delivered.push(worker.metric("dormouse_delivered_total").await.unwrap_or(0.0));
     }
     delivered
@@ -126,6 +126,6 @@ pub async fn fly(
     windows: usize,
 ) -> anyhow::Result<Flown> {
     let timing = profile.timing(Clock::default().now().0, measured, windows, u64::MAX);
-    let flow = Flow::new(&entrant.ground, entrant.contestant.clone(), timing);
+    let flow = Flow::new(&entrant.environment, entrant.subject.clone(), timing);
     Ok(flow.run(Arc::new(Progress::default()), CancellationToken::new()).await?)
 }

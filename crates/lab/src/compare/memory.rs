@@ -10,7 +10,7 @@ use dormouse_core::clock::Clock;
 use serde::Serialize;
 
 use super::Bench;
-use crate::bench::{Contestant, Delays, Flow, Profile};
+use crate::bench::{Delays, Flow, Profile, Subject};
 use crate::dev::{Installation, Node, NodeOptions};
 
 const MESSAGES: u64 = 200_000;
@@ -40,10 +40,10 @@ pub async fn measure(
     installation: &Installation,
     directory: &Path,
 ) -> anyhow::Result<Memory> {
-    let plain = |_: &_| Contestant::Relayed { queue: "plain".into() };
+    let plain = |_: &_| Subject::Relayed { queue: "plain".into() };
     let memory = Memory {
         messages: MESSAGES,
-        bytes_per_sleeper: each(bench, installation, directory, Contestant::client).await?,
+        bytes_per_sleeper: each(bench, installation, directory, Subject::client).await?,
         bytes_per_plain: each(bench, installation, directory, plain).await?,
     };
     let Memory { messages, bytes_per_sleeper, bytes_per_plain } = &memory;
@@ -57,7 +57,7 @@ async fn each(
     bench: &Bench,
     installation: &Installation,
     directory: &Path,
-    contestant: impl Fn(&dormouse::config::Config) -> Contestant,
+    subject: impl Fn(&dormouse::config::Config) -> Subject,
 ) -> anyhow::Result<f64> {
     if directory.exists() {
         std::fs::remove_dir_all(directory)?;
@@ -66,18 +66,19 @@ async fn each(
     let mut bench = bench.clone();
     bench.config.broker.uri = vec![Uri::new(node.amqp_uri())];
     bench.config.broker.management_uri = Some(Uri::new(node.management_uri()));
-    let ground = bench.ground("memory", 1, &[]).await?;
-    let contestant = contestant(&ground.config);
-    ground.prepare(&contestant).await?;
+    let environment = bench.environment("memory", 1, &[]).await?;
+    let subject = subject(&environment.config);
+    environment.prepare(&subject).await?;
 
     let before = in_use(&node).await?;
     let profile = Profile::Pending { messages: MESSAGES, delays: ASLEEP };
     let timing = profile.timing(Clock::default().now().0, Duration::ZERO, 0, u64::MAX);
-    let flown = Flow::new(&ground, contestant, timing).run(<_>::default(), <_>::default()).await?;
+    let flown =
+        Flow::new(&environment, subject, timing).run(<_>::default(), <_>::default()).await?;
     ensure!(flown.published.confirmed == MESSAGES, "all were confirmed");
     let after = in_use(&node).await?;
 
-    ground.leave().await;
+    environment.leave().await;
     node.stop().await?;
     Ok((after - before) / MESSAGES as f64)
 }

@@ -1,6 +1,6 @@
 //! The comparison: Dormouse beside other ways to delay a message, on private brokers. `make bench`.
 //!
-//! Durations are divided by 1,000 where a part says "scaled": every contestant gets delays of 1 to 4,095
+//! Durations are divided by 1,000 where a part says "scaled": every subject gets delays of 1 to 4,095
 //! ms, the binary cascades a unit of 1 ms for their second, Dormouse a thousandth of its default unit.
 
 use std::path::{Path, PathBuf};
@@ -47,8 +47,8 @@ pub struct Compare {
     #[arg(long, default_value_t = 1_000_000)]
     pending: u64,
     /// Contestants of the part max, by part of their name; all by default.
-    #[arg(long, value_delimiter = ',')]
-    contestants: Vec<String>,
+    #[arg(long = "contestants", value_name = "CONTESTANTS", value_delimiter = ',')]
+    subjects: Vec<String>,
     /// Where the table, the plot and the figures go.
     #[arg(long, default_value = "bench")]
     into: PathBuf,
@@ -93,7 +93,7 @@ struct Bench {
     rounds: usize,
     seconds: u64,
     pending: u64,
-    contestants: Vec<String>,
+    subjects: Vec<String>,
     /// Of Dormouse's worker.
     settings: Vec<String>,
     /// The configuration that these settings make, on the broker under test.
@@ -147,7 +147,7 @@ impl Compare {
             rounds: self.rounds,
             seconds: self.seconds,
             pending: self.pending,
-            contestants: self.contestants.clone(),
+            subjects: self.subjects.clone(),
             settings: settings.to_vec(),
             config,
             worker,

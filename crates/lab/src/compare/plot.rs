@@ -1,4 +1,4 @@
-//! The floods as a picture: a bar for each contestant and broker. Pure.
+//! The floods as a picture: a bar for each subject and broker. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

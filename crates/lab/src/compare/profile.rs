@@ -1,4 +1,4 @@
-//! Where the broker's time goes: who in its Erlang VM did how much while a contestant floods.
+//! Where the broker's time goes: who in its Erlang VM did how much while a subject floods.
 //!
 //! Reductions are the VM's unit of work, some function calls each. They are counted for every process, which
 //! CPU time is not, and they leave out what the VM does itself: garbage collection, scheduling, files.

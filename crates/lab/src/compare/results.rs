@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::memory::Memory;
 use super::profile::ProfileRow;
 use super::{bars, paper, plot};
-use crate::bench::{Contestant, Cost, Report, WindowReport, median};
+use crate::bench::{Cost, Report, Subject, WindowReport, median};
 
 #[derive(Debug, Serialize)]
 pub struct Results {
@@ -49,7 +49,7 @@ pub struct Round {
     pub report: Report,
 }
 
-/// A contestant at a steady rate.
+/// A subject at a steady rate.
 #[derive(Debug, Serialize)]
 pub struct SteadyRow {
     pub name: &'static str,
@@ -126,12 +126,12 @@ impl BrokerResults {
         self.max.iter().find(|row| row.name == name)
     }
 
-    /// A contestant at this steady rate.
+    /// A subject at this steady rate.
     pub fn steady(&self, name: &str, per_second: f64) -> Option<&SteadyRow> {
         self.steady.iter().find(|row| row.name == name && row.per_second == per_second)
     }
 
-    /// The median rate of a contestant.
+    /// The median rate of a subject.
     pub fn rate(&self, name: &str) -> Option<f64> {
         self.row(name)?.per_second()
     }
@@ -168,11 +168,11 @@ impl SteadyRow {
 }
 
 impl MaxRow {
-    pub fn new(name: &str, unit: Option<Duration>, contestant: Contestant) -> Self {
-        let relays = match contestant {
-            Contestant::Undelayed | Contestant::OneHop { .. } | Contestant::Binary(_) => 0,
-            Contestant::Relayed { .. } | Contestant::Client { .. } => 1,
-            Contestant::Header { .. } => 2,
+    pub fn new(name: &str, unit: Option<Duration>, subject: Subject) -> Self {
+        let relays = match subject {
+            Subject::Undelayed | Subject::OneHop { .. } | Subject::Binary(_) => 0,
+            Subject::Relayed { .. } | Subject::Client { .. } => 1,
+            Subject::Header { .. } => 2,
         };
         let unit_ms = unit.map(|unit| unit.as_secs_f64() * 1e3);
         Self { name: name.into(), unit_ms, relays, rounds: Vec::new() }

@@ -9,34 +9,34 @@ use tokio_util::sync::CancellationToken;
 use super::Bench;
 use super::entrants::{AT_ONCE, CEILING, CLIENT, HEADER, RELAY};
 use super::results::SteadyRow;
-use crate::bench::{Contestant, Delays, Flow, Profile, Progress, Report, WindowReport};
+use crate::bench::{Delays, Flow, Profile, Progress, Report, Subject, WindowReport};
 
 const RATES: [f64; 2] = [1_000.0, 2_000.0];
 const DELAYS: Delays = Delays { min_ms: 1_000, max_ms: 60_000 };
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<SteadyRow>> {
-    let ground = bench.ground("steady", 1, &[]).await?;
-    let plain = bench.ground("steady-plain", 0, &[]).await?;
+    let environment = bench.environment("steady", 1, &[]).await?;
+    let plain = bench.environment("steady-plain", 0, &[]).await?;
     let mut relay = bench.relay("steady-relay").await?;
     relay.go().await?;
     let mut rows = Vec::new();
     for per_second in RATES {
-        let config = &ground.config;
-        for (name, ground, contestant, delays) in [
-            (CEILING, &plain, Contestant::Undelayed, AT_ONCE),
-            (RELAY, &relay.ground, relay.contestant.clone(), AT_ONCE),
-            (HEADER, &ground, Contestant::header(config), DELAYS),
-            (CLIENT, &ground, Contestant::client(config), DELAYS),
+        let config = &environment.config;
+        for (name, environment, subject, delays) in [
+            (CEILING, &plain, Subject::Undelayed, AT_ONCE),
+            (RELAY, &relay.environment, relay.subject.clone(), AT_ONCE),
+            (HEADER, &environment, Subject::header(config), DELAYS),
+            (CLIENT, &environment, Subject::client(config), DELAYS),
         ] {
-            let windows = fly(bench, ground, contestant, per_second, delays).await?;
+            let windows = fly(bench, environment, subject, per_second, delays).await?;
             rows.push(SteadyRow { name, per_second, windows });
         }
     }
     // what still sleeps would disturb the second half of the comparison
-    ground.leave().await;
+    environment.leave().await;
     relay.leave().await;
     for row in rows.iter_mut().filter(|row| row.name == CEILING) {
-        let after = fly(bench, &plain, Contestant::Undelayed, row.per_second, AT_ONCE).await?;
+        let after = fly(bench, &plain, Subject::Undelayed, row.per_second, AT_ONCE).await?;
         row.windows.extend(after);
     }
     plain.leave().await;
@@ -49,8 +49,8 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<SteadyRow>> {
 
 async fn fly(
     bench: &Bench,
-    ground: &crate::bench::Ground,
-    contestant: Contestant,
+    environment: &crate::bench::Environment,
+    subject: Subject,
     per_second: f64,
     delays: Delays,
 ) -> anyhow::Result<Vec<WindowReport>> {
@@ -59,7 +59,7 @@ async fn fly(
     let mut timing = profile.timing(Clock::default().now().0, measured, bench.rounds, u64::MAX);
     // the next run's warm-up is as long as what is still asleep
     timing.drain = Duration::from_secs(1);
-    let flow = Flow::new(ground, contestant, timing);
+    let flow = Flow::new(environment, subject, timing);
     let flown = flow.run(<_>::from(Progress::default()), CancellationToken::new()).await?;
     Ok(Report::of(&flown).windows)
 }

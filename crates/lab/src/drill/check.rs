@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use dormouse_core::message::as_text;
 
+use super::contract;
 use super::load::{Ask, Ends, Load, Order};
-use super::promise;
 use super::record::{Arrival, Sent, Span};
 
 /// By what a run is judged.
@@ -191,7 +191,8 @@ impl Judge<'_> {
     /// Whether it is neither early nor altered.
     fn arrival(&mut self, order: &Order, sent: Sent, arrival: &Arrival) -> bool {
         let number = order.number;
-        let mut faults = promise::broken(&order.published(self.terms.start_ms), &arrival.message);
+        let mut faults =
+            contract::violations(&order.published(self.terms.start_ms), &arrival.message);
         let due_ms = arrival.due_ms().unwrap_or_default();
         if let Ask::At(offset) = order.ask {
             let asked_ms = self.terms.start_ms + offset.as_millis() as u64;

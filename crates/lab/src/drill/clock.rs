@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::DrillError;
 use super::load::{Load, Shape};
+use super::recorder::now_ms;
 use super::run::{Run, Step};
 use super::site::{Site, until};
-use super::witness::now_ms;
 use super::{Finding, Options, Outcome};
 
 /// Held for so long, so that a step meets messages in the hold as well as in the levels.

@@ -5,7 +5,7 @@
 use dormouse_core::message::{Headers, Message, Properties, Value, as_integer, as_text};
 
 /// Sentences such as `header "trace": "a" became "b"`; none if it is as promised.
-pub fn broken(published: &Message, arrived: &Message) -> Vec<String> {
+pub fn violations(published: &Message, arrived: &Message) -> Vec<String> {
     let mut found = Differences::default();
     if published.body != arrived.body {
         let (before, after) = (published.body.len(), arrived.body.len());

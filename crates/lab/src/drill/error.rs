@@ -1,4 +1,4 @@
-//! Why a drill could not be held. What a drill found is no error but a report.
+//! Why a drill could not be run. What a drill found is no error but a report.
 
 use dormouse::config::ConfigFaults;
 use dormouse_broker::amqp::AmqpError;

@@ -1,8 +1,8 @@
 //! Prove: faults on private brokers under a numbered load, and a checker that judges every message.
 //!
-//! A load comes from a seed ([`load`]). Two witnesses record what was confirmed and what arrived
-//! ([`witness`]), while a drill does its worst. The checker ([`check()`](check::check)) compares the
-//! records with what was asked for and with the README's table ([`promise`]). The same seed gives the
+//! A load comes from a seed ([`load`]). Two recorders note what was confirmed and what arrived
+//! ([`recorder`]), while a drill does its worst. The checker ([`check()`](check::check)) compares the
+//! records with what was asked for and with the README's table ([`contract`]). The same seed gives the
 //! same load and the same schedule of faults; only the machine's own timing differs.
 
 use std::fmt;
@@ -16,18 +16,18 @@ mod brokers;
 pub mod check;
 mod clock;
 mod cluster;
+pub mod contract;
 mod error;
 pub mod load;
 mod network;
 mod policies;
-pub mod promise;
 mod proxy;
 pub mod record;
+mod recorder;
 mod run;
 mod site;
 mod strangers;
 mod upgrade;
-mod witness;
 mod workers;
 
 pub use error::DrillError;
@@ -117,8 +117,8 @@ impl Drill {
         }
     }
 
-    /// Holds it, on brokers of its own.
-    pub async fn hold(self, options: &Options) -> Result<Outcome, DrillError> {
+    /// Runs it, on brokers of its own.
+    pub async fn run(self, options: &Options) -> Result<Outcome, DrillError> {
         match self {
             Drill::WorkersKilled => workers::killed(options).await,
             Drill::BrokerDown => brokers::down(options).await,

@@ -1,4 +1,4 @@
-//! What a run saw, by two witnesses who do not know of each other: the publisher and the consumers.
+//! What a run saw, by two recorders that do not know of each other: the publisher and the consumers.
 
 use dormouse_core::message::{Message, as_integer};
 

@@ -1,4 +1,4 @@
-//! The two witnesses: a publisher that goes on until all is confirmed, and consumers that note what
+//! The two recorders: a publisher that goes on until all is confirmed, and consumers that note what
 //! arrives. Both reconnect through whatever happens, and keep no account of each other.
 
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -1,4 +1,4 @@
-//! One load under way: its witnesses, its clock for the faults, and its end.
+//! One load under way: its recorders, its clock for the faults, and its end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use super::check::{Terms, Verdict, check};
 use super::error::DrillError;
 use super::load::{Ask, Load, Order};
 use super::record::{Sent, Span};
+use super::recorder::{self, SeenBook, SentBook, Start, now_ms};
 use super::site::Site;
-use super::witness::{self, SeenBook, SentBook, Start, now_ms};
 
 /// A load that is being published and consumed.
 pub struct Run {
@@ -80,14 +80,14 @@ impl Run {
             terms,
         };
         let broker = site.config.broker.clone();
-        run.publisher.spawn(witness::publish(broker, load, start, run.sent.clone()));
+        run.publisher.spawn(recorder::publish(broker, load, start, run.sent.clone()));
         run
     }
 
     /// Consumes a queue that was not there, or that nobody read, from the start.
     pub fn also_consume(&mut self, site: &Site, queue: &str) {
         let (broker, book) = (site.config.broker.clone(), self.seen.clone());
-        self.consumers.spawn(witness::consume(broker, queue.to_owned(), book, self.load.clone()));
+        self.consumers.spawn(recorder::consume(broker, queue.to_owned(), book, self.load.clone()));
     }
 
     /// Messages confirmed to the publisher so far.

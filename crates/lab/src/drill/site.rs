@@ -1,4 +1,4 @@
-//! Where a drill is held: a private broker, the topology on it, and the settings of every worker.
+//! Where a drill runs: a private broker, the topology on it, and the settings of every worker.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use dormouse_core::topology::{Argument, Arguments, Names, Queue, Topology};
 use super::error::DrillError;
 use crate::dev::{Installation, Node, NodeOptions, WorkerProcess};
 
-/// How to hold a drill.
+/// How to run a drill.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub installation: Installation,

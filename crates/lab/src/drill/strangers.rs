@@ -14,9 +14,9 @@ use serde_json::json;
 
 use super::error::DrillError;
 use super::load::{Ask as Delay, DELAY_EXCHANGE, Ends, Load, Order, Shape};
+use super::recorder::now_ms;
 use super::run::Run;
 use super::site::{Site, targets, until};
-use super::witness::now_ms;
 use super::{Finding, Options, Outcome};
 use crate::dev::WorkerProcess;
 

@@ -1,5 +1,5 @@
 //! Each drill once, short, on brokers of its own: the version that `DORMOUSE_TEST_BROKER` names, else
-//! the installed one. `make drill` holds them longer, and on all versions.
+//! the installed one. `make drill` runs them longer, and on all versions.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use dormouse_lab::drill::{Drill, Options};
 /// On a machine that runs other tests beside, nothing is as quick as alone.
 const BOUND: Duration = Duration::from_secs(3);
 
-async fn hold(drill: Drill) {
+async fn run(drill: Drill) {
     let directory = std::env::temp_dir().join(format!("dormouse-drill-{}", uuid::Uuid::now_v7()));
     let options = Options {
         installation: installation(),
@@ -21,7 +21,7 @@ async fn hold(drill: Drill) {
         rate: 100,
         bound: BOUND,
     };
-    let outcome = drill.hold(&options).await.unwrap();
+    let outcome = drill.run(&options).await.unwrap();
     let words = outcome.words().join("\n");
     assert!(outcome.passed(), "{drill:?}, logs in {}:\n{words}", directory.display());
     // kept for a look if it fails
@@ -30,55 +30,55 @@ async fn hold(drill: Drill) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_1_workers_killed() {
-    hold(Drill::WorkersKilled).await;
+    run(Drill::WorkersKilled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_2_broker_stopped_and_killed() {
-    hold(Drill::BrokerDown).await;
+    run(Drill::BrokerDown).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_3_network_cut_stalled_slowed() {
-    hold(Drill::NetworkTroubled).await;
+    run(Drill::NetworkTroubled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_4_memory_and_disk_alarm() {
-    hold(Drill::AlarmsRaised).await;
+    run(Drill::AlarmsRaised).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_5_bad_targets_among_good() {
-    hold(Drill::BadTargets).await;
+    run(Drill::BadTargets).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_6_blanket_policies() {
-    hold(Drill::Policies).await;
+    run(Drill::Policies).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_7_nodes_of_a_cluster_lost() {
-    hold(Drill::ClusterBroken).await;
+    run(Drill::ClusterBroken).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_8_clock_stepped() {
-    hold(Drill::ClockStepped).await;
+    run(Drill::ClockStepped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_9_workers_stopped_in_order() {
-    hold(Drill::WorkersStopped).await;
+    run(Drill::WorkersStopped).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_10_upgrade_by_drain() {
-    hold(Drill::LayoutChanged).await;
+    run(Drill::LayoutChanged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_19_strangers() {
-    hold(Drill::Strangers).await;
+    run(Drill::Strangers).await;
 }

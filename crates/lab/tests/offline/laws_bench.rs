@@ -6,7 +6,7 @@ use dormouse::config::Config;
 use dormouse::schedule::UnixMs;
 use dormouse::topology::{Argument, Destination, Queue, Topology};
 use dormouse_lab::bench::{
-    Asked, BITS, Binary, Contestant, Delays, Load, Pace, Payload, Profile, Record, Windows, bars,
+    Asked, BITS, Binary, Delays, Load, Pace, Payload, Profile, Record, Subject, Windows, bars,
     histogram, in_flight, median, picture, trial_rate,
 };
 use proptest::prelude::*;
@@ -113,13 +113,13 @@ proptest! {
     fn the_binary_cascades_delay_by_what_was_asked(units in 1_u32..(1 << BITS), unit_ms in 1_u64..1_000) {
         let unit = Duration::from_millis(unit_ms);
         for binary in [Binary::nservicebus(unit), Binary::celery(unit)] {
-            let topology = Contestant::Binary(binary.clone()).topology("inbox");
+            let topology = Subject::Binary(binary.clone()).topology("inbox");
             let (exchange, key) = binary.route(unit * units, "inbox");
             let (asleep_ms, hops) = walk(&topology, &exchange, &key, "inbox");
             prop_assert_eq!(asleep_ms, u64::from(units) * unit_ms);
             prop_assert_eq!(hops, units.count_ones());
             let asked = Asked::Delay(unit * units);
-            prop_assert_eq!(Contestant::Binary(binary).hops(asked, NOW), hops);
+            prop_assert_eq!(Subject::Binary(binary).hops(asked, NOW), hops);
         }
     }
 
@@ -231,7 +231,7 @@ fn every_profile_is_bounded_and_warms_up() {
 #[test]
 fn both_paths_of_dormouse_plan_the_same_hops() {
     let config = Config::default();
-    let (header, client) = (Contestant::header(&config), Contestant::client(&config));
+    let (header, client) = (Subject::header(&config), Subject::client(&config));
     for delay_ms in [1, 999, 5_000, 61_000, 3_600_000] {
         let asked = Asked::Delay(Duration::from_millis(delay_ms));
         assert_eq!(header.hops(asked, NOW), client.hops(asked, NOW));
@@ -240,6 +240,6 @@ fn both_paths_of_dormouse_plan_the_same_hops() {
         let planned = client.message("inbox", "body".into(), asked, NOW);
         assert!(planned.exchange.starts_with("dormouse.v1."), "{}", planned.exchange);
     }
-    let plain = Contestant::Undelayed.message("inbox", "body".into(), Asked::At(NOW), NOW);
+    let plain = Subject::Undelayed.message("inbox", "body".into(), Asked::At(NOW), NOW);
     assert_eq!((plain.exchange.as_str(), plain.routing_key.as_str()), ("", "inbox"));
 }

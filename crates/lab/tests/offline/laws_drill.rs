@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use dormouse::message::{Message, Value, text};
 use dormouse_lab::drill::check::{Terms, Verdict, check};
+use dormouse_lab::drill::contract::violations;
 use dormouse_lab::drill::load::{Ask, Ends, Load, Shape};
-use dormouse_lab::drill::promise::broken;
 use dormouse_lab::drill::record::{Arrival, Sent, Span};
 use proptest::prelude::*;
 
 const START_MS: u64 = 1_700_000_000_000;
 const BOUND: Duration = Duration::from_millis(500);
 
-/// A load, and what its witnesses would have recorded.
+/// A load, and what its recorders would have recorded.
 #[derive(Clone)]
 struct History {
     load: Load,
@@ -63,7 +63,7 @@ fn delivered(published: &Message, id: &str, due_ms: u64) -> Message {
 
 impl History {
     /// Everything right: confirmed 3 ms after its publish, and 5 ms late.
-    fn right(seed: u64) -> Self {
+    fn expected(seed: u64) -> Self {
         let load = Load::new(seed, &shape(300));
         let (mut sent, mut seen) = (HashMap::new(), Vec::new());
         for order in &load.orders {
@@ -102,7 +102,7 @@ proptest! {
 
     #[test]
     fn a_right_history_is_clean(seed in any::<u64>()) {
-        let history = History::right(seed);
+        let history = History::expected(seed);
         let verdict = history.check();
         prop_assert!(verdict.is_clean(), "{:?}", verdict.findings);
         prop_assert_eq!(verdict.once, history.seen.len() as u64);
@@ -119,7 +119,7 @@ proptest! {
 
     #[test]
     fn a_lost_message_is_found(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
-        let mut history = History::right(seed);
+        let mut history = History::expected(seed);
         history.seen.remove(at.index(history.seen.len()));
         prop_assert_eq!(history.check().lost, 1);
     }
@@ -128,7 +128,7 @@ proptest! {
     fn a_message_that_was_never_confirmed_is_not_lost(
         seed in any::<u64>(), at in any::<prop::sample::Index>()
     ) {
-        let mut history = History::right(seed);
+        let mut history = History::expected(seed);
         let number = history.number(at.index(history.seen.len()));
         history.sent.get_mut(&number).unwrap().confirmed_ms = None;
         let load = history.load.clone();
@@ -138,7 +138,7 @@ proptest! {
 
     #[test]
     fn a_millisecond_early_is_found(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
-        let mut history = History::right(seed);
+        let mut history = History::expected(seed);
         let arrival = at.index(history.seen.len());
         history.seen[arrival].at_ms -= 6;
         prop_assert_eq!(history.check().early, 1);
@@ -147,7 +147,7 @@ proptest! {
     /// Even if the stamp lies.
     #[test]
     fn early_is_told_by_what_was_asked_for(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
-        let mut history = History::right(seed);
+        let mut history = History::expected(seed);
         let index = at.index(history.seen.len());
         let order = history.load.order(history.number(index)).unwrap();
         let earliest_ms = match &order.ask {
@@ -164,7 +164,7 @@ proptest! {
 
     #[test]
     fn late_is_found_from_the_bound_on(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
-        let mut history = History::right(seed);
+        let mut history = History::expected(seed);
         let index = at.index(history.seen.len());
         // the first of two copies would still be on time
         let number = history.number(index);
@@ -201,7 +201,7 @@ proptest! {
 
     #[test]
     fn duplicates_are_counted_and_explained(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
-        let right = History::right(seed);
+        let right = History::expected(seed);
         let index = at.index(right.seen.len());
         let mut again = right.seen[index].clone();
         again.at_ms += 10;
@@ -228,7 +228,7 @@ proptest! {
     fn what_is_nobodys_or_somewhere_else_is_found(
         seed in any::<u64>(), at in any::<prop::sample::Index>()
     ) {
-        let right = History::right(seed);
+        let right = History::expected(seed);
         let index = at.index(right.seen.len());
         let mut history = right.clone();
         history.seen.push(Arrival { queue: "elsewhere".into(), ..right.seen[index].clone() });
@@ -249,7 +249,7 @@ proptest! {
     fn every_change_of_a_message_is_found(
         seed in any::<u64>(), at in any::<prop::sample::Index>(), change in 0..CHANGES.len()
     ) {
-        let mut history = History::right(seed);
+        let mut history = History::expected(seed);
         let index = at.index(history.seen.len());
         let (what, change) = CHANGES[change];
         change(&mut history.seen[index].message);
@@ -260,7 +260,7 @@ proptest! {
 
     #[test]
     fn the_dlq_is_right_only_with_its_reason(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
-        let mut history = History::right(seed);
+        let mut history = History::expected(seed);
         let index = at.index(history.seen.len());
         let number = history.number(index);
         let load = history.load.clone();
@@ -283,7 +283,7 @@ proptest! {
         seed in any::<u64>(), at in any::<prop::sample::Index>(), copies in 0_usize..6
     ) {
         const AT_MOST: usize = 3;
-        let mut history = History::right(seed);
+        let mut history = History::expected(seed);
         let index = at.index(history.seen.len());
         let number = history.number(index);
         let load = history.load.clone();
@@ -363,13 +363,13 @@ fn a_client_header_that_is_gone_or_of_another_type_is_found() {
         };
         let published = load.orders.iter().find(with).unwrap().published(START_MS);
         let arrived = delivered(&published, "id", START_MS);
-        assert_eq!(broken(&published, &arrived), Vec::<String>::new());
+        assert_eq!(violations(&published, &arrived), Vec::<String>::new());
         let mut gone = arrived.clone();
         gone.properties.headers.remove(name.as_str());
-        assert_eq!(broken(&published, &gone).len(), 1, "{name}");
+        assert_eq!(violations(&published, &gone).len(), 1, "{name}");
         let mut other = arrived;
         put(&mut other, name.as_str(), Value::ShortInt(5));
-        assert_eq!(broken(&published, &other).len(), 1, "{name}");
+        assert_eq!(violations(&published, &other).len(), 1, "{name}");
     }
 }
 

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use self::bar::Bar;
 use self::screen::Measured;
 use crate::bench::{
-    Contestant, Delays, Flow, FlowError, Flown, Ground, GroundError, Profile, Progress, Report,
-    in_flight, trial_rate,
+    Delays, Environment, EnvironmentError, Flow, FlowError, Flown, Profile, Progress, Report,
+    Subject, in_flight, trial_rate,
 };
 use crate::dev::WorkerProcess;
 
@@ -131,8 +131,8 @@ impl Bench {
         let how = self.profile.how().clone();
         self.check(&config)?;
         let stop = cli::stop_on_signal()?;
-        let ground = if how.in_place {
-            Ground::in_place(&config, how.worker_pid.clone()).await?
+        let environment = if how.in_place {
+            Environment::in_place(&config, how.worker_pid.clone()).await?
         } else {
             let program = WorkerProcess::program()?;
             let name = format!("dormouse-bench-{}", uuid::Uuid::now_v7().simple());
@@ -140,15 +140,15 @@ impl Bench {
             // its log would run through the table
             arguments.extend(["--set".into(), format!("log.filter={QUIET}")]);
             // to its end, whatever comes: what it has made is to be deleted again
-            Ground::own(&config, &name, &program, &[&arguments]).await?
+            Environment::own(&config, &name, &program, &[&arguments]).await?
         };
-        let contestant = match how.path {
-            Path::Header => Contestant::header(&ground.config),
-            Path::Client => Contestant::client(&ground.config),
+        let subject = match how.path {
+            Path::Header => Subject::header(&environment.config),
+            Path::Client => Subject::client(&environment.config),
         };
-        let bench = Running { ground: &ground, contestant, how: &how, stop: &stop };
+        let bench = Running { environment: &environment, subject, how: &how, stop: &stop };
         let measured = bench.measure(&self.profile).await;
-        if let Some(problem) = ground.leave().await {
+        if let Some(problem) = environment.leave().await {
             eprintln!("dormouse-lab: {problem}");
         }
         let measured = measured?;
@@ -197,8 +197,8 @@ impl Chosen {
 }
 
 struct Running<'a> {
-    ground: &'a Ground,
-    contestant: Contestant,
+    environment: &'a Environment,
+    subject: Subject,
     how: &'a How,
     stop: &'a CancellationToken,
 }
@@ -216,31 +216,31 @@ impl Running<'_> {
             }
             Chosen::Max { in_flight: None, delays, .. } => self.trial(delays.delays).await?,
             Chosen::Backlog { pending: messages, rate, delays, .. } => {
-                before = Some(self.ground.watched().look());
+                before = Some(self.environment.watched().look());
                 let profile = Profile::Pending { messages, delays: PENDING };
-                let sleeping = Contestant::client(&self.ground.config);
+                let sleeping = Subject::client(&self.environment.config);
                 let (_, report) = self.fly(profile, &sleeping, "putting to sleep").await?;
                 pending = Some(report.confirmed);
                 Profile::Steady { per_second: rate, delays: delays.delays }
             }
         };
-        let after = self.ground.watched().look();
-        let (flown, report) = self.fly(profile, &self.contestant, "measuring").await?;
+        let after = self.environment.watched().look();
+        let (flown, report) = self.fly(profile, &self.subject, "measuring").await?;
         Ok(Measured {
             profile,
             path: if self.how.path == Path::Header { "header" } else { "client" },
             pending,
             pending_looks: before.map(|before| (before, after)),
             lateness_us: crate::bench::lateness(&flown),
-            unit: self.ground.config.topology.unit,
-            radix: self.ground.config.topology.radix,
+            unit: self.environment.config.topology.unit,
+            radix: self.environment.config.topology.radix,
             report,
         })
     }
 
     /// A short flood shows how many to keep in flight.
     async fn trial(&self, delays: Delays) -> Result<Profile, Failure> {
-        let flow = self.flow(Profile::Trial { delays }, &self.contestant);
+        let flow = self.flow(Profile::Trial { delays }, &self.subject);
         let flown = self.watch(flow, "a trial").await?;
         let total = Duration::from_micros(flown.ended_us - flown.started_us);
         let per_second = trial_rate(flown.record.arrived, total, delays);
@@ -250,18 +250,18 @@ impl Running<'_> {
     async fn fly(
         &self,
         profile: Profile,
-        contestant: &Contestant,
+        subject: &Subject,
         what: &str,
     ) -> Result<(Flown, Report), Failure> {
-        let flown = self.watch(self.flow(profile, contestant), what).await?;
+        let flown = self.watch(self.flow(profile, subject), what).await?;
         let report = Report::of(&flown);
         Ok((flown, report))
     }
 
-    fn flow(&self, profile: Profile, contestant: &Contestant) -> Flow {
+    fn flow(&self, profile: Profile, subject: &Subject) -> Flow {
         let seed = Clock::default().now().0;
         let timing = profile.timing(seed, self.how.duration, 1, u64::MAX);
-        Flow::new(self.ground, contestant.clone(), timing)
+        Flow::new(self.environment, subject.clone(), timing)
             .unconfirmed(self.how.unconfirmed as usize)
             .body_bytes(self.how.body_bytes as usize)
     }
@@ -277,14 +277,14 @@ impl Running<'_> {
     }
 }
 
-impl From<GroundError> for Failure {
-    fn from(error: GroundError) -> Self {
+impl From<EnvironmentError> for Failure {
+    fn from(error: EnvironmentError) -> Self {
         match error {
-            GroundError::Amqp(error) => error.into(),
-            GroundError::Declare(error) => error.into(),
-            error @ GroundError::Management(_) => Self::new(Exit::Refused, error.to_string()),
-            error @ GroundError::NoProcess(_) => Self::usage(error.to_string()),
-            error @ (GroundError::Worker(_) | GroundError::NoWorker { .. }) => {
+            EnvironmentError::Amqp(error) => error.into(),
+            EnvironmentError::Declare(error) => error.into(),
+            error @ EnvironmentError::Management(_) => Self::new(Exit::Refused, error.to_string()),
+            error @ EnvironmentError::NoProcess(_) => Self::usage(error.to_string()),
+            error @ (EnvironmentError::Worker(_) | EnvironmentError::NoWorker { .. }) => {
                 Self::failed(error.to_string())
             }
         }
