@@ -2,25 +2,19 @@
 FROM rust:1-slim-bookworm AS build
 WORKDIR /dormouse
 COPY Cargo.toml Cargo.lock ./
-COPY crates/broker/Cargo.toml crates/broker/
-COPY crates/core/Cargo.toml crates/core/
-COPY crates/lab/Cargo.toml crates/lab/
-# dependencies first, so that a change of ours does not build them again
-RUN mkdir src crates/broker/src crates/core/src crates/lab/src \
-    && echo 'fn main() {}' >src/main.rs && touch src/lib.rs crates/broker/src/lib.rs crates/core/src/lib.rs crates/lab/src/lib.rs \
-    && cargo build --release --locked --bin dormouse \
-    && rm -r src crates/*/src
+COPY benches benches
 COPY crates crates
 COPY src src
-# cargo goes by file times, and the copied files are older than what was just built
-RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs && cargo build --release --locked --bin dormouse \
-    && strip target/release/dormouse
+# what is built once stays for the next image
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/dormouse/target \
+    cargo build --release --locked --bin dormouse \
+    && strip -o /usr/local/bin/dormouse target/release/dormouse
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --no-create-home --shell /usr/sbin/nologin dormouse
-COPY --from=build /dormouse/target/release/dormouse /usr/local/bin/dormouse
+COPY --from=build /usr/local/bin/dormouse /usr/local/bin/dormouse
 USER dormouse
 # the default is 127.0.0.1, which nobody outside of the container reaches
 ENV DORMOUSE_HTTP_LISTEN=0.0.0.0:15790
