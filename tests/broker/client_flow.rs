@@ -239,9 +239,9 @@ async fn an_open_breaker_leaves_messages_in_their_queue() {
             ..BreakerSettings::default()
         }),
     });
-    let (up, calls) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
-    let done = Log::default();
-    let (is_up, counted, log) = (up.clone(), calls.clone(), done.clone());
+    let up = CancellationToken::new();
+    let (calls, done) = (Log::default(), Log::default());
+    let (is_up, called, log) = (up.clone(), calls.clone(), done.clone());
     let consumer = client
         .consumer::<u32>("orders")
         .limiter(limiter.clone())
@@ -250,7 +250,7 @@ async fn an_open_breaker_leaves_messages_in_their_queue() {
     let running = Running::start(move |stop| {
         consumer.run(
             move |delivery: Delivery<u32>| {
-                counted.fetch_add(1, Ordering::SeqCst);
+                called.note(Instant::now());
                 let (is_up, log) = (is_up.is_cancelled(), log.clone());
                 async move {
                     if !is_up {
@@ -264,11 +264,11 @@ async fn an_open_breaker_leaves_messages_in_their_queue() {
             stop,
         )
     });
-    tokio::time::timeout(DEADLINE, limiter.opened()).await.unwrap();
-    // many pauses long: a handler that were run freely would be called thousands of times
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let called = calls.load(Ordering::SeqCst);
-    assert!(called < 60, "{called} calls");
+    // 12 open it at most: 5 that fail, and 7 beside the last of them. Then 3 at a time probe, after 100, 200 and
+    // 400 ms: a handler that were run freely would be called 20 times within a few ms
+    let called = calls.until(20).await;
+    let took = called[19] - called[0];
+    assert!(took >= Duration::from_millis(700), "{took:?}");
     assert_eq!(depth(&connection, "orders").await, Some(180), "but for the prefetched ones");
     up.cancel();
     let done = done.until(MESSAGES).await;

@@ -167,7 +167,14 @@ async fn a_broker_restart_loses_no_rejected_message() {
     own.end().await;
 }
 
-/// Workers die at random moments with messages in every stage; the next one finishes their work.
+async fn have_arrived(connection: &Connection, count: u32) {
+    until(&format!("{count} have arrived"), async || {
+        depth(connection, "inbox").await.is_some_and(|arrived| arrived >= count)
+    })
+    .await;
+}
+
+/// Workers die in the middle of their work with messages in every stage; the next one finishes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_workers_lose_nothing() {
     let own = Own::start("killed").await;
@@ -176,9 +183,9 @@ async fn killed_workers_lose_nothing() {
     inbox(&connection).await;
     publish(&connection, messages(0, 3_000, 3_000)).await;
     first.kill().await;
-    for pause_ms in [30, 200, 450, 90, 700] {
+    for arrived in [100, 700, 1_000, 1_900, 2_300] {
         let worker = Worker::start(&own.config).await;
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        have_arrived(&connection, arrived).await;
         worker.kill().await;
     }
     let last = Worker::start(&own.config).await;
@@ -197,7 +204,7 @@ async fn an_ordered_stop_under_load_neither_loses_nor_duplicates() {
     inbox(&connection).await;
     let first = Worker::start(&own.config).await;
     publish(&connection, messages(0, 3_000, 1_500)).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    have_arrived(&connection, 500).await;
     first.stop().await;
     let second = Worker::start(&own.config).await;
     let arrivals = own.take_all("inbox", 3_000).await;

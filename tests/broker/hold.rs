@@ -134,6 +134,7 @@ async fn overdue_messages_go_at_their_rate_and_others_on_time() {
     let mut config = broker.config();
     let first = Worker::start(&config).await;
     publish(&connection, (0..200).map(|n| delayed("inbox", 4_000, &format!("late {n}")))).await;
+    let all_due_ms = Clock::default().now().0 + 4_000;
     let due = Names::of(&config).due();
     let levels = Topology::of(&config).queues.into_iter().map(|queue| queue.name);
     let levels: Vec<_> = levels.filter(|name| name.contains(".level.")).collect();
@@ -148,7 +149,8 @@ async fn overdue_messages_go_at_their_rate_and_others_on_time() {
     first.stop().await;
     // no worker for long enough: they wait in the due queue
     until("all are due", async || depth(&connection, &due).await == Some(200)).await;
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    let overdue_ms = all_due_ms + 5_000;
+    until("all are overdue", async || Clock::default().now().0 > overdue_ms).await;
     config.delivery.overdue_rate = 50;
     let second = Worker::start(&config).await;
     publish(&connection, [delayed("inbox", 700, "on time")]).await;

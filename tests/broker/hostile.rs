@@ -13,6 +13,7 @@ use dormouse::topology::{
     Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Topology, layout,
 };
 use dormouse::worker::Clock;
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 /// A destination that was deleted must not hold up anybody else: its publishes close a channel
 /// (404), and only a probe channel.
@@ -374,6 +375,8 @@ fn death(queue: &str, reason: &str) -> Value {
 /// too soon is planned again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ttl_policy_over_the_level_queues_makes_nothing_early() {
+    const TTL_MS: i64 = 150;
+    let metrics = PrometheusBuilder::new().install_recorder().unwrap();
     let broker = Broker::fresh("policy").await;
     let config = broker.config();
     let worker = Worker::start(&config).await;
@@ -384,7 +387,7 @@ async fn a_ttl_policy_over_the_level_queues_makes_nothing_early() {
         pattern: "^dormouse\\.v1\\.level".into(),
         apply_to: "queues".into(),
         priority: 1,
-        definition: [("message-ttl".to_owned(), serde_json::json!(150))].into_iter().collect(),
+        definition: [("message-ttl".to_owned(), TTL_MS.into())].into_iter().collect(),
     };
     broker.management.put_policy(&broker.vhost, &policy).await.unwrap();
     until("the policy is in force", async || {
@@ -404,6 +407,14 @@ async fn a_ttl_policy_over_the_level_queues_makes_nothing_early() {
             body(&message)
         );
     }
+    // one visit to each level at most, and a hold of two units, are shorter than these delays
+    let levels = layout(&config).levels().len() as i64;
+    let at_once_ms = levels * TTL_MS + 2 * config.topology.unit.as_millis() as i64;
+    let too_long = delays_ms.iter().filter(|ms| **ms > at_once_ms).count();
+    let metrics = metrics.render();
+    let replanned = metrics.lines().find_map(|line| line.strip_prefix("dormouse_replanned_total "));
+    let replanned: usize = replanned.unwrap_or("0").parse().unwrap();
+    assert!(too_long > 10 && replanned >= too_long, "{replanned} replanned, {too_long} had to be");
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -411,29 +422,36 @@ async fn a_ttl_policy_over_the_level_queues_makes_nothing_early() {
 /// Trap 17: each kill returns the message to its queue; a delivery limit would throw it out.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_survives_25_kills_of_its_worker() {
+    const HELD: Duration = Duration::from_secs(3_000);
     let broker = Broker::fresh("kills").await;
     let mut config = broker.config();
-    // held long enough to be killed while held
-    config.topology.unit = Duration::from_secs(8);
+    // due long after the last kill, and held at once all the same
+    config.topology.unit = 2 * HELD;
+    config.topology.max_delay = 4 * HELD;
     let connection = broker.connect().await;
     declare_all(&connection, Topology::of(&config)).await;
     queues(&connection, &["inbox"]).await;
-    publish(&connection, [delayed("inbox", 6_000, "survivor")]).await;
-    let due = Names::of(&config).due();
-    for _ in 0..25 {
+    let names = Names::of(&config);
+    let due = names.due();
+    let ready = async |expected| depth(&connection, &due).await == Some(expected);
+    publish(&connection, [delayed("inbox", HELD.as_millis() as i64, "survivor")]).await;
+    let planner = Worker::start(&config).await;
+    until("the first worker holds it", async || {
+        let queues = broker.management.queues(&broker.vhost).await.unwrap();
+        let queue = queues.iter().find(|queue| queue.name == due);
+        queue.and_then(|queue| queue.messages_unacked) == Some(1)
+    })
+    .await;
+    planner.kill().await;
+    until("it is returned", async || ready(1).await).await;
+    for kill in 2..=25 {
         let worker = Worker::start(&config).await;
-        until("the worker holds it, or it is out", async || {
-            let queues = broker.management.queues(&broker.vhost).await.unwrap();
-            let queue = |name: &str| queues.iter().find(|queue| queue.name == name);
-            let held = queue(&due).and_then(|queue| queue.messages_unacked);
-            // twice if it was killed between the target's confirm and its own ack
-            let out = queue("inbox").and_then(|queue| queue.messages);
-            held == Some(1) || out.is_some_and(|messages| messages > 0)
-        })
-        .await;
+        until(&format!("worker {kill} holds it"), async || ready(0).await).await;
         worker.kill().await;
+        until(&format!("it is returned, {kill} times"), async || ready(1).await).await;
     }
     let worker = Worker::start(&config).await;
+    worker.clock.shift(HELD.as_millis() as i64);
     let (_, arrived) = take(&connection, "inbox", 1).await.remove(0);
     assert_eq!(body(&arrived), "survivor");
     worker.stop().await;
