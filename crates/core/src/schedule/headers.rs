@@ -52,3 +52,8 @@ pub const DEAD_ORIGIN: &str = "x-dormouse-dead-origin";
 pub const REPLY_TO: &str = "x-dormouse-reply-to";
 /// AMQP 0-9-1 short strings.
 pub const MAX_KEY_BYTES: usize = 255;
+
+/// Whether a header is in our namespace.
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}

@@ -6,6 +6,7 @@ pub mod authority;
 pub mod comeback;
 pub mod death;
 pub mod delay;
+pub mod frame;
 pub mod headers;
 pub mod plan;
 pub mod retry;

@@ -8,36 +8,17 @@ use super::attempt::{Failure, Reason};
 use super::comeback::Comeback;
 use super::death::{Death, newest_entry};
 use super::delay::Due;
+use super::frame;
+pub use super::frame::room;
 use super::headers::{self, CC, TARGET_EXCHANGE, X_DEATH, X_DELAY};
 use super::rounds;
 use super::stamp::{SetAside, Stamp, StampFault, Target};
 use super::time::UnixMs;
-use crate::message::{
-    Headers, LongString, Message, Properties, ShortString, Value, array, as_text, encoded_bytes,
-    long_strings, text,
-};
+use crate::message::{Headers, Message, ShortString, Value, array, as_text, long_strings, text};
 
 const PERSISTENT: u8 = 2;
 /// Characters of a failure's detail that are kept: it is repeated in a header on every hop.
 const LONGEST_DETAIL: usize = 400;
-
-/// Room that everything but the client's headers may need in a content header frame: the other
-/// properties (ten short strings at most), our headers, and what RabbitMQ adds on the way, about
-/// 260 bytes of `x-death` for each hop.
-const ROOM_BYTES: usize = 16 * 1024;
-/// In a smaller frame than this, no more is kept free than this message may need.
-const AMPLE_FRAME_BYTES: usize = 64 * 1024;
-/// A frame's own bytes and those of a content header without properties.
-const FRAME_BYTES: usize = 8 + 14;
-/// What RabbitMQ adds for the levels that one message visits.
-const DEATHS_BYTES: usize = 8 * 260;
-/// A stamp with names and keys of ordinary length.
-const STAMP_BYTES: usize = 600;
-/// Characters of the names of dropped headers that are kept, and their bytes with the name of the header.
-const LONGEST_DROPPED: usize = 400;
-const DROPPED_BYTES: usize = LONGEST_DROPPED + 40;
-/// A failure, the next attempt, and the keys of the way.
-const FAILURE_BYTES: usize = 800;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sleeper {
@@ -76,7 +57,9 @@ impl Sleeper {
             .unwrap_or(target_exchange)
             .to_owned();
         let cc = long_strings(properties.headers.get(CC));
-        properties.headers.retain(|name, _| !is_ours(name) && !is_set_by_broker(name.as_str()));
+        properties
+            .headers
+            .retain(|name, _| !headers::is_ours(name.as_str()) && !is_set_by_broker(name.as_str()));
         published.exchange.clear();
         let target =
             Target { exchange, routing_key: std::mem::take(&mut published.routing_key), cc };
@@ -153,10 +136,9 @@ impl Sleeper {
         message.properties.delivery_mode = None;
         // what could not be read, on its way to the DLQ
         let stays = |name: &ShortString| stamp.waits_for_dlq && is_raw(name);
-        message
-            .properties
-            .headers
-            .retain(|name, _| stays(name) || !is_ours(name) && !is_set_by_broker(name.as_str()));
+        message.properties.headers.retain(|name, _| {
+            stays(name) || !headers::is_ours(name.as_str()) && !is_set_by_broker(name.as_str())
+        });
         Ok(Self { stamp, message })
     }
 
@@ -233,7 +215,7 @@ impl Sleeper {
     pub fn dead(&self, exchange: &str, frame_max_bytes: usize) -> Message {
         debug_assert!(!self.stamp.waits_for_dlq, "it is there");
         let mut dropped = Vec::new();
-        let mut message = if key_bytes(&self.stamp.target.cc) > frame_max_bytes / 2 {
+        let mut message = if frame::key_bytes(&self.stamp.target.cc) > frame_max_bytes / 2 {
             dropped.push(CC.to_owned());
             let mut without = self.clone();
             without.stamp.target.cc.clear();
@@ -249,18 +231,7 @@ impl Sleeper {
         if let Some(comeback) = &self.stamp.comeback {
             put(headers::QUEUE, text(&comeback.queue));
         }
-        let for_headers = if frame_max_bytes >= AMPLE_FRAME_BYTES {
-            room(frame_max_bytes)
-        } else {
-            let taken = FRAME_BYTES + property_bytes(&message.properties) + DROPPED_BYTES;
-            frame_max_bytes.saturating_sub(taken)
-        };
-        dropped.extend(drop_largest(&mut message.properties.headers, for_headers));
-        if !dropped.is_empty() {
-            let mut names = dropped.join(", ");
-            names.truncate(names.floor_char_boundary(LONGEST_DROPPED));
-            message.properties.headers.insert(headers::DROPPED.into(), text(&names));
-        }
+        frame::make_fit(&mut message.properties, dropped, frame_max_bytes);
         message
     }
 
@@ -310,15 +281,7 @@ impl Sleeper {
 
     /// Whether the client's headers leave room for ours in a frame.
     pub fn fits_frame(&self, frame_max_bytes: usize) -> bool {
-        let keys = key_bytes(&self.stamp.target.cc);
-        let of_client = encoded_bytes(&self.message.properties.headers) + keys;
-        if frame_max_bytes >= AMPLE_FRAME_BYTES {
-            return of_client <= room(frame_max_bytes);
-        }
-        let mut ours = Headers::new();
-        self.stamp.write(&mut ours);
-        let ours = encoded_bytes(&ours) - keys + DEATHS_BYTES + FAILURE_BYTES;
-        of_client + ours + FRAME_BYTES + property_bytes(&self.message.properties) <= frame_max_bytes
+        frame::fits(&self.message.properties, &self.stamp, frame_max_bytes)
     }
 
     pub fn headers(&self) -> &Headers {
@@ -394,10 +357,6 @@ fn is_raw(name: &ShortString) -> bool {
     matches!(name.as_str(), headers::RAW_PROPERTIES | headers::RAW_ROUTING_KEY)
 }
 
-fn is_ours(name: &ShortString) -> bool {
-    name.as_str().starts_with(headers::PREFIX)
-}
-
 /// Headers that RabbitMQ sets about its own queues. A death header that stayed would end the
 /// message's next way through the same queues: <https://www.rabbitmq.com/docs/dlx#cycles>.
 pub fn is_set_by_broker(name: &str) -> bool {
@@ -415,71 +374,4 @@ fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
         return None;
     }
     field("original-expiration").and_then(|expiration| ShortString::try_new(expiration).ok())
-}
-
-/// What further routing keys take in a table.
-fn key_bytes(keys: &[LongString]) -> usize {
-    keys.iter().map(|key| key.len() + 5).sum()
-}
-
-/// What the properties other than the headers take in a frame, as they are and set aside.
-fn property_bytes(properties: &Properties) -> usize {
-    let Properties {
-        content_type,
-        content_encoding,
-        headers: _,
-        delivery_mode: _,
-        priority: _,
-        correlation_id,
-        reply_to,
-        expiration,
-        message_id,
-        timestamp: _,
-        kind,
-        user_id,
-        app_id,
-        cluster_id,
-    } = properties;
-    let texts = [
-        content_type,
-        content_encoding,
-        correlation_id,
-        reply_to,
-        expiration,
-        message_id,
-        kind,
-        user_id,
-        app_id,
-        cluster_id,
-    ];
-    // delivery mode, priority and timestamp are ten bytes
-    10 + texts.into_iter().flatten().map(|text| 1 + text.as_str().len()).sum::<usize>()
-}
-
-/// Bytes of headers that a client may have in an ample frame, for ours to fit the same one. In a small
-/// frame, what an ordinary stamp leaves.
-pub fn room(frame_max_bytes: usize) -> usize {
-    if frame_max_bytes >= AMPLE_FRAME_BYTES {
-        frame_max_bytes - ROOM_BYTES
-    } else {
-        frame_max_bytes.saturating_sub(STAMP_BYTES + DEATHS_BYTES + FAILURE_BYTES)
-    }
-}
-
-fn drop_largest(headers: &mut Headers, room_bytes: usize) -> Vec<String> {
-    let mut dropped = Vec::new();
-    while encoded_bytes(headers) > room_bytes {
-        let size = |(name, value): (&ShortString, &Value)| {
-            encoded_bytes(&Headers::from([(name.clone(), value.clone())]))
-        };
-        let of_client = headers.iter().filter(|(name, _)| !is_ours(name));
-        let Some(largest) =
-            of_client.max_by_key(|field| size(*field)).map(|(name, _)| name.clone())
-        else {
-            break;
-        };
-        headers.remove(&largest);
-        dropped.push(largest.to_string());
-    }
-    dropped
 }
