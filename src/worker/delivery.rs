@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::inlet::TOGETHER;
 use super::inward::{Errand, Inward, To};
 use super::lanes::{Delivery as Settled, Lanes};
-use super::parcel::Parcel;
+use super::target_publish::Parcel;
 use super::{Hold, Pace, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::schedule::comeback::Comeback;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::parcel::Parcel;
+use super::target_publish::Parcel;
 use super::shares::Shares;
 use super::targets::{Route, Targets};
 use crate::amqp::{AmqpError, Closed, Connection, Freshness, Outcome, Publisher, Refused};
