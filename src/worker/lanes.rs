@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::target_publish::Parcel;
 use super::shares::Shares;
+use super::target_publish::Parcel;
 use super::targets::{Route, Targets};
 use crate::amqp::{AmqpError, Closed, Connection, Freshness, Outcome, Publisher, Refused};
 use crate::schedule::Reason;

@@ -29,6 +29,7 @@ mod backs;
 mod channels;
 mod delivery;
 mod doors;
+mod error;
 mod health;
 mod hold;
 mod inlet;
@@ -48,17 +49,19 @@ mod target_publish;
 mod targets;
 mod uncarried;
 mod unreadable;
+mod watch;
 
 pub use backs::{Backs, Look};
 pub use channels::Channels;
 pub use dormouse_broker::kept::KeptMessage;
 pub use dormouse_core::clock::Clock;
+pub use error::WorkerError;
 pub use health::Health;
 pub use hold::Hold;
 pub use kept::KeptNote;
 pub use metrics::{LATENESS_BUCKETS_SECONDS, Metrics, describe};
 pub use pace::Pace;
-pub use service::{WorkerError, run};
+pub use service::run;
 pub use shares::Shares;
 pub use targets::{Route, Targets};
 

@@ -11,79 +11,18 @@ use tracing::{error, info, warn};
 
 use super::channels::{AT_WORK, LEAST};
 use super::delivery::Delivery;
-use super::doors::Doors;
-use super::health::Trouble;
 use super::intake::Intake;
 use super::inward::KEEP;
 use super::retry::Retry;
 use super::uncarried::move_uncarried;
 use super::unreadable::{Looked, move_unreadable};
-use super::{Channels, Clock, Health, KeptMessage, Shared, backs, kept, sweep};
-use crate::amqp::declare::{DeclareError, declare_alone};
+use super::watch::watch;
+use super::{Channels, Clock, Health, KeptMessage, Shared, WorkerError, kept, sweep};
+use crate::amqp::declare::declare_alone;
 use crate::amqp::exists::Ask;
 use crate::amqp::{AmqpError, Connection, Consumer, Keeping, pauses};
 use crate::config::Config;
 use crate::topology::{Names, Topology};
-
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    #[error(transparent)]
-    Amqp(#[from] AmqpError),
-    #[error(transparent)]
-    Declare(#[from] DeclareError),
-    #[error("a pattern in targets.queues or retry.policies: {0}")]
-    Pattern(#[from] regex::Error),
-    #[error("a part of the worker ended unexpectedly: {0}")]
-    Part(#[from] tokio::task::JoinError),
-    #[error(
-        "RabbitMQ agrees to {agreed} channels on a connection, and a worker needs {LEAST}: set its channel_max \
-         to {least_max} or more, and `channel_max` in broker.uri too if it is there",
-        least_max = LEAST + 1
-    )]
-    FewChannels { agreed: usize },
-    #[error("cannot serve HTTP on {address}: {problem}")]
-    Http { address: String, problem: String },
-}
-
-impl WorkerError {
-    /// Whether another try can help. Arguments that differ need an operator.
-    fn is_worth_another_try(&self) -> bool {
-        match self {
-            WorkerError::Declare(
-                DeclareError::Different { .. }
-                | DeclareError::UnknownArgument { .. }
-                | DeclareError::Precondition { .. },
-            )
-            | WorkerError::Pattern(_)
-            | WorkerError::FewChannels { .. }
-            | WorkerError::Http { .. } => false,
-            WorkerError::Declare(
-                // a limit can be raised, and permissions granted, while it waits
-                DeclareError::Limit { .. }
-                | DeclareError::Refused { .. }
-                | DeclareError::Failed { .. },
-            )
-            | WorkerError::Amqp(_)
-            | WorkerError::Part(_) => true,
-        }
-    }
-
-    /// Whether a message ended the session, which would end every further one too.
-    fn may_be_a_delivery(&self) -> bool {
-        matches!(self, WorkerError::Amqp(error) if error.may_be_a_delivery() || error.may_be_amqp10())
-    }
-
-    fn channel_limit(&self) -> Option<usize> {
-        match self {
-            WorkerError::Amqp(error) => error.channel_limit(),
-            _ => None,
-        }
-    }
-
-    fn may_be_amqp10(&self) -> bool {
-        matches!(self, WorkerError::Amqp(error) if error.may_be_amqp10())
-    }
-}
 
 /// What a process remembers of the sessions that it lost.
 #[derive(Debug, Default)]
@@ -96,9 +35,6 @@ struct Past {
     /// What ends sessions and is kept apart from the next one.
     kept: Vec<KeptMessage>,
 }
-
-/// How often backlog and alarms are looked at.
-const MONITOR: Duration = Duration::from_secs(1);
 
 /// Runs a worker until `stop`, through any number of lost connections.
 ///
@@ -405,61 +341,4 @@ async fn installed_versions(
         }
     }
     Ok(installed)
-}
-
-/// Keeps an eye on backlog and alarms, and declares the topology again when a part asks for it.
-async fn watch(
-    shared: &Shared,
-    consuming: &Connection,
-    publishing: &Connection,
-    health: &Health,
-) -> WorkerError {
-    let mut ask = match Ask::open(consuming).await {
-        Ok(ask) => ask,
-        Err(error) => return error.into(),
-    };
-    let mut doors = Doors::of(shared);
-    let (mut drained, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
-    loop {
-        let heal = tokio::select! {
-            () = shared.heal.notified() => true,
-            () = tokio::time::sleep(MONITOR) => false,
-        };
-        if let Err(error) = doors.tend(heal, consuming, &mut ask, health).await {
-            return error.into();
-        }
-        if shared.config.topology.declare && looked.elapsed() > backs::LOOK_FOR_QUEUES {
-            looked = tokio::time::Instant::now();
-            if let Err(error) = backs::delete_left(consuming, &mut ask, shared).await {
-                return error.into();
-            }
-        }
-        if heal {
-            // once a second at most, however many messages ask for it
-            tokio::time::sleep(MONITOR).await;
-        }
-        shared.metrics.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
-        health.set_trouble(Trouble::Blocked, publishing.is_blocked());
-        shared.tell_refusals(health);
-        let backlog = match backlog(&mut ask, shared).await {
-            Ok(messages) => messages,
-            Err(error) => return error.into(),
-        };
-        if backlog == 0 {
-            drained = tokio::time::Instant::now();
-        }
-        shared.metrics.intake_backlog.set(f64::from(backlog));
-        shared.metrics.intake_oldest_age.set(drained.elapsed().as_secs_f64());
-    }
-}
-
-/// Messages ready in all intake queues.
-async fn backlog(ask: &mut Ask<'_>, shared: &Shared) -> Result<u32, AmqpError> {
-    let mut messages = 0;
-    for delay in &shared.config.delay_exchanges {
-        for queue in [shared.names.intake(delay), shared.names.expired(delay)] {
-            messages += ask.queue(&queue).await?.map_or(0, |depth| depth.ready);
-        }
-    }
-    Ok(messages)
 }
