@@ -49,7 +49,7 @@ mod guides {
     struct Library;
 }
 
-pub use dormouse_core::{message, schedule, topology};
+pub use dormouse_core::{cascade, message, schedule, topology};
 
 pub mod config;
 

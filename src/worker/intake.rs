@@ -167,7 +167,7 @@ impl Shared {
     }
 
     fn refuse(&self, sleeper: &Sleeper) -> Option<(Reason, String)> {
-        if let Err(refusal) = self.authority.check_header(sleeper) {
+        if let Err(refusal) = self.authority.check_entry(sleeper) {
             return Some((Reason::TargetNotAllowed, refusal.to_string()));
         }
         if !sleeper.fits_frame(self.frame_max_bytes) {

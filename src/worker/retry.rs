@@ -15,7 +15,7 @@ use super::inward::{Errand, Inward, To};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::message::Message;
 use crate::schedule::death::{self, Death};
-use crate::schedule::{Reason, Sleeper, Verdict};
+use crate::schedule::{Cause, Reason, Sleeper};
 
 pub struct Retry {
     shared: Arc<Shared>,
@@ -125,13 +125,13 @@ impl Shared {
                 let policy = self.policies.of_queue(&death.queue);
                 let comeback = sleeper.stamp.comeback.as_ref().expect("it was taken back");
                 match policy.judge(death.reason, comeback, now, fastrand::f64()) {
-                    Verdict::Back(pause) => {
+                    Ok(pause) => {
                         let (id, queue) = (&sleeper.stamp.id, &death.queue);
                         debug!(id, queue, retries = comeback.retries, ?pause, "to be brought back");
                         sleeper.bring_back_at(now.plus(pause));
                         return (sleeper, To::Levels);
                     }
-                    Verdict::Dead(reason, detail) => (reason, detail),
+                    Err(Cause { reason, detail }) => (reason, detail),
                 }
             }
         };

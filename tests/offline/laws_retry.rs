@@ -8,7 +8,7 @@ use dormouse::message::{
     FieldArray, FieldTable, Headers, LongString, Message, Properties, Value, text,
 };
 use dormouse::schedule::{
-    Authority, Comeback, Death, DeathFault, Policies, Reason, Rounds, Sleeper, UnixMs, Verdict,
+    Authority, Cause, Comeback, Death, DeathFault, Policies, Reason, Rounds, Sleeper, UnixMs,
     death, headers,
 };
 use dormouse::worker::{Backs, Look};
@@ -250,12 +250,12 @@ fn a_ladder_is_climbed_rung_by_rung_and_ends() {
         policies.of_queue(queue).judge(DeadLetterReason::Rejected, &comeback, NOW, 0.5)
     };
     for (retries, rung) in (0..).zip(ladder) {
-        assert_eq!(of("payments.notify", retries), Verdict::Back(rung));
+        assert_eq!(of("payments.notify", retries), Ok(rung));
     }
     let end = of("payments.notify", 7);
-    assert!(matches!(end, Verdict::Dead(Reason::RetriesExhausted, _)), "{end:?}");
-    assert_eq!(of("mail", 0), Verdict::Back(Duration::from_secs(5)), "another queue");
-    assert_eq!(of("mail", 2), Verdict::Back(Duration::from_secs(45)));
+    assert!(matches!(end, Err(Cause { reason: Reason::RetriesExhausted, .. })), "{end:?}");
+    assert_eq!(of("mail", 0), Ok(Duration::from_secs(5)), "another queue");
+    assert_eq!(of("mail", 2), Ok(Duration::from_secs(45)));
     assert_eq!(policies.names().collect::<Vec<_>>(), ["^payments\\.", "default"]);
 }
 
@@ -280,8 +280,8 @@ fn only_the_reasons_of_the_policy_come_back() {
         (DeadLetterReason::DeliveryLimit, Reason::DeliveryLimit),
     ] {
         let comeback = comeback("mail", 0, Duration::ZERO);
-        let verdict = policies.of_queue("mail").judge(reason, &comeback, NOW, 0.5);
-        let Verdict::Dead(because, detail) = verdict else { panic!("{reason:?}: {verdict:?}") };
+        let judged = policies.of_queue("mail").judge(reason, &comeback, NOW, 0.5);
+        let Cause { reason: because, detail } = judged.unwrap_err();
         assert_eq!(because, dead);
         assert!(detail.contains("\"mail\"") && detail.contains(reason.as_str()), "{detail}");
     }
@@ -301,17 +301,17 @@ proptest! {
         let comeback = comeback("mail", retries, Duration::from_secs(age_s));
         let policies = policies(&config);
         match policies.of_queue("mail").judge(DeadLetterReason::Rejected, &comeback, NOW, chance) {
-            Verdict::Back(pause) => {
+            Ok(pause) => {
                 prop_assert!(retries < max);
                 prop_assert!(pause <= config.retry.max_backoff);
                 prop_assert!(pause >= config.retry.initial_backoff.mul_f64(1.0 - jitter / 2.0));
                 prop_assert!(Duration::from_secs(age_s) + pause <= config.retry.max_age);
             }
-            Verdict::Dead(Reason::RetriesExhausted, _) => prop_assert!(retries >= max),
-            Verdict::Dead(Reason::RetryTooOld, _) => {
+            Err(Cause { reason: Reason::RetriesExhausted, .. }) => prop_assert!(retries >= max),
+            Err(Cause { reason: Reason::RetryTooOld, .. }) => {
                 prop_assert!(Duration::from_secs(age_s) + config.retry.max_backoff > config.retry.max_age);
             }
-            Verdict::Dead(reason, detail) => prop_assert!(false, "{reason}: {detail}"),
+            Err(cause) => prop_assert!(false, "{:?}", cause),
         }
     }
 
@@ -347,7 +347,7 @@ proptest! {
             prop_assert!(comeback.history().iter().all(|past| past.at <= NOW));
             prop_assert!(sleeper.stamp.target.exchange.len() <= 255);
             let judged = policies.of_queue("mail").judge(newest.reason, &comeback, NOW, 0.5);
-            let Verdict::Back(pause) = judged else { break };
+            let Ok(pause) = judged else { break };
             rounds += 1;
             prop_assert!(rounds <= max);
             sleeper.bring_back_at(NOW.plus(pause));

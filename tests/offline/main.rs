@@ -10,6 +10,7 @@ mod docs;
 mod fuzz;
 mod http;
 mod laws_client;
+mod laws_decide;
 mod laws_flow;
 mod laws_frames;
 mod laws_once;

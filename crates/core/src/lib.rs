@@ -7,11 +7,13 @@
 //! | [`message`] | what AMQP carries, as values |
 //! | [`schedule`] | headers → due time → plan → stamp; failure → attempt or DLQ; death → retry or DLQ |
 //! | [`topology`] | settings → exchanges, queues, bindings as data; comparison |
+//! | [`cascade`] | message and moment → the publish that puts it into a queue of ours |
 //! | [`inventory`] | what a broker was seen to hold |
 //! | [`clock`] | the time of day |
 
 #![warn(missing_docs)]
 
+pub mod cascade;
 pub mod clock;
 pub mod inventory;
 pub mod message;

@@ -143,6 +143,21 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Why a message does not go on as it was to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    pub reason: Reason,
+    /// One sentence: what was tried and what RabbitMQ answered.
+    pub detail: String,
+}
+
+impl Cause {
+    /// `detail` as a sentence.
+    pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+}
+
 /// A failure as the message carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

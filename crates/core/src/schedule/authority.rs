@@ -56,18 +56,25 @@ impl Authority {
 
     /// Whether a message may go where its stamp says.
     pub fn check_sleeper(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
+        self.check_entry(sleeper)?;
         match &sleeper.stamp.comeback {
-            Some(comeback) => self.check_queue(&comeback.queue),
-            None => {
-                self.check_header(sleeper)?;
-                self.check(&sleeper.stamp.target)
-            }
+            Some(_) => Ok(()),
+            None => self.check(&sleeper.stamp.target),
         }
     }
 
-    /// Whether it may name the exchange that its header names, if it has one. Asked again at delivery:
+    /// What is asked when a message is taken in: whether it may go back to its queue, or name the exchange
+    /// that its header names. The rest waits until delivery, as targets may be opened meanwhile.
+    pub fn check_entry(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
+        match &sleeper.stamp.comeback {
+            Some(comeback) => self.check_queue(&comeback.queue),
+            None => self.check_header(sleeper),
+        }
+    }
+
+    /// Whether it may name the exchange that its header names, if it has one. Asked at delivery too:
     /// the same exchange may be open to a delay exchange, and the stamp does not tell which way it came.
-    pub fn check_header(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
+    fn check_header(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
         let exchange = &sleeper.stamp.target.exchange;
         let named = sleeper.headers().contains_key(TARGET_EXCHANGE);
         if named && !self.header_exchanges.contains(exchange) {

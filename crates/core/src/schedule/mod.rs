@@ -1,10 +1,11 @@
 //! Decide: what a message asks for, when it is due, which way it goes, and what becomes of it when
-//! that fails. Pure: the time of day and chance come in as arguments.
+//! that fails. Pure: the time of day and chance come in as arguments. [`decide`] puts it all together.
 
 pub mod attempt;
 pub mod authority;
 pub mod comeback;
 pub mod death;
+pub mod decide;
 pub mod delay;
 pub mod frame;
 pub mod headers;
@@ -15,13 +16,14 @@ pub mod sleeper;
 pub mod stamp;
 pub mod time;
 
-pub use attempt::{Backoff, Failure, Reason};
+pub use attempt::{Backoff, Cause, Failure, Reason};
 pub use authority::{Authority, Refusal};
 pub use comeback::Comeback;
 pub use death::{Death, DeathFault};
+pub use decide::Rules;
 pub use delay::{DelayFault, Due};
 pub use plan::{Layout, Level, Plan};
-pub use retry::{Policies, Policy, Verdict};
+pub use retry::{Policies, Policy};
 pub use rounds::Rounds;
 pub use sleeper::Sleeper;
 pub use stamp::{Stamp, StampFault, Target};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::attempt::{self, Reason};
+use super::attempt::{self, Cause, Reason};
 use super::comeback::Comeback;
 use super::time::UnixMs;
 use crate::settings::{self, Config, DeadLetterReason, words};
@@ -23,14 +23,6 @@ pub struct Policy {
     /// The pattern in the configuration, for metrics; `default` for all other queues.
     pub name: String,
     retry: settings::Retry,
-}
-
-/// What becomes of a dead-lettered message.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Verdict {
-    /// It is brought back to its queue after this pause.
-    Back(Duration),
-    Dead(Reason, String),
 }
 
 const DEFAULT: &str = "default";
@@ -71,15 +63,17 @@ impl Policy {
         }
     }
 
-    /// Judges a message at its newest death, which `comeback` has in its history already. `chance` in
-    /// 0..1 moves the pause by up to half the jitter either way.
+    /// How long until a message is brought back after its newest death, which `comeback` has in its history
+    /// already. `chance` in 0..1 moves the pause by up to half the jitter either way.
+    ///
+    /// Errors: why it is dead instead.
     pub fn judge(
         &self,
         reason: DeadLetterReason,
         comeback: &Comeback,
         now: UnixMs,
         chance: f64,
-    ) -> Verdict {
+    ) -> Result<Duration, Cause> {
         let queue = &comeback.queue;
         if !self.retry.reasons.contains(&reason) {
             let dead = reason_of(reason);
@@ -88,7 +82,7 @@ impl Policy {
                 reason.as_str(),
                 self.name
             );
-            return Verdict::Dead(dead, detail);
+            return Err(Cause::new(dead, detail));
         }
         let retries = comeback.retries;
         let Some(pause) = self.pause(retries, chance) else {
@@ -98,7 +92,7 @@ impl Policy {
                 reason.as_str(),
                 self.name
             );
-            return Verdict::Dead(Reason::RetriesExhausted, detail);
+            return Err(Cause::new(Reason::RetriesExhausted, detail));
         };
         let first = comeback.first_death().unwrap_or(now);
         let oldest = self.retry.max_age;
@@ -109,9 +103,9 @@ impl Policy {
                 words::duration(Duration::from_secs(pause.as_secs())),
                 words::duration(oldest),
             );
-            return Verdict::Dead(Reason::RetryTooOld, detail);
+            return Err(Cause::new(Reason::RetryTooOld, detail));
         }
-        Verdict::Back(pause)
+        Ok(pause)
     }
 
     /// The pause before retry number `retries + 1`; none if there is no such.

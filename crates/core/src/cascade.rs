@@ -1,0 +1,67 @@
+//! In: a message with its stamp, and the moment. Out: the publish that puts it into a queue of ours. The one
+//! place that plans and addresses. Pure.
+
+use std::iter;
+
+use crate::message::Message;
+use crate::schedule::{Layout, Sleeper, UnixMs};
+use crate::settings::Config;
+use crate::topology::{self, Names};
+
+/// The queues of ours of one configuration, as a way for messages.
+#[derive(Debug, Clone)]
+pub struct Cascade {
+    layout: Layout,
+    names: Names,
+}
+
+/// What puts a message to sleep.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// To publish at once: it was planned for this moment.
+    pub message: Message,
+    /// Level queues that it visits.
+    pub hops: u32,
+}
+
+impl Cascade {
+    /// Of a checked configuration.
+    pub fn of(config: &Config) -> Self {
+        Self { layout: topology::layout(config), names: Names::of(config) }
+    }
+
+    /// The names of everything in it.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Its levels.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Puts it to sleep until it has to wake: into a level, or straight to the due queue, by what is left of
+    /// its delay.
+    pub fn enter(&self, sleeper: &Sleeper, now: UnixMs) -> Entry {
+        let plan = self.layout.plan(sleeper.stamp.wake_at().since(now));
+        let keys = self.layout.path(plan).map(|(_, key)| key);
+        let exchange = self.names.entry(&self.layout, plan.entry);
+        Entry { message: sleeper.asleep(&exchange, keys), hops: plan.hops }
+    }
+
+    /// Whether it woke so early that it has to enter again. One unit more than planned is a slow clock; two
+    /// are a changed layout, or a forced wake.
+    pub fn woke_early(&self, sleeper: &Sleeper, now: UnixMs) -> bool {
+        self.layout.plan(sleeper.stamp.wake_at().since(now)).units >= 2
+    }
+
+    /// Puts it back out of a full hold.
+    pub fn to_wait(&self, sleeper: &Sleeper) -> Message {
+        sleeper.asleep(&self.names.wait(), iter::empty())
+    }
+
+    /// Puts a dead one into the DLQ. What does not fit a frame of so many bytes is left out.
+    pub fn to_dlq(&self, sleeper: &Sleeper, frame_max_bytes: usize) -> Message {
+        sleeper.dead(&self.names.dlq(), frame_max_bytes)
+    }
+}
