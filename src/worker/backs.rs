@@ -171,7 +171,7 @@ pub(super) async fn delete_left(
         if !ask.queue_is_gone(&queue).await? {
             shared.backs().stands(&queue);
         } else if shared.backs().gone(&queue)
-            && let Some(exchange) = shared.names.back(&queue)
+            && let Some(exchange) = shared.names().back(&queue)
         {
             match Remove::open(connection).await?.unused_exchange(&exchange).await {
                 Ok(()) => info!(queue, exchange, "deleted: the queue that it led back to is gone"),

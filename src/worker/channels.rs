@@ -43,15 +43,6 @@ pub const LEAST: usize = 8;
 pub const AT_WORK: usize = 6;
 
 impl Channels {
-    /// For those who open few of them.
-    pub const MOST: Self = Self {
-        consuming: usize::MAX,
-        publishing: usize::MAX,
-        spread: usize::MAX,
-        probes: PROBES,
-        retired: RETIRED,
-    };
-
     /// `agreed` is what each connection agreed on, consuming and publishing; `in_all` what they may have
     /// open together, if that is known. None: a connection has fewer than it needs.
     pub fn within(agreed: (usize, usize), in_all: Option<usize>) -> Option<Self> {

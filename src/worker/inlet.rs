@@ -1,4 +1,4 @@
-//! What intake and retry have in common: deliveries come in, errands take their places, and a delivery
+//! What intake and retry have in common: deliveries come in, publishes take their places, and a delivery
 //! is acked when the cascade has confirmed what replaces it.
 
 use std::time::Instant;
@@ -6,7 +6,8 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
-use super::inward::{Errand, Inward};
+use super::in_flight::InternalPublish;
+use super::inward::Inward;
 use crate::amqp::{AmqpError, Consumer, Delivered};
 
 pub(super) struct Inlet {
@@ -15,11 +16,11 @@ pub(super) struct Inlet {
     stopping: bool,
 }
 
-pub(super) enum Event {
+pub(super) enum Happened {
     /// At least one, in the order of the queue.
     Delivered(Vec<Delivered>),
     /// Confirmed, and settled.
-    Done(Vec<Errand>),
+    Done(Vec<InternalPublish>),
 }
 
 /// Deliveries taken before anything else is looked at: what comes together costs less.
@@ -32,7 +33,7 @@ impl Inlet {
 
     /// What happens next; nothing once it was told to `stop`, all that was in flight is confirmed, and
     /// RabbitMQ has its acks.
-    pub async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Event>, AmqpError> {
+    pub async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Happened>, AmqpError> {
         while !(self.stopping && self.inward.outstanding() == 0) {
             self.consumer.tend().await?;
             let acks_at = self.consumer.acks_at();
@@ -40,17 +41,17 @@ impl Inlet {
                 biased;
                 done = self.inward.settled() => {
                     self.inward.mend(&mut self.consumer).await?;
-                    for errand in &done {
-                        self.consumer.settle(errand.tag);
+                    for publish in &done {
+                        self.consumer.settle(publish.from.tag);
                     }
-                    return Ok(Some(Event::Done(done)));
+                    return Ok(Some(Happened::Done(done)));
                 }
                 () = stop.cancelled(), if !self.stopping => {
                     self.stopping = true;
                     self.consumer.cancel().await?;
                 }
                 delivered = self.consumer.next_together(TOGETHER), if !self.stopping => {
-                    return Ok(Some(Event::Delivered(delivered?)));
+                    return Ok(Some(Happened::Delivered(delivered?)));
                 }
                 () = sleep_until(acks_at.unwrap_or_else(Instant::now).into()), if acks_at.is_some() => {}
             }
@@ -59,12 +60,12 @@ impl Inlet {
         Ok(None)
     }
 
-    pub fn send(&mut self, errand: Errand) {
-        self.inward.send(errand);
+    pub fn send(&mut self, publish: InternalPublish) {
+        self.inward.send(publish);
     }
 
     /// Sends it after a pause.
-    pub fn send_later(&mut self, errand: Errand) {
-        self.inward.send_later(errand);
+    pub fn send_later(&mut self, publish: InternalPublish) {
+        self.inward.send_later(publish);
     }
 }

@@ -9,39 +9,35 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::shares::Shares;
-use super::target_publish::Parcel;
+use super::target_publish::{TargetPublish, cause_of, closed_over, timed_out};
 use super::targets::{Route, Targets};
 use crate::amqp::{AmqpError, Closed, Connection, Freshness, Outcome, Publisher, Refused};
-use crate::schedule::Reason;
+use crate::schedule::Cause;
 
-/// What became of a parcel.
-#[derive(Debug)]
-pub enum Delivery {
-    Confirmed(Parcel),
-    Failed(Parcel, Reason, String),
-}
+/// A publish that is settled: why it failed, if it did.
+pub type Settled = (TargetPublish, Option<Cause>);
 
 pub struct Lanes {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
-    main: Publisher<Parcel>,
+    main: Publisher<TargetPublish>,
     main_freshness: Freshness,
     /// Channels given up because too much on them was never confirmed, or because a queue refused there;
     /// they keep what somebody waits for until that is settled.
-    retired: Vec<Publisher<Parcel>>,
-    shares: Shares<Parcel>,
+    retired: Vec<Publisher<TargetPublish>>,
+    shares: Shares<TargetPublish>,
     /// When an alarm was last seen to block the connection.
     blocked_at: Option<Instant>,
     probes: Vec<Probe>,
-    targets: Targets<Parcel>,
-    alone: VecDeque<Parcel>,
-    settled: Vec<Delivery>,
+    targets: Targets<TargetPublish>,
+    alone: VecDeque<TargetPublish>,
+    settled: Vec<Settled>,
 }
 
 struct Probe {
-    publisher: Publisher<Parcel>,
+    publisher: Publisher<TargetPublish>,
     freshness: Freshness,
-    /// What is under test, see [`Targets::door`]; none for a parcel that goes alone.
+    /// What is under test, see [`Targets::door`]; none for a publish that goes alone.
     door: Option<String>,
     since: Instant,
 }
@@ -76,8 +72,8 @@ impl Lanes {
         })
     }
 
-    /// Whether another parcel may be sent. None while an alarm blocks the connection: what is due stays held, so that it is still here and
-    /// nowhere else if the session ends before the alarm does.
+    /// Whether another publish may be sent. None while an alarm blocks the connection: what is due stays held, so
+    /// that it is still here and nowhere else if the session ends before the alarm does.
     pub fn has_room(&self) -> bool {
         !self.is_blocked() && self.main.len() < usize::from(self.shared.config.delivery.window)
     }
@@ -93,40 +89,38 @@ impl Lanes {
         probes.chain(&self.retired).map(Publisher::len).sum::<usize>() + self.main.len()
     }
 
-    pub fn send(&mut self, parcel: Parcel) {
-        if parcel.alone {
-            self.alone.push_back(parcel);
+    pub fn send(&mut self, publish: TargetPublish) {
+        if publish.alone {
+            self.alone.push_back(publish);
         } else {
-            self.route(parcel);
+            self.route(publish);
         }
         self.start_probes();
     }
 
-    fn route(&mut self, parcel: Parcel) {
+    fn route(&mut self, publish: TargetPublish) {
         let now = Instant::now();
-        let door = self.targets.door(parcel.exchange(), parcel.keys(), now);
-        match self.targets.route(&door, parcel, now) {
-            Route::Shared(parcel) => self.publish_shared(parcel),
+        let door = self.targets.door(publish.exchange(), publish.keys(), now);
+        match self.targets.route(&door, publish, now) {
+            Route::Shared(publish) => self.publish_shared(publish),
             Route::Queued => {}
-            Route::Failed(parcel, reason, detail) => {
-                self.settled.push(Delivery::Failed(parcel, reason, detail))
-            }
+            Route::Failed(publish, cause) => self.settled.push((publish, Some(cause))),
         }
     }
 
     /// Publishes on the shared channel, if its target has not taken up its share already.
-    fn publish_shared(&mut self, mut parcel: Parcel) {
-        parcel.shared = true;
-        let share = parcel.share().to_owned();
-        if let Some(parcel) = self.shares.enter(&share, parcel) {
-            self.main.publish(parcel.message(), parcel);
+    fn publish_shared(&mut self, mut publish: TargetPublish) {
+        publish.shared = true;
+        let share = publish.share().to_owned();
+        if let Some(publish) = self.shares.enter(&share, publish) {
+            self.main.publish(publish.message(), publish);
         }
     }
 
     /// A publish on the shared channel is over; the next of its target's line takes the place.
-    fn leave_share(&mut self, parcel: &mut Parcel) {
-        if std::mem::take(&mut parcel.shared)
-            && let Some(next) = self.shares.leave(parcel.share())
+    fn leave_share(&mut self, publish: &mut TargetPublish) {
+        if std::mem::take(&mut publish.shared)
+            && let Some(next) = self.shares.leave(publish.share())
         {
             self.main.publish(next.message(), next);
         }
@@ -140,48 +134,48 @@ impl Lanes {
             if !probe.publisher.is_empty() || !probe.publisher.is_open() {
                 continue;
             }
-            let (door, parcel) = match self.alone.pop_front() {
-                Some(parcel) => (None, parcel),
+            let (door, publish) = match self.alone.pop_front() {
+                Some(publish) => (None, publish),
                 None => match self.targets.next_probe() {
-                    Some((door, parcel)) => (Some(door), parcel),
+                    Some((door, publish)) => (Some(door), publish),
                     None => return,
                 },
             };
             probe.door = door;
             probe.since = Instant::now();
-            probe.publisher.publish(parcel.message(), parcel);
+            probe.publisher.publish(publish.message(), publish);
         }
     }
 
-    /// The parcels that are settled. Cancel safe. The caller then calls [`Lanes::mend`].
-    pub async fn settled(&mut self) -> Vec<Delivery> {
+    /// The publishes that are settled. Cancel safe. The caller then calls [`Lanes::mend`].
+    pub async fn settled(&mut self) -> Vec<Settled> {
         poll_fn(|context| self.poll_settled(context)).await
     }
 
-    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<Vec<Delivery>> {
+    fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<Vec<Settled>> {
         if let Poll::Ready(settled) = self.main.poll_settled(context) {
-            for (parcel, outcome) in settled {
+            for (publish, outcome) in settled {
                 if outcome == Outcome::Nacked {
                     self.main_freshness.refuse();
                 }
-                self.settle_shared(parcel, outcome);
+                self.settle_shared(publish, outcome);
             }
         }
         for index in 0..self.retired.len() {
             if let Poll::Ready(settled) = self.retired[index].poll_settled(context) {
-                for (parcel, outcome) in settled {
-                    self.settle_shared(parcel, outcome);
+                for (publish, outcome) in settled {
+                    self.settle_shared(publish, outcome);
                 }
             }
         }
         for index in 0..self.probes.len() {
             if let Poll::Ready(settled) = self.probes[index].publisher.poll_settled(context) {
                 let door = self.probes[index].door.take();
-                for (parcel, outcome) in settled {
+                for (publish, outcome) in settled {
                     if outcome == Outcome::Nacked {
                         self.probes[index].freshness.refuse();
                     }
-                    self.settle_probe(door.as_deref(), parcel, outcome);
+                    self.settle_probe(door.as_deref(), publish, outcome);
                 }
             }
         }
@@ -194,48 +188,31 @@ impl Lanes {
         }
     }
 
-    fn settle_shared(&mut self, mut parcel: Parcel, outcome: Outcome) {
-        self.leave_share(&mut parcel);
-        let failed = match outcome {
-            Outcome::Confirmed => return self.settled.push(Delivery::Confirmed(parcel)),
-            Outcome::Returned { code, text } => (Reason::Unroutable, unroutable(code, &text)),
-            Outcome::Nacked => (Reason::Nacked, NACKED.to_owned()),
-            // not known whether it arrived: it goes again, which may duplicate it
-            Outcome::Unknown(closed) => {
-                self.targets.doubt_all();
-                match closed.refused() {
-                    // its probe will tell
-                    Refused::Exchange => {}
-                    Refused::Key { exchange } => {
-                        self.ask_by_key(exchange.unwrap_or(parcel.exchange()))
-                    }
-                    // over one of them
-                    Refused::Message => parcel.alone = true,
-                }
-                return if parcel.alone {
-                    self.alone.push_back(parcel)
-                } else {
-                    self.route(parcel)
-                };
-            }
+    fn settle_shared(&mut self, mut publish: TargetPublish, outcome: Outcome) {
+        self.leave_share(&mut publish);
+        let Outcome::Unknown(closed) = &outcome else {
+            return self.settled.push((publish, cause_of(&outcome)));
         };
-        self.settled.push(Delivery::Failed(parcel, failed.0, failed.1));
+        // not known whether it arrived: it goes again, which may duplicate it
+        self.targets.doubt_all();
+        match closed.refused() {
+            // its probe will tell
+            Refused::Exchange => {}
+            Refused::Key { exchange } => self.ask_by_key(exchange.unwrap_or(publish.exchange())),
+            // over one of them
+            Refused::Message => publish.alone = true,
+        }
+        if publish.alone { self.alone.push_back(publish) } else { self.route(publish) }
     }
 
-    fn settle_probe(&mut self, door: Option<&str>, parcel: Parcel, outcome: Outcome) {
-        let survived = !matches!(outcome, Outcome::Unknown(_));
-        if let Some(door) = door
-            && survived
-        {
-            self.trust(door);
+    fn settle_probe(&mut self, door: Option<&str>, publish: TargetPublish, outcome: Outcome) {
+        match &outcome {
+            Outcome::Unknown(closed) => self.close_door(door, &publish, closed),
+            Outcome::Confirmed | Outcome::Returned { .. } | Outcome::Nacked => {
+                door.into_iter().for_each(|door| self.trust(door));
+            }
         }
-        let failed = match outcome {
-            Outcome::Confirmed => return self.settled.push(Delivery::Confirmed(parcel)),
-            Outcome::Returned { code, text } => (Reason::Unroutable, unroutable(code, &text)),
-            Outcome::Nacked => (Reason::Nacked, NACKED.to_owned()),
-            Outcome::Unknown(closed) => self.close_door(door, &parcel, &closed),
-        };
-        self.settled.push(Delivery::Failed(parcel, failed.0, failed.1));
+        self.settled.push((publish, cause_of(&outcome)));
     }
 
     fn trust(&mut self, door: &str) {
@@ -251,43 +228,32 @@ impl Lanes {
         }
     }
 
-    /// RabbitMQ closed a probe's channel over this parcel, which was alone on it.
-    fn close_door(
-        &mut self,
-        door: Option<&str>,
-        parcel: &Parcel,
-        closed: &Closed,
-    ) -> (Reason, String) {
-        let detail = format!("RabbitMQ closed the channel: {} {}", closed.code, closed.text);
-        let (exchange, now) = (parcel.exchange(), Instant::now());
-        let reason =
-            if closed.code == 404 { Reason::ExchangeNotFound } else { Reason::AccessRefused };
+    /// RabbitMQ closed a probe's channel over this publish, which was alone on it.
+    fn close_door(&mut self, door: Option<&str>, publish: &TargetPublish, closed: &Closed) {
+        let (exchange, now) = (publish.exchange(), Instant::now());
         match closed.refused() {
             Refused::Exchange => {
                 self.targets.ask_as_one(exchange);
                 if let Some(door) = door {
-                    self.avoid(door, reason, &detail, now);
+                    self.avoid(door, &closed_over(closed), now);
                 }
-                (reason, detail)
             }
             Refused::Key { .. } => {
                 self.ask_by_key(exchange);
-                let door = self.targets.door(exchange, parcel.keys(), now);
-                self.avoid(&door, reason, &detail, now);
-                (reason, detail)
+                let door = self.targets.door(exchange, publish.keys(), now);
+                self.avoid(&door, &closed_over(closed), now);
             }
             Refused::Message => {
                 if let Some(door) = door {
                     self.targets.probe_again(door);
                 }
-                (Reason::Rejected, detail)
             }
         }
     }
 
-    fn avoid(&mut self, door: &str, reason: Reason, detail: &str, now: Instant) {
-        for waiting in self.targets.avoid(door, reason, detail, now) {
-            self.settled.push(Delivery::Failed(waiting, reason, detail.to_owned()));
+    fn avoid(&mut self, door: &str, cause: &Cause, now: Instant) {
+        for waiting in self.targets.avoid(door, cause, now) {
+            self.settled.push((waiting, Some(cause.clone())));
         }
     }
 
@@ -356,19 +322,10 @@ impl Lanes {
         }
         let probes = self.probes.iter_mut().map(|probe| &mut probe.publisher);
         let publishers = probes.chain(&mut self.retired).chain([&mut self.main]);
-        let overdue: Vec<Parcel> =
-            publishers.flat_map(|publisher| publisher.overdue(before)).collect();
-        for mut parcel in overdue {
-            self.leave_share(&mut parcel);
-            self.settled.push(Delivery::Failed(parcel, Reason::TimedOut, TIMED_OUT.to_owned()));
+        let overdue: Vec<_> = publishers.flat_map(|publisher| publisher.overdue(before)).collect();
+        for mut publish in overdue {
+            self.leave_share(&mut publish);
+            self.settled.push((publish, Some(timed_out())));
         }
     }
-}
-
-const NACKED: &str =
-    "RabbitMQ rejected it (basic.nack): a target queue is full with reject-publish, or unavailable";
-const TIMED_OUT: &str = "RabbitMQ did not confirm it in time; it may have arrived all the same";
-
-fn unroutable(code: u16, text: &str) -> String {
-    format!("RabbitMQ returned it: {code} {text}, no queue is bound for its routing key")
 }

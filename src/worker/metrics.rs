@@ -14,36 +14,27 @@ pub const LATENESS_BUCKETS_SECONDS: [f64; 14] =
 const DEAD_LETTERED: &str = "dormouse_dead_lettered_total";
 const RETRIED: &str = "dormouse_retried_total";
 const ATTEMPTS_FAILED: &str = "dormouse_attempts_failed_total";
+const RECONNECTS: &str = "dormouse_reconnects_total";
+const CLOCK_STEPS: &str = "dormouse_clock_steps_total";
 
-/// Handles, looked up once.
-pub struct Metrics {
+/// What is counted of messages, looked up once. Only [`Events`](super::events::Events) has one.
+pub(super) struct Metrics {
     pub scheduled: Counter,
     pub delivered: Counter,
     pub early: Counter,
     pub lateness: Histogram,
     pub confirm: Histogram,
     pub hops: Histogram,
-    pub held_messages: Gauge,
-    pub held_bytes: Gauge,
     pub put_back: Counter,
     pub returned: Counter,
     pub replanned: Counter,
     pub swept: Counter,
     pub parked: Counter,
     pub internal_refused: Counter,
-    pub dlq_refuses: Gauge,
-    pub kept: Gauge,
-    pub unconfirmed: Gauge,
-    pub intake_backlog: Gauge,
-    pub intake_oldest_age: Gauge,
-    pub connected: Gauge,
-    pub blocked: Gauge,
-    pub reconnects: Counter,
-    pub clock_steps: Counter,
 }
 
-impl Metrics {
-    pub fn new() -> Self {
+impl Default for Metrics {
+    fn default() -> Self {
         Self {
             scheduled: counter!("dormouse_scheduled_total"),
             delivered: counter!("dormouse_delivered_total"),
@@ -51,28 +42,19 @@ impl Metrics {
             lateness: histogram!("dormouse_lateness_seconds"),
             confirm: histogram!("dormouse_target_confirm_seconds"),
             hops: histogram!("dormouse_hops"),
-            held_messages: gauge!("dormouse_held_messages"),
-            held_bytes: gauge!("dormouse_held_bytes"),
             put_back: counter!("dormouse_put_back_total"),
             returned: counter!("dormouse_returned_total"),
             replanned: counter!("dormouse_replanned_total"),
             swept: counter!("dormouse_swept_total"),
             parked: counter!("dormouse_parked_total"),
             internal_refused: counter!("dormouse_internal_refused_total"),
-            dlq_refuses: gauge!("dormouse_dlq_refuses"),
-            kept: gauge!("dormouse_kept_messages"),
-            unconfirmed: gauge!("dormouse_unconfirmed_publishes"),
-            intake_backlog: gauge!("dormouse_intake_backlog_messages"),
-            intake_oldest_age: gauge!("dormouse_intake_oldest_age_seconds"),
-            connected: gauge!("dormouse_connected"),
-            blocked: gauge!("dormouse_blocked"),
-            reconnects: counter!("dormouse_reconnects_total"),
-            clock_steps: counter!("dormouse_clock_steps_total"),
         }
     }
+}
 
-    pub fn dead_lettered(&self, reason: Reason) {
-        counter!(DEAD_LETTERED, "reason" => reason.as_str()).increment(1);
+impl Metrics {
+    pub fn dead_lettered(&self, reason: Reason, messages: u64) {
+        counter!(DEAD_LETTERED, "reason" => reason.as_str()).increment(messages);
     }
 
     pub fn retried(&self, policy: &str, messages: u64) {
@@ -84,10 +66,43 @@ impl Metrics {
     }
 }
 
-impl Default for Metrics {
+/// What a session shows of itself.
+pub(super) struct Gauges {
+    pub held_messages: Gauge,
+    pub held_bytes: Gauge,
+    pub dlq_refuses: Gauge,
+    pub kept: Gauge,
+    pub unconfirmed: Gauge,
+    pub intake_backlog: Gauge,
+    pub intake_oldest_age: Gauge,
+    pub connected: Gauge,
+    pub blocked: Gauge,
+}
+
+impl Default for Gauges {
     fn default() -> Self {
-        Self::new()
+        Self {
+            held_messages: gauge!("dormouse_held_messages"),
+            held_bytes: gauge!("dormouse_held_bytes"),
+            dlq_refuses: gauge!("dormouse_dlq_refuses"),
+            kept: gauge!("dormouse_kept_messages"),
+            unconfirmed: gauge!("dormouse_unconfirmed_publishes"),
+            intake_backlog: gauge!("dormouse_intake_backlog_messages"),
+            intake_oldest_age: gauge!("dormouse_intake_oldest_age_seconds"),
+            connected: gauge!("dormouse_connected"),
+            blocked: gauge!("dormouse_blocked"),
+        }
     }
+}
+
+/// A session was lost.
+pub(super) fn reconnected() {
+    counter!(RECONNECTS).increment(1);
+}
+
+/// The wall clock was stepped.
+pub(super) fn clock_stepped() {
+    counter!(CLOCK_STEPS).increment(1);
 }
 
 /// Registers the help texts, and the counters that should be seen as 0 from the start.
@@ -153,8 +168,8 @@ pub fn describe() {
         "Exchanges of ours that were deleted and are not declared again; must be 0"
     );
     describe_gauge!("dormouse_blocked", "1 while an alarm of RabbitMQ blocks publishes");
-    describe_counter!("dormouse_reconnects_total", "Connections lost and built anew");
-    describe_counter!("dormouse_clock_steps_total", "Steps of the wall clock noticed");
+    describe_counter!(RECONNECTS, "Connections lost and built anew");
+    describe_counter!(CLOCK_STEPS, "Steps of the wall clock noticed");
     describe_counter!(DEAD_LETTERED, "Messages put into the DLQ, by reason");
     describe_counter!(
         RETRIED,
@@ -164,7 +179,12 @@ pub fn describe() {
     for reason in Reason::ALL {
         counter!(DEAD_LETTERED, "reason" => reason.as_str()).increment(0);
     }
-    // a counter nobody has touched would not be exported
-    let Metrics { early, delivered, scheduled, returned, .. } = Metrics::new();
-    [early, delivered, scheduled, returned].iter().for_each(|counter| counter.increment(0));
+    // what nobody has looked up is not exported
+    Gauges::default();
+    let Metrics { early, delivered, scheduled, returned, .. } = Metrics::default();
+    for counter in
+        [early, delivered, scheduled, returned, counter!(RECONNECTS), counter!(CLOCK_STEPS)]
+    {
+        counter.increment(0);
+    }
 }

@@ -9,33 +9,35 @@
 //! A worker keeps no state: whatever it holds is unacknowledged, so the broker requeues it when the
 //! worker dies. Run one, or twenty.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::{Notify, watch};
-use tracing::{debug, info};
+use dormouse_broker::tell;
+use tokio::sync::Notify;
 
+use self::dispatch::Dispatch;
+use self::events::Events;
 use self::kept::Kept;
-use self::refusal::Refusal;
-
-use dormouse_broker::tell::{self, Tell};
-
+use self::metrics::Gauges;
+use self::refusal::Refusals;
+use self::size_limit::SizeLimit;
 use crate::config::Config;
-use crate::schedule::{Authority, Backoff, Layout, Policies, Reason, Sleeper, Stamp};
-use crate::topology::{self, Names};
+use crate::topology::Names;
 
 mod backs;
 mod channels;
 mod delivery;
+mod dispatch;
 mod doors;
 mod error;
+mod events;
 mod health;
 mod hold;
+mod in_flight;
 mod inlet;
 mod intake;
 mod inward;
 mod kept;
+mod kept_deliveries;
 mod lanes;
 mod metrics;
 pub mod mover;
@@ -44,6 +46,7 @@ mod refusal;
 mod retry;
 mod service;
 mod shares;
+mod size_limit;
 mod sweep;
 mod target_publish;
 mod targets;
@@ -59,7 +62,7 @@ pub use error::WorkerError;
 pub use health::Health;
 pub use hold::Hold;
 pub use kept::KeptNote;
-pub use metrics::{LATENESS_BUCKETS_SECONDS, Metrics, describe};
+pub use metrics::{LATENESS_BUCKETS_SECONDS, describe};
 pub use pace::Pace;
 pub use service::run;
 pub use shares::Shares;
@@ -68,34 +71,36 @@ pub use targets::{Route, Targets};
 /// What the parts of one session share.
 struct Shared {
     config: Arc<Config>,
-    names: Names,
-    layout: Layout,
-    authority: Authority,
-    backoff: Backoff,
-    policies: Policies,
-    backs: Mutex<Backs>,
     clock: Clock,
-    metrics: Metrics,
-    frame_max_bytes: usize,
+    /// What each connection may have open.
     channels: Channels,
-    /// Asks for the topology to be declared again: something of ours is missing.
-    heal: Notify,
-    /// Messages may sleep too long: one left the levels late, or may have entered them late.
-    may_be_late: Notify,
-    /// The wall clock was stepped ahead: what sleeps has to wake sooner.
-    stepped_ahead: Notify,
-    /// Messages that the DLQ refused sleep until it has room.
-    dlq_refuses: Refusal,
-    /// Publishes into other queues of ours are refused and made again.
-    inside_refuses: Refusal,
-    /// Messages that RabbitMQ takes from nobody, unacknowledged in their queues.
+    /// Decides on messages and tells of them.
+    dispatch: Dispatch,
+    /// What the session shows of itself.
+    gauges: Gauges,
+    /// What one part asks another to do.
+    signals: Signals,
+    /// Queues of ours refuse: for readiness, which hears of it from all parts.
+    refusals: Refusals,
+    /// Large messages go alone once RabbitMQ has refused one for its size to any part.
+    size_limit: SizeLimit,
+    /// Which queues have an exchange that leads back to them: retry finds them, delivery uses them, the
+    /// watch deletes what is left over.
+    backs: Mutex<Backs>,
+    /// Messages that RabbitMQ takes from nobody, unacknowledged in their queues: for a note that all parts
+    /// leave together.
     kept: Mutex<Kept>,
-    /// RabbitMQ has refused a body of so many bytes for its size.
-    too_large_bytes: AtomicUsize,
-    /// One as large was taken after all.
-    limit_raised: watch::Sender<()>,
-    /// When the log spoke of messages that died, by reason.
-    told_of_dead: Mutex<BTreeMap<Reason, Tell>>,
+}
+
+/// A part asks, and whoever can do it is woken; asked several times, it is done once.
+#[derive(Default)]
+struct Signals {
+    /// To the watch: something of ours is missing, so the topology is to be declared again.
+    heal: Notify,
+    /// To the sweep: messages may sleep too long, as one left the levels late, or may have entered them late.
+    may_be_late: Notify,
+    /// To the sweep: the wall clock was stepped ahead, so what sleeps has to wake sooner.
+    stepped_ahead: Notify,
 }
 
 impl Shared {
@@ -106,30 +111,28 @@ impl Shared {
         channels: Channels,
     ) -> Result<Self, regex::Error> {
         Ok(Self {
-            names: Names::of(&config),
-            layout: topology::layout(&config),
-            authority: Authority::new(&config)?,
-            backoff: Backoff::new(&config.attempts),
-            policies: Policies::of(&config)?,
-            backs: <_>::default(),
-            metrics: Metrics::new(),
-            heal: Notify::new(),
-            may_be_late: Notify::new(),
-            stepped_ahead: Notify::new(),
-            dlq_refuses: Refusal::default(),
-            inside_refuses: Refusal::default(),
-            kept: <_>::default(),
-            too_large_bytes: AtomicUsize::new(usize::MAX),
-            limit_raised: watch::Sender::new(()),
-            told_of_dead: <_>::default(),
+            dispatch: Dispatch::new(&config, clock.clone(), frame_max_bytes)?,
             config,
             clock,
-            frame_max_bytes,
             channels,
+            gauges: <_>::default(),
+            signals: <_>::default(),
+            refusals: <_>::default(),
+            size_limit: <_>::default(),
+            backs: <_>::default(),
+            kept: <_>::default(),
         })
     }
 
-    /// Which queues have an exchange that leads back to them. Never held over an await.
+    fn names(&self) -> &Names {
+        self.dispatch.cascade.names()
+    }
+
+    fn events(&self) -> &Events {
+        &self.dispatch.events
+    }
+
+    /// Never held over an await.
     fn backs(&self) -> MutexGuard<'_, Backs> {
         self.backs.lock().expect("no panic while noting an exchange")
     }
@@ -137,22 +140,5 @@ impl Shared {
     /// Never held over an await.
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().expect("no panic while noting a message")
-    }
-
-    /// Notes why a message goes to the DLQ, and says it: of each at debug, of one a minute and reason at info.
-    fn fail(&self, sleeper: &mut Sleeper, reason: Reason, detail: String) {
-        let Stamp { id, attempt, target, .. } = &sleeper.stamp;
-        let (exchange, routing_key) = (&target.exchange, &target.routing_key);
-        let mut told = self.told_of_dead.lock().expect("no panic while noting a line of the log");
-        match told.entry(reason).or_default().due() {
-            Some(times) => {
-                info!(times, id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ")
-            }
-            None => {
-                debug!(id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ")
-            }
-        }
-        drop(told);
-        sleeper.fail(reason, detail, self.clock.now());
     }
 }

@@ -5,14 +5,23 @@ use std::time::Duration;
 
 use super::Shared;
 use super::health::{Health, Trouble};
-use super::inward::DLQ_AGAIN;
 use crate::schedule::UnixMs;
+use crate::schedule::decide::DLQ_AGAIN;
 
 /// A refused publish is made again every second.
 const INSIDE: Duration = Duration::from_secs(5);
 
 /// What the DLQ refused asks it again within the longest pause and a quarter, and then it has to get there.
 const DLQ: Duration = DLQ_AGAIN.1.saturating_mul(2);
+
+/// What refuses.
+#[derive(Debug, Default)]
+pub(super) struct Refusals {
+    /// Messages that the DLQ refused sleep until it has room.
+    pub dlq: Refusal,
+    /// Publishes into other queues of ours are refused and made again.
+    pub inside: Refusal,
+}
 
 /// When something was last refused; 0 is never, or no more.
 #[derive(Debug, Default)]
@@ -41,10 +50,10 @@ impl Shared {
     /// Tells readiness and metrics.
     pub(super) fn tell_refusals(&self, health: &Health) {
         let now = self.clock.now();
-        let dlq_refuses = self.dlq_refuses.is_within(DLQ, now);
+        let dlq_refuses = self.refusals.dlq.is_within(DLQ, now);
         health.set_trouble(Trouble::DlqRefuses, dlq_refuses);
-        health.set_trouble(Trouble::InsideRefuses, self.inside_refuses.is_within(INSIDE, now));
-        self.metrics.dlq_refuses.set(if dlq_refuses { 1.0 } else { 0.0 });
-        self.metrics.kept.set(self.kept().len() as f64);
+        health.set_trouble(Trouble::InsideRefuses, self.refusals.inside.is_within(INSIDE, now));
+        self.gauges.dlq_refuses.set(if dlq_refuses { 1.0 } else { 0.0 });
+        self.gauges.kept.set(self.kept().len() as f64);
     }
 }

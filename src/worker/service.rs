@@ -12,7 +12,8 @@ use tracing::{error, info, warn};
 use super::channels::{AT_WORK, LEAST};
 use super::delivery::Delivery;
 use super::intake::Intake;
-use super::inward::KEEP;
+use super::kept_deliveries::KEEP;
+use super::metrics::reconnected;
 use super::retry::Retry;
 use super::uncarried::move_uncarried;
 use super::unreadable::{Looked, move_unreadable};
@@ -90,7 +91,7 @@ pub async fn run(
             Err(error) if error.is_worth_another_try() => {
                 let wait = pause.next().unwrap_or(config.broker.reconnect_max);
                 warn!(%error, ?wait, "not connected; trying again");
-                metrics::counter!("dormouse_reconnects_total").increment(1);
+                reconnected();
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
                     () = stop.cancelled() => {}
@@ -127,7 +128,7 @@ async fn quarantined(
     match moved {
         Ok(Looked { moved: 0, keeping, .. }) if keeping.is_empty() => None,
         Ok(looked) => {
-            metrics::counter!("dormouse_reconnects_total").increment(1);
+            reconnected();
             Some(looked)
         }
         Err(error) => {
@@ -269,7 +270,7 @@ async fn connected(
     parts.spawn(delivery.run(stop.clone()));
     info!(address = consuming.address(), ?versions, "running");
     health.set_connected(true);
-    shared.metrics.connected.set(1.0);
+    shared.gauges.connected.set(1.0);
 
     let beside = async {
         let sweep = sweep::run(&shared, consuming, publishing, stop);
@@ -335,8 +336,8 @@ async fn installed_versions(
 ) -> Result<Vec<u32>, AmqpError> {
     let mut installed = Vec::new();
     let mut ask = Ask::open(connection).await?;
-    for version in 1..=shared.names.version() {
-        if ask.queue(&shared.names.in_version(version).due()).await?.is_some() {
+    for version in 1..=shared.names().version() {
+        if ask.queue(&shared.names().in_version(version).due()).await?.is_some() {
             installed.push(version);
         }
     }

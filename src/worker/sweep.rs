@@ -87,7 +87,7 @@ pub(super) async fn run(
             () = stop.cancelled() => {}
             () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
             () = sweeper.may_be_late(rest), if again.is_none() => although_marked = true,
-            () = shared.stepped_ahead.notified() => although_marked = true,
+            () = shared.signals.stepped_ahead.notified() => although_marked = true,
         }
     }
 }
@@ -103,7 +103,7 @@ impl Sweeper<'_> {
     /// Sweeps, unless that was done since the broker's start: how many messages moved. None if another
     /// worker is at it.
     async fn claim(&self, although_marked: bool) -> Result<Option<u64>, MoverError> {
-        let name = self.shared.names.swept();
+        let name = self.shared.names().swept();
         let marker = match Marker::claim(self.consuming, &name, although_marked).await? {
             Claim::Marked => return Ok(Some(0)),
             Claim::Taken => return Ok(None),
@@ -164,7 +164,7 @@ impl Sweeper<'_> {
             }
         }
         if mover.was_late() {
-            self.shared.may_be_late.notify_one();
+            self.shared.signals.may_be_late.notify_one();
         }
         let moved = mover.stop().await?.moved;
         self.count(counted, moved);
@@ -172,7 +172,7 @@ impl Sweeper<'_> {
     }
 
     fn count(&self, counted: u64, moved: u64) -> u64 {
-        self.shared.metrics.swept.increment(moved - counted);
+        self.shared.events().note_swept(moved - counted);
         moved
     }
 
@@ -180,7 +180,7 @@ impl Sweeper<'_> {
     /// a frozen broker leave no other trace.
     async fn may_be_late(&self, rest: Duration) {
         tokio::time::sleep(rest).await;
-        self.shared.may_be_late.notified().await;
+        self.shared.signals.may_be_late.notified().await;
     }
 }
 

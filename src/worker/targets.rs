@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use crate::schedule::Reason;
+use crate::schedule::Cause;
 
 /// What is known of each exchange, or of each set of keys of one that refused a key. `Item` is a message
 /// on its way.
@@ -43,8 +43,7 @@ enum Standing<Item> {
     Waiting(VecDeque<Item>),
     Avoided {
         until: Instant,
-        reason: Reason,
-        detail: String,
+        cause: Cause,
     },
 }
 
@@ -55,7 +54,7 @@ pub enum Route<Item> {
     Shared(Item),
     /// It waits for the outcome of a probe.
     Queued,
-    Failed(Item, Reason, String),
+    Failed(Item, Cause),
 }
 
 impl<Item> Targets<Item> {
@@ -112,8 +111,8 @@ impl<Item> Targets<Item> {
                 queue.push_back(item);
                 return Route::Queued;
             }
-            Some(Standing::Avoided { until, reason, detail }) if *until > now => {
-                return Route::Failed(item, *reason, detail.clone());
+            Some(Standing::Avoided { until, cause }) if *until > now => {
+                return Route::Failed(item, cause.clone());
             }
             Some(Standing::Avoided { .. }) | None => {}
         }
@@ -145,17 +144,9 @@ impl<Item> Targets<Item> {
     }
 
     /// A probe's channel was closed over the door: whoever waited fails with it.
-    pub fn avoid(
-        &mut self,
-        door: &str,
-        reason: Reason,
-        detail: &str,
-        now: Instant,
-    ) -> VecDeque<Item> {
-        self.replace(
-            door,
-            Standing::Avoided { until: now + self.avoid, reason, detail: detail.to_owned() },
-        )
+    pub fn avoid(&mut self, door: &str, cause: &Cause, now: Instant) -> VecDeque<Item> {
+        let until = now + self.avoid;
+        self.replace(door, Standing::Avoided { until, cause: cause.clone() })
     }
 
     fn replace(&mut self, door: &str, standing: Standing<Item>) -> VecDeque<Item> {

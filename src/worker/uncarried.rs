@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use tracing::{debug, warn};
-
-use super::inward::To;
+use super::dispatch::Dispatch;
+use super::events::Event;
+use super::in_flight::{InternalQueue, Next};
 use super::tell::Tell;
 use super::unreadable::Looked;
-use super::{Channels, Clock, Shared, WorkerError};
+use super::{Clock, WorkerError};
 use crate::amqp::{Amqp10, Outcome, Replacing, Watched};
 use crate::config::{Config, DelayExchange};
-use crate::schedule::{Reason, Sleeper};
+use crate::schedule::{Cause, Reason, Sleeper};
+use crate::topology::Names;
 
 /// A queue that a client's message can reach as it was published.
 struct Source<'a> {
@@ -27,50 +28,39 @@ struct Source<'a> {
 /// Errors: the broker is gone, or does not speak AMQP 1.0.
 pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<Looked, WorkerError> {
     let mut replacing = Replacing::open(&config.broker).await?;
-    let frame_max_bytes = replacing.frame_max_bytes();
-    let shared = Shared::new(config.clone(), clock.clone(), frame_max_bytes, Channels::MOST)?;
+    let dispatch = Dispatch::new(config, clock.clone(), replacing.frame_max_bytes())?;
     let mut looked = Looked::default();
     let (mut told_of_moved, mut told_of_refused) = (Tell::default(), Tell::default());
-    for Source { queue, delay, intake } in sources(&shared) {
+    for Source { queue, delay, intake } in sources(config, dispatch.cascade.names()) {
         let watched = Watched { queue, prefetch: config.intake.prefetch };
         let mut look = Amqp10::open(&config.broker, &watched).await?;
         while let Some(mut found) = look.next().await? {
-            let problem = found.problems.join("; ");
+            let problem = &found.problems.join("; ");
             let message = std::mem::take(&mut found.message);
-            let (mut sleeper, mut to) = match delay {
-                Some(delay) => shared.accept(message, delay, intake.as_deref()),
-                None => shared.judge(message),
+            let (mut message, mut to) = match delay {
+                Some(delay) => dispatch.accept(message, delay, intake.as_deref()),
+                None => dispatch.judge(message),
             };
             let outcome = loop {
-                let message = shared.entering(&sleeper, to);
-                let outcome = look.replace(&found, message, &mut replacing).await?;
-                to = match elsewhere(&shared, &mut sleeper, to, &outcome) {
+                let replacement = dispatch.entering(&message, to);
+                let outcome = look.replace(&found, replacement, &mut replacing).await?;
+                to = match elsewhere(&dispatch, &mut message, Next::of(&outcome, to)) {
                     Some(to) => to,
                     None => break outcome,
                 };
             };
-            let (id, queue) = (&sleeper.stamp.id, &watched.queue);
+            let (message, queue) = (&message, &watched.queue);
             if outcome != Outcome::Confirmed {
-                let answer = outcome.answer();
-                if told_of_refused.due().is_some() {
-                    warn!(
-                        id,
-                        queue,
-                        problem,
-                        answer,
-                        "RabbitMQ takes no replacement for a message that AMQP 0-9-1 cannot carry"
-                    );
-                }
-                looked.refuse(queue, &sleeper, answer);
+                let (answer, told) = (outcome.answer(), told_of_refused.due());
+                dispatch.events.note(message, Event::NotMoved { queue, problem, answer, told });
+                looked.refuse(queue, message, answer);
                 look.refuse(&found);
                 continue;
             }
-            shared.count(&sleeper, to);
+            dispatch.entered(message, to);
             looked.moved += 1;
-            debug!(id, queue, problem, ?to, "moved");
-            if told_of_moved.due().is_some() {
-                warn!(id, queue, problem, ?to, "AMQP 0-9-1 cannot carry a message as it is");
-            }
+            let told = told_of_moved.due();
+            dispatch.events.note(message, Event::Moved { queue, problem, to, told });
         }
         looked.keeping.extend(look.keep().await);
     }
@@ -80,28 +70,21 @@ pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<Looke
 }
 
 /// Where else to put one that RabbitMQ did not take: what the levels refuse goes to the DLQ, what the DLQ has
-/// no room for sleeps.
-fn elsewhere(shared: &Shared, sleeper: &mut Sleeper, to: To, outcome: &Outcome) -> Option<To> {
-    let failure = sleeper.stamp.failure.as_ref().map(|failure| failure.reason);
-    match (outcome, to) {
-        (Outcome::Unknown(closed), To::Levels | To::Wait)
-            if !matches!(closed.code, 0 | 403 | 404) && failure != Some(Reason::RefusedInside) =>
-        {
-            shared.fail(sleeper, Reason::RefusedInside, closed.refused_inside());
-            sleeper.wake_for_dlq();
-            Some(To::Dlq)
+/// no room for sleeps. There is no pause to try again in.
+fn elsewhere(dispatch: &Dispatch, message: &mut Sleeper, next: Next<'_>) -> Option<InternalQueue> {
+    match next {
+        Next::Dlq(closed) => {
+            let detail = closed.refused_inside();
+            message.wake_for_dlq();
+            Some(dispatch.doom(message, Cause { reason: Reason::RefusedInside, detail }))
         }
-        (Outcome::Nacked, To::Dlq) if failure != Some(Reason::RefusedInside) => {
-            shared.put_off(sleeper);
-            Some(To::Levels)
-        }
-        _ => None,
+        Next::Sleep if dispatch.put_off(message) => Some(InternalQueue::Levels),
+        Next::Done | Next::Again { .. } | Next::Sleep | Next::Keep(_) => None,
     }
 }
 
-fn sources(shared: &Shared) -> Vec<Source<'_>> {
-    let names = &shared.names;
-    let of_clients = shared.config.delay_exchanges.iter().flat_map(|delay| {
+fn sources<'a>(config: &'a Config, names: &Names) -> Vec<Source<'a>> {
+    let of_clients = config.delay_exchanges.iter().flat_map(|delay| {
         let intake = names.intake(delay);
         let expired = Source {
             queue: names.expired(delay),

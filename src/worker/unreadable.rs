@@ -5,12 +5,13 @@ use std::sync::Arc;
 use dormouse_broker::unreadable;
 pub use dormouse_broker::unreadable::Looked;
 
+use super::dispatch::Dispatch;
+use super::in_flight::InternalQueue;
 use super::intake::PARKING_PREFETCH;
-use super::inward::To;
-use super::{Channels, Clock, Shared, WorkerError};
+use super::{Clock, WorkerError};
 use crate::amqp::Watched;
 use crate::config::Config;
-use crate::schedule::{Reason, Sleeper};
+use crate::schedule::Sleeper;
 use crate::topology::Names;
 
 /// Looks through everything that a worker consumes.
@@ -18,21 +19,19 @@ use crate::topology::Names;
 /// Errors: as [`unreadable::move_unreadable`].
 pub async fn move_unreadable(config: &Arc<Config>, clock: &Clock) -> Result<Looked, WorkerError> {
     let (queues, targets) = consumed(config, &Names::of(config));
-    let shared = Shared::new(config.clone(), clock.clone(), usize::MAX, Channels::MOST)?;
+    let dispatch = Dispatch::new(config, clock.clone(), usize::MAX)?;
     let complete = |sleeper: &mut Sleeper, index: usize| {
         sleeper.stamp.target.exchange.clone_from(&targets[index]);
     };
     // what the DLQ has no room for sleeps until it has
     let put_off = |sleeper: &mut Sleeper| {
-        shared.put_off(sleeper);
-        shared.entering(sleeper, To::Levels)
+        dispatch.put_off(sleeper);
+        dispatch.entering(sleeper, InternalQueue::Levels)
     };
     let looked =
         unreadable::move_unreadable(config, clock, &queues, complete, Some(put_off)).await?;
     // the others are counted when they are there
-    for _ in looked.put_off..looked.moved {
-        shared.metrics.dead_lettered(Reason::Unreadable);
-    }
+    dispatch.events.note_unreadable((looked.moved - looked.put_off) as u64);
     Ok(looked)
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn watch(
     let (mut drained, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
     loop {
         let heal = tokio::select! {
-            () = shared.heal.notified() => true,
+            () = shared.signals.heal.notified() => true,
             () = tokio::time::sleep(MONITOR) => false,
         };
         if let Err(error) = doors.tend(heal, consuming, &mut ask, health).await {
@@ -43,7 +43,7 @@ pub(super) async fn watch(
             // once a second at most, however many messages ask for it
             tokio::time::sleep(MONITOR).await;
         }
-        shared.metrics.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
+        shared.gauges.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
         health.set_trouble(Trouble::Blocked, publishing.is_blocked());
         shared.tell_refusals(health);
         let backlog = match backlog(&mut ask, shared).await {
@@ -53,8 +53,8 @@ pub(super) async fn watch(
         if backlog == 0 {
             drained = tokio::time::Instant::now();
         }
-        shared.metrics.intake_backlog.set(f64::from(backlog));
-        shared.metrics.intake_oldest_age.set(drained.elapsed().as_secs_f64());
+        shared.gauges.intake_backlog.set(f64::from(backlog));
+        shared.gauges.intake_oldest_age.set(drained.elapsed().as_secs_f64());
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn watch(
 async fn backlog(ask: &mut Ask<'_>, shared: &Shared) -> Result<u32, AmqpError> {
     let mut messages = 0;
     for delay in &shared.config.delay_exchanges {
-        for queue in [shared.names.intake(delay), shared.names().expired(delay)] {
+        for queue in [shared.names().intake(delay), shared.names().expired(delay)] {
             messages += ask.queue(&queue).await?.map_or(0, |depth| depth.ready);
         }
     }

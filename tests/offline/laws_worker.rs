@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use dormouse::amqp::prefetch::Prefetch;
 use dormouse::amqp::window::{Closed, Confirm, Outcome, Refused, Return, Window};
 use dormouse::amqp::{Acks, Freshness};
-use dormouse::schedule::{Reason, UnixMs};
+use dormouse::schedule::{Cause, Reason, UnixMs};
 use dormouse::worker::{Channels, Hold, Route, Shares, Targets};
 use proptest::prelude::*;
 
@@ -209,11 +209,11 @@ fn a_failed_exchange_is_avoided_for_a_while_and_then_probed_again() {
     assert_eq!(targets.route("gone", 2, now), Route::Queued);
     assert_eq!(targets.next_probe(), Some(("gone".into(), 1)));
     assert_eq!(
-        targets.avoid("gone", Reason::ExchangeNotFound, "404", now),
+        targets.avoid("gone", &Cause::new(Reason::ExchangeNotFound, "404"), now),
         [2],
         "they fail with it"
     );
-    let failed = Route::Failed(3, Reason::ExchangeNotFound, "404".to_owned());
+    let failed = Route::Failed(3, Cause::new(Reason::ExchangeNotFound, "404"));
     assert_eq!(targets.route("gone", 3, now + Duration::from_secs(4)), failed);
     assert_eq!(targets.route("gone", 4, now + Duration::from_secs(6)), Route::Queued);
     assert_eq!(targets.next_probe(), Some(("gone".into(), 4)));
@@ -288,8 +288,9 @@ fn an_exchange_that_refused_a_key_is_asked_for_each_key() {
     let (ok, bad) = (door(&targets, &["ok"], now), door(&targets, &["bad"], now));
     let other = door(&targets, &["ok", "bad"], now);
     assert_eq!(BTreeSet::from([&ok, &bad, &other]).len(), 3);
-    assert!(targets.avoid(&bad, Reason::AccessRefused, "403", now).is_empty());
-    let failed = Route::Failed(3, Reason::AccessRefused, "403".to_owned());
+    let cause = Cause::new(Reason::AccessRefused, "403");
+    assert!(targets.avoid(&bad, &cause, now).is_empty());
+    let failed = Route::Failed(3, cause);
     assert_eq!(targets.route(&bad, 3, now), failed, "while it is fresh");
     assert_eq!(targets.route(&ok, 2, now), Route::Queued);
     assert_eq!(targets.next_probe(), Some((ok.clone(), 2)), "the other keys are not touched");
