@@ -7,6 +7,7 @@ mod config;
 mod config_faults;
 mod deny;
 mod docs;
+mod fences;
 mod fuzz;
 mod http;
 mod laws_client;
