@@ -153,82 +153,36 @@ struct Log {
 impl Log {
     fn note(&self, message: &Sleeper, event: Event<'_>) {
         match event {
-            Event::AttemptFailed { cause, pause: Some(pause) } => {
-                let Stamp { id, attempt, target, .. } = &message.stamp;
-                let Target { exchange, routing_key, .. } = target;
-                let Cause { reason, detail } = cause;
-                debug!(
-                    target: of::DELIVERY,
-                    id, %reason, attempt, ?pause, exchange, routing_key, detail, "delivery failed"
-                );
-            }
+            Event::AttemptFailed { cause, pause: Some(pause) } => failed(message, cause, pause),
             Event::AttemptFailed { cause, pause: None } | Event::Doomed { cause } => {
                 self.doomed(message, cause)
             }
             Event::Recalled { pause } => recalled(message, pause),
             Event::Parked { ours: true, told } => parked(message, told),
-            Event::WokeEarly { told: Some(_) } => {
-                warn!(
-                    target: of::DELIVERY,
-                    "messages wake much too early: a policy shortens TTLs, the levels were changed, or the \
-                     clock went back; they are planned again (see `dormouse topology verify`)"
-                );
-            }
+            Event::WokeEarly { told: Some(_) } => woke_early(),
             Event::RefusedInside { closed, told } => refused_inside(message, closed, told),
-            Event::DlqRefused { names, told: Some(times) } => {
-                warn!(
-                    target: of::INWARD,
-                    times,
-                    queue = names.dlq(),
-                    "the DLQ refuses messages: it is full by a policy or a limit, or unavailable. What is dead \
-                     sleeps and is tried again; nothing is lost, and other messages are not held up. Raise its \
-                     limit, or empty it with `dormouse dlq redrive` or `dormouse dlq purge`"
-                );
-            }
+            Event::DlqRefused { names, told: Some(times) } => dlq_refused(&names.dlq(), times),
             Event::Refused { to, problem, told: Some(times) } => {
-                warn!(
-                    target: of::INWARD,
-                    times,
-                    id = message.stamp.id,
-                    ?to,
-                    "{problem}: publishing again every {PAUSE:?}, and what is behind it waits (see `dormouse \
-                     topology verify`)"
-                );
+                refused(message, to, problem, times)
             }
             Event::Kept { closed, told: Some(times) } => kept(message, closed, times),
-            Event::Moved { queue, problem, to, told } => {
-                let id = &message.stamp.id;
-                debug!(target: of::UNCARRIED, id, queue, problem, ?to, "moved");
-                if told.is_some() {
-                    warn!(
-                        target: of::UNCARRIED,
-                        id, queue, problem, ?to, "AMQP 0-9-1 cannot carry a message as it is"
-                    );
-                }
-            }
+            Event::Moved { queue, problem, to, told } => moved(message, queue, problem, to, told),
             Event::NotMoved { queue, problem, answer, told: Some(_) } => {
-                warn!(
-                    target: of::UNCARRIED,
-                    id = &message.stamp.id,
-                    queue,
-                    problem,
-                    answer,
-                    "RabbitMQ takes no replacement for a message that AMQP 0-9-1 cannot carry"
-                );
+                not_moved(message, queue, problem, answer)
             }
-            Event::Parked { .. }
-            | Event::WokeEarly { .. }
-            | Event::DlqRefused { .. }
-            | Event::Refused { .. }
-            | Event::Kept { .. }
-            | Event::NotMoved { .. }
-            | Event::Planned { .. }
+            Event::Planned { .. }
             | Event::TakenIn
             | Event::TakenBack { .. }
+            | Event::Parked { .. }
+            | Event::WokeEarly { .. }
             | Event::PutBack
             | Event::Released { .. }
             | Event::Delivered { .. }
-            | Event::Dead => {}
+            | Event::Dead
+            | Event::DlqRefused { .. }
+            | Event::Refused { .. }
+            | Event::Kept { .. }
+            | Event::NotMoved { .. } => {}
         }
     }
 
@@ -238,20 +192,25 @@ impl Log {
         let Target { exchange, routing_key, .. } = target;
         let mut told = self.told_of_dead.lock().expect("no panic while noting a line of the log");
         match told.entry(*reason).or_default().due() {
-            Some(times) => {
-                info!(
-                    target: of::WORKER,
-                    times, id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ"
-                );
-            }
-            None => {
-                debug!(
-                    target: of::WORKER,
-                    id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ"
-                );
-            }
+            Some(times) => info!(
+                target: of::WORKER,
+                times, id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ"
+            ),
+            None => debug!(
+                target: of::WORKER,
+                id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ"
+            ),
         }
     }
+}
+
+fn failed(message: &Sleeper, Cause { reason, detail }: &Cause, pause: Duration) {
+    let Stamp { id, attempt, target, .. } = &message.stamp;
+    let Target { exchange, routing_key, .. } = target;
+    debug!(
+        target: of::DELIVERY,
+        id, %reason, attempt, ?pause, exchange, routing_key, detail, "delivery failed"
+    );
 }
 
 fn recalled(message: &Sleeper, pause: Duration) {
@@ -269,50 +228,82 @@ fn parked(message: &Sleeper, told: Option<u64>) {
     if let Some(times) = told {
         warn!(
             target: of::INTAKE,
-            times,
-            id, "a message was parked: an exchange of ours lacks a binding or a queue"
+            times, id, "a message was parked: an exchange of ours lacks a binding or a queue"
         );
     }
 }
 
-fn refused_inside(message: &Sleeper, Closed { code, text }: &Closed, told: Option<u64>) {
+fn woke_early() {
+    warn!(
+        target: of::DELIVERY,
+        "messages wake much too early: a policy shortens TTLs, the levels were changed, or the clock went \
+         back; they are planned again (see `dormouse topology verify`)"
+    );
+}
+
+fn refused_inside(message: &Sleeper, Closed { code, text: answer }: &Closed, told: Option<u64>) {
     let id = &message.stamp.id;
     match told {
-        Some(times) => {
-            warn!(
-                target: of::INWARD,
-                times,
-                id,
-                code,
-                answer = text,
-                "RabbitMQ refuses a message; it goes to the DLQ"
-            );
-        }
-        None => {
-            debug!(
-                target: of::INWARD,
-                id,
-                code,
-                answer = text,
-                "RabbitMQ refuses a message; it goes to the DLQ"
-            );
-        }
+        Some(times) => warn!(
+            target: of::INWARD,
+            times, id, code, answer, "RabbitMQ refuses a message; it goes to the DLQ"
+        ),
+        None => debug!(
+            target: of::INWARD,
+            id, code, answer, "RabbitMQ refuses a message; it goes to the DLQ"
+        ),
     }
 }
 
-fn kept(message: &Sleeper, Closed { code, text }: &Closed, times: u64) {
-    let Stamp { id, target, .. } = &message.stamp;
-    let Target { exchange, routing_key, .. } = target;
+fn dlq_refused(queue: &str, times: u64) {
     warn!(
         target: of::INWARD,
         times,
-        id,
-        code,
-        answer = text,
-        exchange,
-        routing_key,
-        bytes = message.body_bytes(),
-        "RabbitMQ takes a message from nobody, not even for the DLQ. It stays unacknowledged in the \
-         queue where it is and is tried again, every {KEEP:?} at last: raise the limit that is named here"
+        queue,
+        "the DLQ refuses messages: it is full by a policy or a limit, or unavailable. What is dead sleeps and \
+         is tried again; nothing is lost, and other messages are not held up. Raise its limit, or empty it with \
+         `dormouse dlq redrive` or `dormouse dlq purge`"
+    );
+}
+
+fn refused(message: &Sleeper, to: InternalQueue, problem: &str, times: u64) {
+    warn!(
+        target: of::INWARD,
+        times,
+        id = message.stamp.id,
+        ?to,
+        "{problem}: publishing again every {PAUSE:?}, and what is behind it waits (see `dormouse topology \
+         verify`)"
+    );
+}
+
+fn kept(message: &Sleeper, Closed { code, text: answer }: &Closed, times: u64) {
+    let (Stamp { id, target, .. }, bytes) = (&message.stamp, message.body_bytes());
+    let Target { exchange, routing_key, .. } = target;
+    warn!(
+        target: of::INWARD,
+        times, id, code, answer, exchange, routing_key, bytes,
+        "RabbitMQ takes a message from nobody, not even for the DLQ. It stays unacknowledged in the queue where \
+         it is and is tried again, every {KEEP:?} at last: raise the limit that is named here"
+    );
+}
+
+fn moved(message: &Sleeper, queue: &str, problem: &str, to: InternalQueue, told: Option<u64>) {
+    let id = &message.stamp.id;
+    debug!(target: of::UNCARRIED, id, queue, problem, ?to, "moved");
+    if told.is_some() {
+        warn!(
+            target: of::UNCARRIED,
+            id, queue, problem, ?to, "AMQP 0-9-1 cannot carry a message as it is"
+        );
+    }
+}
+
+fn not_moved(message: &Sleeper, queue: &str, problem: &str, answer: &str) {
+    let id = &message.stamp.id;
+    warn!(
+        target: of::UNCARRIED,
+        id, queue, problem, answer,
+        "RabbitMQ takes no replacement for a message that AMQP 0-9-1 cannot carry"
     );
 }

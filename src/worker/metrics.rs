@@ -105,77 +105,63 @@ pub(super) fn clock_stepped() {
     counter!(CLOCK_STEPS).increment(1);
 }
 
+/// What each counts, for the help texts.
+const COUNTERS: [(&str, &str); 14] = [
+    ("dormouse_scheduled_total", "Messages planned and put into the cascade"),
+    ("dormouse_delivered_total", "Messages confirmed by their target"),
+    ("dormouse_early_total", "Messages published before their due time; must stay 0"),
+    ("dormouse_put_back_total", "Messages a full hold put back through the wait queue"),
+    ("dormouse_returned_total", "Publishes to targets that RabbitMQ returned as unroutable"),
+    ("dormouse_replanned_total", "Messages that woke much too early and were planned again"),
+    (
+        "dormouse_swept_total",
+        "Messages planned again after a broker's start, to make up for its downtime",
+    ),
+    ("dormouse_parked_total", "Messages taken from the parking queue; the topology has a hole"),
+    (
+        "dormouse_internal_refused_total",
+        "Publishes into queues of ours that were refused and made again",
+    ),
+    (RECONNECTS, "Connections lost and built anew"),
+    (CLOCK_STEPS, "Steps of the wall clock noticed"),
+    (DEAD_LETTERED, "Messages put into the DLQ, by reason"),
+    (RETRIED, "Rejected messages put to sleep until they go back to their queue, by retry policy"),
+    (ATTEMPTS_FAILED, "Deliveries that failed, by reason"),
+];
+/// What each shows.
+const GAUGES: [(&str, &str); 10] = [
+    ("dormouse_held_messages", "Messages in the hold, unacknowledged"),
+    ("dormouse_held_bytes", "Bytes of bodies in the hold"),
+    ("dormouse_dlq_refuses", "1 while the DLQ refuses messages, which sleep until it has room"),
+    (
+        "dormouse_kept_messages",
+        "Messages that RabbitMQ refuses and the DLQ too, unacknowledged where they are",
+    ),
+    ("dormouse_unconfirmed_publishes", "Publishes to targets without a confirm yet"),
+    ("dormouse_intake_backlog_messages", "Messages ready in the intake queues"),
+    (
+        "dormouse_intake_oldest_age_seconds",
+        "At most so old is the oldest message in the intake queues",
+    ),
+    ("dormouse_connected", "1 while connected to RabbitMQ"),
+    (
+        "dormouse_missing_objects",
+        "Exchanges of ours that were deleted and are not declared again; must be 0",
+    ),
+    ("dormouse_blocked", "1 while an alarm of RabbitMQ blocks publishes"),
+];
+/// What each measures.
+const HISTOGRAMS: [(&str, &str); 3] = [
+    ("dormouse_lateness_seconds", "From the due time to the publish to the target"),
+    ("dormouse_target_confirm_seconds", "From the publish to a target to its confirm"),
+    ("dormouse_hops", "Level queues planned for a message"),
+];
+
 /// Registers the help texts, and the counters that should be seen as 0 from the start.
 pub fn describe() {
-    describe_counter!("dormouse_scheduled_total", "Messages planned and put into the cascade");
-    describe_counter!("dormouse_delivered_total", "Messages confirmed by their target");
-    describe_counter!(
-        "dormouse_early_total",
-        "Messages published before their due time; must stay 0"
-    );
-    describe_histogram!(
-        "dormouse_lateness_seconds",
-        "From the due time to the publish to the target"
-    );
-    describe_histogram!(
-        "dormouse_target_confirm_seconds",
-        "From the publish to a target to its confirm"
-    );
-    describe_histogram!("dormouse_hops", "Level queues planned for a message");
-    describe_gauge!("dormouse_held_messages", "Messages in the hold, unacknowledged");
-    describe_gauge!("dormouse_held_bytes", "Bytes of bodies in the hold");
-    describe_counter!(
-        "dormouse_put_back_total",
-        "Messages a full hold put back through the wait queue"
-    );
-    describe_counter!(
-        "dormouse_returned_total",
-        "Publishes to targets that RabbitMQ returned as unroutable"
-    );
-    describe_counter!(
-        "dormouse_replanned_total",
-        "Messages that woke much too early and were planned again"
-    );
-    describe_counter!(
-        "dormouse_swept_total",
-        "Messages planned again after a broker's start, to make up for its downtime"
-    );
-    describe_counter!(
-        "dormouse_parked_total",
-        "Messages taken from the parking queue; the topology has a hole"
-    );
-    describe_counter!(
-        "dormouse_internal_refused_total",
-        "Publishes into queues of ours that were refused and made again"
-    );
-    describe_gauge!(
-        "dormouse_dlq_refuses",
-        "1 while the DLQ refuses messages, which sleep until it has room"
-    );
-    describe_gauge!(
-        "dormouse_kept_messages",
-        "Messages that RabbitMQ refuses and the DLQ too, unacknowledged where they are"
-    );
-    describe_gauge!("dormouse_unconfirmed_publishes", "Publishes to targets without a confirm yet");
-    describe_gauge!("dormouse_intake_backlog_messages", "Messages ready in the intake queues");
-    describe_gauge!(
-        "dormouse_intake_oldest_age_seconds",
-        "At most so old is the oldest message in the intake queues"
-    );
-    describe_gauge!("dormouse_connected", "1 while connected to RabbitMQ");
-    describe_gauge!(
-        "dormouse_missing_objects",
-        "Exchanges of ours that were deleted and are not declared again; must be 0"
-    );
-    describe_gauge!("dormouse_blocked", "1 while an alarm of RabbitMQ blocks publishes");
-    describe_counter!(RECONNECTS, "Connections lost and built anew");
-    describe_counter!(CLOCK_STEPS, "Steps of the wall clock noticed");
-    describe_counter!(DEAD_LETTERED, "Messages put into the DLQ, by reason");
-    describe_counter!(
-        RETRIED,
-        "Rejected messages put to sleep until they go back to their queue, by retry policy"
-    );
-    describe_counter!(ATTEMPTS_FAILED, "Deliveries that failed, by reason");
+    COUNTERS.into_iter().for_each(|(name, help)| describe_counter!(name, help));
+    GAUGES.into_iter().for_each(|(name, help)| describe_gauge!(name, help));
+    HISTOGRAMS.into_iter().for_each(|(name, help)| describe_histogram!(name, help));
     for reason in Reason::ALL {
         counter!(DEAD_LETTERED, "reason" => reason.as_str()).increment(0);
     }

@@ -37,6 +37,24 @@ struct Past {
     kept: Vec<KeptMessage>,
 }
 
+impl Past {
+    /// A session that was refused a channel makes do with fewer next time.
+    fn note_limit(&mut self, error: &WorkerError) {
+        let Some(limit) = error.channel_limit() else { return };
+        let at_most = Channels::after(limit, self.channels);
+        self.channels = Some(at_most);
+        if limit < 2 * AT_WORK {
+            warn!(
+                %error, limit,
+                "a worker needs {} channels in all and does not work with fewer: allow its user more",
+                2 * LEAST
+            );
+        } else {
+            warn!(%error, limit, at_most, "RabbitMQ refused a channel; going on with fewer");
+        }
+    }
+}
+
 /// Runs a worker until `stop`, through any number of lost connections.
 ///
 /// Errors: only what no reconnect can heal.
@@ -65,20 +83,8 @@ pub async fn run(
         }
         health.set_connected(false);
         metrics::gauge!("dormouse_connected").set(0.0);
-        if let Err(error) = &ended
-            && let Some(limit) = error.channel_limit()
-        {
-            let at_most = Channels::after(limit, past.channels);
-            past.channels = Some(at_most);
-            if limit < 2 * AT_WORK {
-                warn!(
-                    %error, limit,
-                    "a worker needs {} channels in all and does not work with fewer: allow its user more",
-                    2 * LEAST
-                );
-            } else {
-                warn!(%error, limit, at_most, "RabbitMQ refused a channel; going on with fewer");
-            }
+        if let Err(error) = &ended {
+            past.note_limit(error);
         }
         match ended {
             Ok(()) => break,

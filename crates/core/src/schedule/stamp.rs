@@ -102,11 +102,7 @@ impl Stamp {
         Ok(Self {
             id: string(ID)?.to_owned(),
             due: unix_ms(DUE_MS)?,
-            retry_at: if headers.contains_key(RETRY_AT_MS) {
-                Some(unix_ms(RETRY_AT_MS)?)
-            } else {
-                None
-            },
+            retry_at: headers.get(RETRY_AT_MS).map(|_| unix_ms(RETRY_AT_MS)).transpose()?,
             attempt: u32::try_from(integer(ATTEMPT)?).map_err(|_| StampFault(ATTEMPT))?,
             rounds: rounds::so_far(headers),
             target: Target {
