@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::{Clock, Pace};
 use crate::amqp::{AmqpError, Closed, Connection, Consumer, Delivered, Isolating, Outcome};
+use crate::cascade::Cascade;
 use crate::config::Config;
 use crate::message::Message;
 use crate::schedule::sleeper::unstamped;
-use crate::schedule::{Layout, Reason, Sleeper};
-use crate::topology::{self, Names};
+use crate::schedule::{Reason, Sleeper};
 
 /// Pause before a refused publish is made again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -80,8 +80,7 @@ struct Moved {
 
 /// Where messages go.
 struct Way {
-    names: Names,
-    layout: Layout,
+    cascade: Cascade,
     clock: Clock,
     frame_max_bytes: usize,
 }
@@ -90,10 +89,9 @@ impl Way {
     /// Planned by what is left of the delay now.
     fn message(&self, Moved { sleeper, to_dlq, .. }: &Moved) -> Message {
         if *to_dlq {
-            return sleeper.dead(&self.names.dlq(), self.frame_max_bytes);
+            return self.cascade.to_dlq(sleeper, self.frame_max_bytes);
         }
-        let plan = self.layout.plan(sleeper.stamp.wake_at().since(self.clock.now()));
-        self.names.entering(&self.layout, plan, sleeper)
+        self.cascade.enter(sleeper, self.clock.now()).message
     }
 }
 
@@ -116,8 +114,7 @@ impl Mover {
         }
         Ok(Self {
             way: Way {
-                names: Names::of(config),
-                layout: topology::layout(config),
+                cascade: Cascade::of(config),
                 clock,
                 frame_max_bytes: publishing.frame_max_bytes(),
             },

@@ -50,6 +50,6 @@ fn only_the_events_of_the_worker_count_and_log_what_happens_to_a_message() {
     assert_eq!(outside("src/worker", counts, &[EVENTS, "src/worker/metrics.rs"]), [""; 0]);
     let logs = r"\b(?:trace|debug|info|warn|error)!\([^;]*\bid\b[^;]*;";
     // what a drain moves is not a worker's
-    let may = [EVENTS, "src/worker/moving.rs"];
+    let may = [EVENTS, "src/worker/mover.rs"];
     assert_eq!(outside("src/worker", logs, &may), [""; 0]);
 }

@@ -59,7 +59,7 @@ use dormouse_broker::amqp;
 use dormouse_broker::management;
 /// What [`Client::open`] takes; [`config::Config`] has a default for everything.
 pub use dormouse_core::settings as config;
-use dormouse_core::{clock, inventory, message, schedule, topology};
+use dormouse_core::{cascade, clock, inventory, message, schedule, topology};
 
 mod adaptive;
 mod ask;

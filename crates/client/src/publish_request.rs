@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::error::Problem;
+use crate::cascade::Cascade;
 use crate::config::Config;
 use crate::message::{Message, Value, encoded_bytes, text};
 use crate::schedule::delay::MAX_DELAY;
 use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
 use crate::schedule::sleeper::room;
-use crate::schedule::{Due, Layout, Sleeper, UnixMs};
-use crate::topology::{self, Names};
+use crate::schedule::{Due, Sleeper, UnixMs};
 
 /// A publish that is not confirmed yet. It may be made again, so it is rendered each time.
 #[derive(Debug, Clone)]
@@ -51,8 +51,7 @@ pub struct Now {
 /// What an request needs to know of the broker.
 #[derive(Debug)]
 pub struct Routes {
-    names: Names,
-    layout: Layout,
+    cascade: Cascade,
     delay_exchange: String,
     max_delay: Duration,
     /// Target exchange and the delay exchange that leads to it.
@@ -64,8 +63,7 @@ impl Routes {
     pub fn new(config: &Config) -> Self {
         let delays = config.delay_exchanges.iter();
         Self {
-            names: Names::of(config),
-            layout: topology::layout(config),
+            cascade: Cascade::of(config),
             max_delay: config.topology.max_delay,
             delay_exchange: format!("{}.delay", config.topology.namespace),
             delay_exchanges: delays
@@ -100,7 +98,7 @@ impl Routes {
     /// The message to publish now.
     pub fn render(&self, request: &PublishRequest, now: Now, frame_max_bytes: usize) -> Message {
         match request {
-            PublishRequest::Dead(sleeper) => sleeper.dead(&self.names.dlq(), frame_max_bytes),
+            PublishRequest::Dead(sleeper) => self.cascade.to_dlq(sleeper, frame_max_bytes),
             PublishRequest::Later { message, when, direct: false } => {
                 self.delayed(message, *when, now)
             }
@@ -151,8 +149,7 @@ impl Routes {
         if !left.is_zero() {
             sleeper.schedule(Due::At { due: now.wall.plus(left), x_delay_ms });
         }
-        let plan = self.layout.plan(left);
-        self.names.entering(&self.layout, plan, &sleeper)
+        self.cascade.enter_for(&sleeper, left).message
     }
 }
 

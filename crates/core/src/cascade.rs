@@ -2,6 +2,7 @@
 //! place that plans and addresses. Pure.
 
 use std::iter;
+use std::time::Duration;
 
 use crate::message::Message;
 use crate::schedule::{Layout, Sleeper, UnixMs};
@@ -43,7 +44,12 @@ impl Cascade {
     /// Puts it to sleep until it has to wake: into a level, or straight to the due queue, by what is left of
     /// its delay.
     pub fn enter(&self, sleeper: &Sleeper, now: UnixMs) -> Entry {
-        let plan = self.layout.plan(sleeper.stamp.wake_at().since(now));
+        self.enter_for(sleeper, sleeper.stamp.wake_at().since(now))
+    }
+
+    /// The same for `left`, whatever its stamp says.
+    pub fn enter_for(&self, sleeper: &Sleeper, left: Duration) -> Entry {
+        let plan = self.layout.plan(left);
         let keys = self.layout.path(plan).map(|(_, key)| key);
         let exchange = self.names.entry(&self.layout, plan.entry);
         Entry { message: sleeper.asleep(&exchange, keys), hops: plan.hops }

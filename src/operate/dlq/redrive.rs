@@ -8,11 +8,11 @@ use serde_json::{Value as Json, json};
 use super::browser::Browser;
 use super::{DlqError, Entry, Selection};
 use crate::amqp::{AmqpError, Closed, Connection, Isolating, Outcome};
+use crate::cascade::Cascade;
 use crate::config::{Config, words};
 use crate::message::Message;
 use crate::operate::When;
-use crate::schedule::{Layout, Sleeper, UnixMs};
-use crate::topology::{Names, layout};
+use crate::schedule::{Sleeper, UnixMs};
 use crate::worker::Clock;
 
 /// Publishes outstanding.
@@ -88,7 +88,7 @@ pub async fn redrive(
     let publishing = Connection::open(&config.broker, "dormouse dlq redrive").await;
     let publishing = Arc::new(publishing.map_err(not_begun)?);
     let mut redrive = Redrive {
-        way: Way { layout: layout(config), names: Names::of(config), clock, due },
+        way: Way { cascade: Cascade::of(config), clock, due },
         confirm_timeout: config.delivery.confirm_timeout,
         incomplete,
         publisher: Isolating::open(publishing.clone()).await.map_err(not_begun)?,
@@ -110,16 +110,14 @@ fn not_begun(error: AmqpError) -> RedriveError {
 
 /// Where messages go, and until when.
 struct Way {
-    layout: Layout,
-    names: Names,
+    cascade: Cascade,
     clock: Clock,
     due: UnixMs,
 }
 
 impl Way {
     fn message(&self, sleeper: &Sleeper) -> Message {
-        let plan = self.layout.plan(self.due.since(self.clock.now()));
-        self.names.entering(&self.layout, plan, sleeper)
+        self.cascade.enter_for(sleeper, self.due.since(self.clock.now())).message
     }
 }
 

@@ -1,8 +1,7 @@
 //! Every name of ours, in one place. Names begin with the namespace; what depends on the layout of
 //! the levels carries the topology version, so that two layouts can stand side by side.
 
-use crate::message::Message;
-use crate::schedule::{Layout, Level, Plan, Sleeper};
+use crate::schedule::{Layout, Level};
 use crate::settings::{Config, DelayExchange};
 
 /// Names in one namespace and of one topology version.
@@ -141,12 +140,6 @@ impl Names {
     /// Where a plan enters: exchange for the first publish.
     pub fn entry(&self, layout: &Layout, entry: Option<usize>) -> String {
         entry.map_or_else(|| self.due(), |level| self.level_exchange(&layout.levels()[level]))
-    }
-
-    /// The message as it enters the cascade by this plan.
-    pub fn entering(&self, layout: &Layout, plan: Plan, sleeper: &Sleeper) -> Message {
-        let keys = layout.path(plan).map(|(_, key)| key);
-        sleeper.asleep(&self.entry(layout, plan.entry), keys)
     }
 }
 

@@ -4,24 +4,22 @@
 use std::time::Duration;
 
 use dormouse::config::Config;
+use dormouse_core::cascade::Cascade;
 use dormouse_core::message::Message;
-use dormouse_core::schedule::{Due, Layout, Sleeper, UnixMs};
-use dormouse_core::topology::{self, Names};
+use dormouse_core::schedule::{Due, Sleeper, UnixMs};
 use uuid::Uuid;
 
 /// Plans for one configuration, which must be the worker's.
 #[derive(Debug, Clone)]
 pub struct Planner {
-    layout: Layout,
-    names: Names,
+    cascade: Cascade,
     target_exchange: String,
 }
 
 impl Planner {
     pub fn of(config: &Config) -> Self {
         Self {
-            layout: topology::layout(config),
-            names: Names::of(config),
+            cascade: Cascade::of(config),
             target_exchange: config.delay_exchanges[0].target_exchange.clone(),
         }
     }
@@ -31,12 +29,11 @@ impl Planner {
         let id = Uuid::now_v7().to_string();
         let mut sleeper = Sleeper::accept(message, &self.target_exchange, id, now, None);
         sleeper.schedule(Due::At { due, x_delay_ms: None });
-        let plan = self.layout.plan(due.since(now));
-        self.names.entering(&self.layout, plan, &sleeper)
+        self.cascade.enter_for(&sleeper, due.since(now)).message
     }
 
     /// Level queues that a message with this delay visits.
     pub fn hops(&self, delay: Duration) -> u32 {
-        self.layout.plan(delay).hops
+        self.cascade.layout().plan(delay).hops
     }
 }
