@@ -9,7 +9,7 @@ use dormouse::management::{
 };
 use dormouse::message::{Message, encoded_bytes};
 use dormouse::schedule::delay::{self, Bounds, MAX_DELAY};
-use dormouse::schedule::{Sleeper, Stamp, UnixMs, death};
+use dormouse::schedule::{DelayedMessage, Stamp, UnixMs, death};
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
 const FRAME_BYTES: usize = 131_072;
@@ -22,17 +22,19 @@ pub fn headers(bytes: &[u8]) {
     message.properties.headers = table.inner().clone();
     let _ = Stamp::read(&message.properties.headers);
     let _ = death::newest(&message, "dormouse.retry");
-    let _ = Sleeper::read(message.clone());
-    let mut sleeper = Sleeper::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
-    if let Ok(due) = delay::read(sleeper.headers(), NOW, NOW, BOUNDS) {
-        sleeper.schedule(due);
+    let _ = DelayedMessage::read(message.clone());
+    let mut delayed =
+        DelayedMessage::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
+    if let Ok(due) = delay::read(delayed.headers(), NOW, NOW, BOUNDS) {
+        delayed.schedule(due);
     }
-    assert!(sleeper.stamp.due <= NOW.plus(MAX_DELAY), "{:?}", sleeper.stamp.due);
-    let woken = Sleeper::read(sleeper.asleep("level", ["a", "b"].into_iter())).expect("stamped");
+    assert!(delayed.stamp.due <= NOW.plus(MAX_DELAY), "{:?}", delayed.stamp.due);
+    let woken =
+        DelayedMessage::read(delayed.to_level("level", ["a", "b"].into_iter())).expect("stamped");
     // NaN is not equal to itself
-    assert_eq!(format!("{woken:?}"), format!("{sleeper:?}"));
-    let _ = woken.at_target();
-    let dead = woken.dead("dormouse.dlq", FRAME_BYTES);
+    assert_eq!(format!("{woken:?}"), format!("{delayed:?}"));
+    let _ = woken.to_target();
+    let dead = woken.to_dlq("dormouse.dlq", FRAME_BYTES);
     assert!(encoded_bytes(&dead.properties.headers) <= FRAME_BYTES);
 }
 
@@ -40,9 +42,10 @@ pub fn headers(bytes: &[u8]) {
 /// carries.
 pub fn amqp10(bytes: &[u8]) {
     let (message, _) = carried(bytes);
-    let sleeper = Sleeper::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
-    let woken = Sleeper::read(sleeper.asleep("level", std::iter::empty())).expect("stamped");
-    assert_eq!(format!("{woken:?}"), format!("{sleeper:?}"));
+    let delayed = DelayedMessage::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
+    let woken =
+        DelayedMessage::read(delayed.to_level("level", std::iter::empty())).expect("stamped");
+    assert_eq!(format!("{woken:?}"), format!("{delayed:?}"));
 }
 
 /// A configuration file: it loads and breaks no rule, or its faults are sentences.

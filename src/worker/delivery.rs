@@ -18,8 +18,8 @@ use super::target_publish::TargetPublish;
 use super::tell::Tell;
 use super::{Hold, Pace, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
-use crate::schedule::sleeper::is_set_by_broker;
-use crate::schedule::{Cause, Reason, Sleeper, UnixMs, death};
+use crate::schedule::delayed_message::is_set_by_broker;
+use crate::schedule::{Cause, DelayedMessage, Reason, UnixMs, death};
 use crate::topology::wait_ttl;
 use dormouse_broker::precise_timer::PreciseTimer;
 
@@ -230,7 +230,7 @@ impl Delivery {
     }
 
     /// The exchange that leads back to a message's queue, if it goes back to one.
-    fn back(&self, message: &Sleeper) -> Option<String> {
+    fn back(&self, message: &DelayedMessage) -> Option<String> {
         let queue = &message.stamp.comeback.as_ref()?.queue;
         let leads = self.shared.backs().leads(queue, Instant::now());
         self.shared.names().back(queue).filter(|_| leads)

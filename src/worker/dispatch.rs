@@ -9,8 +9,8 @@ use super::in_flight::InternalQueue;
 use crate::cascade::Cascade;
 use crate::config::{Config, DelayExchange};
 use crate::message::Message;
-use crate::schedule::sleeper::unstamped;
-use crate::schedule::{Cause, Rules, Sleeper};
+use crate::schedule::delayed_message::unstamped;
+use crate::schedule::{Cause, DelayedMessage, Rules};
 
 pub(super) struct Dispatch {
     pub rules: Rules,
@@ -44,7 +44,7 @@ impl Dispatch {
         message: Message,
         delay: &DelayExchange,
         expired_in: Option<&str>,
-    ) -> (Sleeper, InternalQueue) {
+    ) -> (DelayedMessage, InternalQueue) {
         let (id, now) = (new_id(), self.clock.now());
         let (mut message, scheduled) = self.rules.accept(message, delay, expired_in, id, now);
         let to = match scheduled {
@@ -55,7 +55,7 @@ impl Dispatch {
     }
 
     /// Decides on a message that was dead-lettered: when it is brought back, or why it is dead.
-    pub fn judge(&self, message: Message) -> (Sleeper, InternalQueue) {
+    pub fn judge(&self, message: Message) -> (DelayedMessage, InternalQueue) {
         let (id, now) = (new_id(), self.clock.now());
         let (mut message, brought_back) = self.rules.judge(message, id, now, fastrand::f64());
         let to = match brought_back {
@@ -72,13 +72,13 @@ impl Dispatch {
     ///
     /// Errors: it lost its stamp, and can only go to the DLQ.
     #[expect(clippy::result_large_err)] // the same message either way
-    pub fn read(&self, message: Message) -> Result<Sleeper, Sleeper> {
-        Sleeper::read(message)
+    pub fn read(&self, message: Message) -> Result<DelayedMessage, DelayedMessage> {
+        DelayedMessage::read(message)
             .map_err(|(fault, message)| unstamped(message, &fault, new_id(), self.clock.now()))
     }
 
     /// Decides on a message whose delivery failed: another attempt after a pause, or the DLQ.
-    pub fn fail(&self, message: &mut Sleeper, cause: Cause) -> InternalQueue {
+    pub fn fail(&self, message: &mut DelayedMessage, cause: Cause) -> InternalQueue {
         let now = self.clock.now();
         let pause = self.rules.next_attempt(message, cause.reason, fastrand::f64());
         self.events.note(message, Event::AttemptFailed { cause: &cause, pause });
@@ -93,19 +93,19 @@ impl Dispatch {
     }
 
     /// Sends it to the DLQ for this cause.
-    pub fn doom(&self, message: &mut Sleeper, cause: Cause) -> InternalQueue {
+    pub fn doom(&self, message: &mut DelayedMessage, cause: Cause) -> InternalQueue {
         self.events.note(message, Event::Doomed { cause: &cause });
         message.fail(cause.reason, cause.detail, self.clock.now());
         InternalQueue::Dlq
     }
 
     /// Puts a dead one off until the DLQ may have room. False: the levels do not take it either.
-    pub fn put_off(&self, message: &mut Sleeper) -> bool {
+    pub fn put_off(&self, message: &mut DelayedMessage) -> bool {
         self.rules.put_off(message, self.clock.now(), fastrand::f64())
     }
 
     /// The publish that puts it there, planned by what is left of its delay now.
-    pub fn entering(&self, message: &Sleeper, to: InternalQueue) -> Message {
+    pub fn entering(&self, message: &DelayedMessage, to: InternalQueue) -> Message {
         match to {
             InternalQueue::Levels => {
                 let entry = self.cascade.enter(message, self.clock.now());
@@ -118,7 +118,7 @@ impl Dispatch {
     }
 
     /// Tells of a message that was taken in, and is where it has to be for the first time, or again.
-    pub fn entered(&self, message: &Sleeper, to: InternalQueue) {
+    pub fn entered(&self, message: &DelayedMessage, to: InternalQueue) {
         if message.stamp.waits_for_dlq {
             return;
         }

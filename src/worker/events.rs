@@ -16,7 +16,7 @@ use super::kept_deliveries::KEEP;
 use super::metrics::Metrics;
 use super::tell::Tell;
 use crate::amqp::Closed;
-use crate::schedule::{Cause, Policies, Reason, Sleeper, Stamp, Target, UnixMs};
+use crate::schedule::{Cause, DelayedMessage, Policies, Reason, Stamp, Target, UnixMs};
 use crate::topology::Names;
 
 /// What happened to a message.
@@ -75,7 +75,7 @@ impl Events {
         policies.names().for_each(|policy| self.metrics.retried(policy, 0));
     }
 
-    pub fn note(&self, message: &Sleeper, event: Event<'_>) {
+    pub fn note(&self, message: &DelayedMessage, event: Event<'_>) {
         self.metrics.note(message, event);
         self.log.note(message, event);
     }
@@ -92,7 +92,7 @@ impl Events {
 }
 
 impl Metrics {
-    fn note(&self, message: &Sleeper, event: Event<'_>) {
+    fn note(&self, message: &DelayedMessage, event: Event<'_>) {
         match event {
             Event::Planned { hops } => self.hops.record(hops),
             Event::TakenIn => self.scheduled.increment(1),
@@ -151,7 +151,7 @@ struct Log {
 }
 
 impl Log {
-    fn note(&self, message: &Sleeper, event: Event<'_>) {
+    fn note(&self, message: &DelayedMessage, event: Event<'_>) {
         match event {
             Event::AttemptFailed { cause, pause: Some(pause) } => failed(message, cause, pause),
             Event::AttemptFailed { cause, pause: None } | Event::Doomed { cause } => {
@@ -187,7 +187,7 @@ impl Log {
     }
 
     /// Of each at debug, of one a minute and reason at info.
-    fn doomed(&self, message: &Sleeper, Cause { reason, detail }: &Cause) {
+    fn doomed(&self, message: &DelayedMessage, Cause { reason, detail }: &Cause) {
         let Stamp { id, attempt, target, .. } = &message.stamp;
         let Target { exchange, routing_key, .. } = target;
         let mut told = self.told_of_dead.lock().expect("no panic while noting a line of the log");
@@ -204,7 +204,7 @@ impl Log {
     }
 }
 
-fn failed(message: &Sleeper, Cause { reason, detail }: &Cause, pause: Duration) {
+fn failed(message: &DelayedMessage, Cause { reason, detail }: &Cause, pause: Duration) {
     let Stamp { id, attempt, target, .. } = &message.stamp;
     let Target { exchange, routing_key, .. } = target;
     debug!(
@@ -213,7 +213,7 @@ fn failed(message: &Sleeper, Cause { reason, detail }: &Cause, pause: Duration) 
     );
 }
 
-fn recalled(message: &Sleeper, pause: Duration) {
+fn recalled(message: &DelayedMessage, pause: Duration) {
     let Stamp { id, comeback, .. } = &message.stamp;
     if let Some(comeback) = comeback {
         // the one under way is counted already
@@ -222,7 +222,7 @@ fn recalled(message: &Sleeper, pause: Duration) {
     }
 }
 
-fn parked(message: &Sleeper, told: Option<u64>) {
+fn parked(message: &DelayedMessage, told: Option<u64>) {
     let id = &message.stamp.id;
     debug!(target: of::INTAKE, id, "was parked");
     if let Some(times) = told {
@@ -241,7 +241,11 @@ fn woke_early() {
     );
 }
 
-fn refused_inside(message: &Sleeper, Closed { code, text: answer }: &Closed, told: Option<u64>) {
+fn refused_inside(
+    message: &DelayedMessage,
+    Closed { code, text: answer }: &Closed,
+    told: Option<u64>,
+) {
     let id = &message.stamp.id;
     match told {
         Some(times) => warn!(
@@ -266,7 +270,7 @@ fn dlq_refused(queue: &str, times: u64) {
     );
 }
 
-fn refused(message: &Sleeper, to: InternalQueue, problem: &str, times: u64) {
+fn refused(message: &DelayedMessage, to: InternalQueue, problem: &str, times: u64) {
     warn!(
         target: of::INWARD,
         times,
@@ -277,7 +281,7 @@ fn refused(message: &Sleeper, to: InternalQueue, problem: &str, times: u64) {
     );
 }
 
-fn kept(message: &Sleeper, Closed { code, text: answer }: &Closed, times: u64) {
+fn kept(message: &DelayedMessage, Closed { code, text: answer }: &Closed, times: u64) {
     let (Stamp { id, target, .. }, bytes) = (&message.stamp, message.body_bytes());
     let Target { exchange, routing_key, .. } = target;
     warn!(
@@ -288,7 +292,13 @@ fn kept(message: &Sleeper, Closed { code, text: answer }: &Closed, times: u64) {
     );
 }
 
-fn moved(message: &Sleeper, queue: &str, problem: &str, to: InternalQueue, told: Option<u64>) {
+fn moved(
+    message: &DelayedMessage,
+    queue: &str,
+    problem: &str,
+    to: InternalQueue,
+    told: Option<u64>,
+) {
     let id = &message.stamp.id;
     debug!(target: of::UNCARRIED, id, queue, problem, ?to, "moved");
     if told.is_some() {
@@ -299,7 +309,7 @@ fn moved(message: &Sleeper, queue: &str, problem: &str, to: InternalQueue, told:
     }
 }
 
-fn not_moved(message: &Sleeper, queue: &str, problem: &str, answer: &str) {
+fn not_moved(message: &DelayedMessage, queue: &str, problem: &str, answer: &str) {
     let id = &message.stamp.id;
     warn!(
         target: of::UNCARRIED,

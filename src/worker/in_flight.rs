@@ -1,13 +1,13 @@
 //! A delivery that is not acked yet, the publish that is to replace it, and what the outcome of that asks for.
 
 use crate::amqp::{Closed, Outcome};
-use crate::schedule::Sleeper;
+use crate::schedule::DelayedMessage;
 
 /// A delivery that is not acked yet, and the message in it.
 #[derive(Debug)]
 pub struct InFlight {
     pub tag: u64,
-    pub message: Sleeper,
+    pub message: DelayedMessage,
 }
 
 /// A message to put into a queue of ours, in place of a delivery.

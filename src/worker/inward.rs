@@ -20,7 +20,7 @@ use super::size_limit::is_about_size;
 use super::tell::Tell;
 use super::{KeptMessage, Shared};
 use crate::amqp::{AmqpError, Closed, Connection, Consumer, Isolating, Outcome};
-use crate::schedule::{Reason, Sleeper};
+use crate::schedule::{DelayedMessage, Reason};
 
 /// Pause before a refused publish is made again. A refusal means an alarm, a missing majority or a
 /// policy of the operator's; none of them heals faster.
@@ -101,7 +101,7 @@ impl Inward {
     }
 
     /// What is left of its delay.
-    fn left(&self, message: &Sleeper) -> Duration {
+    fn left(&self, message: &DelayedMessage) -> Duration {
         message.stamp.wake_at().since(self.shared.clock.now())
     }
 

@@ -13,8 +13,8 @@ use crate::amqp::{AmqpError, Closed, Connection, Consumer, Delivered, Isolating,
 use crate::cascade::Cascade;
 use crate::config::Config;
 use crate::message::Message;
-use crate::schedule::sleeper::unstamped;
-use crate::schedule::{Reason, Sleeper};
+use crate::schedule::delayed_message::unstamped;
+use crate::schedule::{DelayedMessage, Reason};
 
 /// Pause before a refused publish is made again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ pub enum MoverError {
 
 /// A message on its way, in place of delivery `tag`.
 struct Moved {
-    sleeper: Sleeper,
+    delayed: DelayedMessage,
     tag: u64,
     at: Instant,
     /// It has no stamp, or RabbitMQ refused it for the levels.
@@ -87,11 +87,11 @@ struct Way {
 
 impl Way {
     /// Planned by what is left of the delay now.
-    fn message(&self, Moved { sleeper, to_dlq, .. }: &Moved) -> Message {
+    fn message(&self, Moved { delayed, to_dlq, .. }: &Moved) -> Message {
         if *to_dlq {
-            return self.cascade.to_dlq(sleeper, self.frame_max_bytes);
+            return self.cascade.to_dlq(delayed, self.frame_max_bytes);
         }
-        self.cascade.enter(sleeper, self.clock.now()).message
+        self.cascade.enter(delayed, self.clock.now()).message
     }
 }
 
@@ -203,14 +203,14 @@ impl Mover {
         self.unsettled += 1;
         self.taken += 1;
         self.last_delivery = now;
-        let (sleeper, to_dlq) = match Sleeper::read(message) {
-            Ok(sleeper) => (sleeper, false),
+        let (delayed, to_dlq) = match DelayedMessage::read(message) {
+            Ok(delayed) => (delayed, false),
             Err((fault, message)) => {
                 let id = Uuid::now_v7().to_string();
                 (unstamped(message, &fault, id, self.way.clock.now()), true)
             }
         };
-        self.send(Moved { sleeper, tag, to_dlq, at: now });
+        self.send(Moved { delayed, tag, to_dlq, at: now });
     }
 
     fn send(&mut self, mut moved: Moved) {
@@ -247,14 +247,14 @@ impl Mover {
             code @ 403 => return Err(AmqpError::Closed { code, text: text.clone() }.into()),
             0 => self.later.push_back((Instant::now() + PAUSE, moved)),
             _ if moved.to_dlq => {
-                let id = &moved.sleeper.stamp.id;
+                let id = &moved.delayed.stamp.id;
                 warn!(id, code, answer = text, "a message stays where it is: RabbitMQ refuses it");
                 self.unsettled -= 1;
             }
             _ => {
                 let (detail, now) = (closed.refused_inside(), self.way.clock.now());
-                moved.sleeper.fail(Reason::RefusedInside, detail, now);
-                moved.sleeper.wake_for_dlq();
+                moved.delayed.fail(Reason::RefusedInside, detail, now);
+                moved.delayed.wake_for_dlq();
                 moved.to_dlq = true;
                 self.publisher.publish_alone(moved);
             }

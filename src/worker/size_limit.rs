@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::watch;
 
-use crate::schedule::Sleeper;
+use crate::schedule::DelayedMessage;
 
 /// What the parts of a session know of it together.
 #[derive(Debug)]
@@ -25,19 +25,19 @@ impl Default for SizeLimit {
 
 impl SizeLimit {
     /// Whether RabbitMQ has refused as large a one: it goes alone, as it would close the channel of others.
-    pub fn is_below(&self, message: &Sleeper) -> bool {
+    pub fn is_below(&self, message: &DelayedMessage) -> bool {
         message.body_bytes() >= self.too_large_bytes.load(Relaxed)
     }
 
     /// Notes the size, if that is what RabbitMQ refused it for.
-    pub fn refused(&self, message: &Sleeper, answer: &str) {
+    pub fn refused(&self, message: &DelayedMessage, answer: &str) {
         if is_about_size(answer) {
             self.too_large_bytes.fetch_min(message.body_bytes(), Relaxed);
         }
     }
 
     /// RabbitMQ took it: the limit was raised, if it was in the way.
-    pub fn took(&self, message: &Sleeper) {
+    pub fn took(&self, message: &DelayedMessage) {
         if self.is_below(message) {
             self.too_large_bytes.store(usize::MAX, Relaxed);
             self.raised.send_replace(());

@@ -57,7 +57,7 @@ impl TargetPublish {
         let message = &self.from.message;
         match &self.stamp().comeback {
             Some(comeback) => message.at_queue(comeback, self.back.as_deref()),
-            None => message.at_target(),
+            None => message.to_target(),
         }
     }
 }

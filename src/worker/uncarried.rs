@@ -11,7 +11,7 @@ use super::unreadable::Looked;
 use super::{Clock, WorkerError};
 use crate::amqp::{Amqp10, Outcome, Replacing, Watched};
 use crate::config::{Config, DelayExchange};
-use crate::schedule::{Cause, Reason, Sleeper};
+use crate::schedule::{Cause, DelayedMessage, Reason};
 use crate::topology::Names;
 
 /// A queue that a client's message can reach as it was published.
@@ -71,7 +71,11 @@ pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<Looke
 
 /// Where else to put one that RabbitMQ did not take: what the levels refuse goes to the DLQ, what the DLQ has
 /// no room for sleeps. There is no pause to try again in.
-fn elsewhere(dispatch: &Dispatch, message: &mut Sleeper, next: Next<'_>) -> Option<InternalQueue> {
+fn elsewhere(
+    dispatch: &Dispatch,
+    message: &mut DelayedMessage,
+    next: Next<'_>,
+) -> Option<InternalQueue> {
     match next {
         Next::Dlq(closed) => {
             let detail = closed.refused_inside();

@@ -11,7 +11,7 @@ use super::intake::PARKING_PREFETCH;
 use super::{Clock, WorkerError};
 use crate::amqp::Watched;
 use crate::config::Config;
-use crate::schedule::Sleeper;
+use crate::schedule::DelayedMessage;
 use crate::topology::Names;
 
 /// Looks through everything that a worker consumes.
@@ -20,13 +20,13 @@ use crate::topology::Names;
 pub async fn move_unreadable(config: &Arc<Config>, clock: &Clock) -> Result<Looked, WorkerError> {
     let (queues, targets) = consumed(config, &Names::of(config));
     let dispatch = Dispatch::new(config, clock.clone(), usize::MAX)?;
-    let complete = |sleeper: &mut Sleeper, index: usize| {
-        sleeper.stamp.target.exchange.clone_from(&targets[index]);
+    let complete = |delayed: &mut DelayedMessage, index: usize| {
+        delayed.stamp.target.exchange.clone_from(&targets[index]);
     };
     // what the DLQ has no room for sleeps until it has
-    let put_off = |sleeper: &mut Sleeper| {
-        dispatch.put_off(sleeper);
-        dispatch.entering(sleeper, InternalQueue::Levels)
+    let put_off = |delayed: &mut DelayedMessage| {
+        dispatch.put_off(delayed);
+        dispatch.entering(delayed, InternalQueue::Levels)
     };
     let looked =
         unreadable::move_unreadable(config, clock, &queues, complete, Some(put_off)).await?;

@@ -6,8 +6,8 @@ use crate::support::*;
 use dormouse::amqp::{Connection, Outcome, Publisher};
 use dormouse::config::{Config, DelayExchange, Uri};
 use dormouse::message::{FieldArray, FieldTable, Message, Properties, Value, as_integer, text};
+use dormouse::schedule::delayed_message::DelayedMessage;
 use dormouse::schedule::headers::TARGET_EXCHANGE;
-use dormouse::schedule::sleeper::Sleeper;
 use dormouse::schedule::{UnixMs, headers};
 use dormouse::topology::{Names, Topology};
 
@@ -262,9 +262,10 @@ async fn a_forged_stamp_in_the_cascade_opens_nothing() {
             body: format!("{to} {target}:{key} {queue:?}").into(),
             ..Default::default()
         };
-        let mut sleeper = Sleeper::accept(published, target, "forged".into(), UnixMs(1), None);
-        sleeper.stamp.target.routing_key = key.into();
-        let mut message = sleeper.asleep(to, std::iter::empty());
+        let mut delayed =
+            DelayedMessage::accept(published, target, "forged".into(), UnixMs(1), None);
+        delayed.stamp.target.routing_key = key.into();
+        let mut message = delayed.to_level(to, std::iter::empty());
         if let Some(queue) = queue {
             let origin =
                 [("exchange", text(target)), ("routing-key", text(key)), ("queue", text(queue))];

@@ -11,7 +11,7 @@ use dormouse::amqp::exists::Ask;
 use dormouse::amqp::{Browse, Connection};
 use dormouse::config::Config;
 use dormouse::message::{Headers, Message, Properties, Value as Field, text};
-use dormouse::schedule::{Reason, Sleeper, UnixMs, headers};
+use dormouse::schedule::{DelayedMessage, Reason, UnixMs, headers};
 use dormouse::topology::{Names, Topology};
 use dormouse::worker::Clock;
 use serde_json::{Value, json};
@@ -99,10 +99,10 @@ async fn declared(broker: &Broker) -> (Config, Connection, Cli) {
 fn dead(config: &Config, id: &str, to: &str, reason: Reason) -> Message {
     let published = with_headers(to, Headers::from([("kept".into(), text(id))]), id);
     let now = Clock::default().now();
-    let mut sleeper = Sleeper::accept(published, "", id.to_owned(), now, None);
-    sleeper.stamp.attempt = 3;
-    sleeper.fail(reason, format!("{reason} for a test"), now);
-    sleeper.dead(&Names::of(config).dlq(), 131_072)
+    let mut delayed = DelayedMessage::accept(published, "", id.to_owned(), now, None);
+    delayed.stamp.attempt = 3;
+    delayed.fail(reason, format!("{reason} for a test"), now);
+    delayed.to_dlq(&Names::of(config).dlq(), 131_072)
 }
 
 fn dead_ids(count: usize) -> Vec<String> {

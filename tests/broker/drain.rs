@@ -10,7 +10,7 @@ use crate::support::*;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::Config;
 use dormouse::message::Message;
-use dormouse::schedule::{Sleeper, headers};
+use dormouse::schedule::{DelayedMessage, headers};
 use dormouse::topology::{Names, Topology};
 
 /// Publishes with these delays and waits until the worker has put all to sleep in version 1.
@@ -180,8 +180,8 @@ async fn due_times(connection: &Connection, queues: &[String], count: usize) -> 
     while seen.len() < count {
         let next = tokio::time::timeout_at(deadline, consumer.next()).await;
         let next = next.unwrap_or_else(|_| panic!("{} of {count}", seen.len())).unwrap();
-        let sleeper = Sleeper::read(next.message).expect("a stamp");
-        let message = sleeper.at_target();
+        let delayed = DelayedMessage::read(next.message).expect("a stamp");
+        let message = delayed.to_target();
         seen.insert(body(&message).parse().unwrap());
         consumer.settle(next.tag);
         // not each by itself: thousands of acks would take longer than the deadline on a busy machine

@@ -12,7 +12,7 @@ use crate::support::*;
 use dormouse::amqp::RawConnection;
 use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
 use dormouse::message::{Message, Value};
-use dormouse::schedule::{Sleeper, headers};
+use dormouse::schedule::{DelayedMessage, headers};
 use dormouse::topology::{Argument, Names, Topology};
 use dormouse_client::Delivery;
 
@@ -171,7 +171,7 @@ async fn among_healthy_ones(test: &str, hostile: Vec<(&[u8], Vec<u8>, Vec<u8>)>)
         }
         assert_eq!(message.properties.delivery_mode, Some(2));
         assert!(words(message, headers::DETAIL).contains("dormouse.intake"));
-        Sleeper::read(message.clone()).expect("it can be redriven");
+        DelayedMessage::read(message.clone()).expect("it can be redriven");
     }
     let once: HashSet<_> = dead.iter().map(|message| message.body.to_vec()).collect();
     assert_eq!(once.len(), count, "each is there");

@@ -53,3 +53,20 @@ fn only_the_events_of_the_worker_count_and_log_what_happens_to_a_message() {
     let may = [EVENTS, "src/worker/mover.rs"];
     assert_eq!(outside("src/worker", logs, &may), [""; 0]);
 }
+
+/// A second way to sleep (an engine, a shard) has one door to stand behind.
+#[test]
+fn only_the_cascade_addresses_what_is_to_sleep() {
+    let addresses = r"\.to_level\(|\.names\.entry\(";
+    let may = ["crates/core/src/cascade.rs", "crates/core/src/schedule/delayed_message.rs"];
+    let elsewhere: Vec<_> = ["src", "crates"]
+        .iter()
+        .flat_map(|folder| {
+            let pattern = Regex::new(addresses).unwrap();
+            code(folder).unwrap().into_iter().filter(move |(_, text)| pattern.is_match(text))
+        })
+        .map(|(file, _)| file)
+        .filter(|file| !may.contains(&file.as_str()))
+        .collect();
+    assert_eq!(elsewhere, [""; 0]);
+}

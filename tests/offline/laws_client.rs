@@ -9,7 +9,7 @@ use dormouse::message::{
     FieldArray, Headers, Message, Properties, Value, as_integer, as_text, text,
 };
 use dormouse::schedule::headers;
-use dormouse::schedule::{Sleeper, UnixMs, delay};
+use dormouse::schedule::{DelayedMessage, UnixMs, delay};
 use dormouse::topology;
 use dormouse_client::once::Once;
 use dormouse_client::{
@@ -211,7 +211,7 @@ proptest! {
         let request = PublishRequest::Later { message: message.into(), when: DueTime::In(delay, asked), direct };
         let message = Routes::new(&config).render(&request, now, 131_072);
         let due_ms = if direct {
-            Sleeper::read(message).expect("stamped").stamp.due.0
+            DelayedMessage::read(message).expect("stamped").stamp.due.0
         } else {
             WALL.0 + message.properties.headers.get(headers::X_DELAY).and_then(as_integer).unwrap() as u64
         };
@@ -235,7 +235,7 @@ proptest! {
         let keys: Vec<_> = layout.path(plan).map(|(_, key)| key.to_owned()).collect();
         prop_assert_eq!(&rendered.exchange, &names.entry(&layout, plan.entry));
         prop_assert_eq!(&rendered.routing_key, keys.first().map_or("", |key| key));
-        let stamp = Sleeper::read(rendered).expect("stamped").stamp;
+        let stamp = DelayedMessage::read(rendered).expect("stamped").stamp;
         prop_assert_eq!((stamp.id.as_str(), stamp.due.0, stamp.attempt), ("id", WALL.0 + delay_ms, 1));
         prop_assert_eq!(stamp.target.routing_key.as_str(), "orders");
     }
@@ -363,7 +363,7 @@ fn no_header_says_another_time_or_target_than_the_call() {
         let request = PublishRequest::Later { message: message.into(), when, direct };
         let rendered = routes.render(&request, now, 131_072);
         let (due, exchange) = if direct {
-            let stamp = Sleeper::read(rendered).expect("stamped").stamp;
+            let stamp = DelayedMessage::read(rendered).expect("stamped").stamp;
             (stamp.due, stamp.target.exchange)
         } else {
             let headers = &rendered.properties.headers;

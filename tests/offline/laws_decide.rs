@@ -10,7 +10,7 @@ use dormouse::message::{
 };
 use dormouse::schedule::decide::DLQ_AGAIN;
 use dormouse::schedule::headers::{DELIVERY_TIME, ID, ROUNDS, TARGET_EXCHANGE, X_DELAY};
-use dormouse::schedule::{Cause, Reason, Rules, Sleeper, UnixMs};
+use dormouse::schedule::{Cause, DelayedMessage, Reason, Rules, UnixMs};
 use proptest::prelude::*;
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
@@ -32,7 +32,7 @@ fn published(headers: Headers) -> Message {
 }
 
 /// Into the first delay exchange.
-fn accept(config: &Config, message: Message) -> (Sleeper, Result<(), Cause>) {
+fn accept(config: &Config, message: Message) -> (DelayedMessage, Result<(), Cause>) {
     rules(config).accept(message, &config.delay_exchanges[0], None, "id".into(), NOW)
 }
 
@@ -51,7 +51,7 @@ fn dead(queue: &str, reason: &str, mut headers: Headers) -> Message {
     Message { exchange: RETRY.into(), ..published(headers) }
 }
 
-fn judge(config: &Config, message: Message) -> (Sleeper, Result<Duration, Cause>) {
+fn judge(config: &Config, message: Message) -> (DelayedMessage, Result<Duration, Cause>) {
     rules(config).judge(message, "id".into(), NOW, CHANCE)
 }
 
@@ -66,32 +66,32 @@ proptest! {
     fn what_is_taken_in_enters_the_cascade_until_it_is_due(delay_ms in 0i64..40_000_000_000, passed_ms in 0u64..100_000) {
         let config = Config::default();
         let headers = Headers::from([(X_DELAY.into(), Value::LongLongInt(delay_ms))]);
-        let (sleeper, taken) = accept(&config, published(headers));
+        let (delayed, taken) = accept(&config, published(headers));
         if delay_ms as u128 > config.topology.max_delay.as_millis() {
             prop_assert_eq!(taken.unwrap_err().reason, Reason::DelayTooLong);
             return Ok(());
         }
         prop_assert_eq!(taken, Ok(()));
-        prop_assert_eq!(sleeper.stamp.due, UnixMs(NOW.0 + delay_ms as u64));
+        prop_assert_eq!(delayed.stamp.due, UnixMs(NOW.0 + delay_ms as u64));
         let (cascade, now) = (Cascade::of(&config), UnixMs(NOW.0 + passed_ms));
-        let entry = cascade.enter(&sleeper, now);
-        let plan = cascade.layout().plan(sleeper.stamp.due.since(now));
+        let entry = cascade.enter(&delayed, now);
+        let plan = cascade.layout().plan(delayed.stamp.due.since(now));
         prop_assert_eq!(entry.hops, plan.hops);
         prop_assert_eq!(&entry.message.exchange, &cascade.names().entry(cascade.layout(), plan.entry));
-        prop_assert_eq!(cascade.woke_early(&sleeper, now), plan.units >= 2);
-        prop_assert_eq!(Sleeper::read(entry.message).map_err(|(fault, _)| fault), Ok(sleeper));
+        prop_assert_eq!(cascade.woke_early(&delayed, now), plan.units >= 2);
+        prop_assert_eq!(DelayedMessage::read(entry.message).map_err(|(fault, _)| fault), Ok(delayed));
     }
 
     /// However often a delivery fails, its attempts end, and each pause is one that was configured.
     #[test]
     fn attempts_end(chance in 0.0..1.0f64, reason in proptest::sample::select(Reason::ALL.to_vec())) {
         let config = Config::default();
-        let (mut sleeper, _) = accept(&config, published(Headers::new()));
+        let (mut delayed, _) = accept(&config, published(Headers::new()));
         let mut attempts = 1;
-        while let Some(pause) = rules(&config).next_attempt(&sleeper, reason, chance) {
+        while let Some(pause) = rules(&config).next_attempt(&delayed, reason, chance) {
             prop_assert!(pause <= config.attempts.max_backoff);
-            sleeper.fail(reason, "why".into(), NOW);
-            sleeper.retry_at(NOW.plus(pause));
+            delayed.fail(reason, "why".into(), NOW);
+            delayed.retry_at(NOW.plus(pause));
             attempts += 1;
             prop_assert!(attempts <= config.attempts.max);
         }
@@ -102,12 +102,12 @@ proptest! {
     #[test]
     fn a_dead_one_is_put_off_within_bounds(chance in 0.0..1.0f64, dead_for_ms in 0u64..10_000_000) {
         let config = Config::default();
-        let (mut sleeper, _) = accept(&config, published(Headers::new()));
-        sleeper.fail(Reason::Unroutable, "why".into(), NOW);
+        let (mut delayed, _) = accept(&config, published(Headers::new()));
+        delayed.fail(Reason::Unroutable, "why".into(), NOW);
         let now = UnixMs(NOW.0 + dead_for_ms);
-        prop_assert!(rules(&config).put_off(&mut sleeper, now, chance));
-        prop_assert!(sleeper.stamp.waits_for_dlq);
-        let pause = sleeper.stamp.wake_at().since(now);
+        prop_assert!(rules(&config).put_off(&mut delayed, now, chance));
+        prop_assert!(delayed.stamp.waits_for_dlq);
+        let pause = delayed.stamp.wake_at().since(now);
         prop_assert!(pause >= (config.topology.unit * 2).mul_f64(0.75) && pause <= DLQ_AGAIN.1, "{:?}", pause);
     }
 }
@@ -137,12 +137,12 @@ fn both_ways_in_refuse_the_same() {
 fn a_target_that_is_closed_is_refused_at_delivery() {
     let mut config = Config::default();
     config.targets.queues = vec!["^other$".into()];
-    let (sleeper, taken) = accept(&config, published(Headers::new()));
+    let (delayed, taken) = accept(&config, published(Headers::new()));
     assert_eq!(taken, Ok(()));
-    let refused = rules(&config).check_target(&sleeper).unwrap_err();
+    let refused = rules(&config).check_target(&delayed).unwrap_err();
     assert_eq!(refused.reason, Reason::TargetNotAllowed);
     config.targets.queues = vec!["^mail$".into()];
-    assert_eq!(rules(&config).check_target(&sleeper), Ok(()));
+    assert_eq!(rules(&config).check_target(&delayed), Ok(()));
 }
 
 #[test]
@@ -167,9 +167,9 @@ fn a_delay_counts_from_the_brokers_stamp_if_that_is_trusted() {
             (X_DELAY.into(), Value::LongLongInt(60_000)),
             ("timestamp_in_ms".into(), Value::LongLongInt(received_ms)),
         ]);
-        let (sleeper, taken) = accept(config, published(headers));
+        let (delayed, taken) = accept(config, published(headers));
         assert_eq!(taken, Ok(()));
-        sleeper.stamp.due.0 - NOW.0
+        delayed.stamp.due.0 - NOW.0
     };
     let received_ms = NOW.0 as i64 - 5_000;
     config.schedule.trust_broker_timestamp = false;
@@ -204,19 +204,19 @@ fn what_comes_round_without_a_client_is_dead_in_the_end() {
 #[test]
 fn a_death_is_judged_by_its_policy() {
     let config = Config::default();
-    let (sleeper, judged) = judge(&config, dead("mail", "rejected", Headers::new()));
+    let (delayed, judged) = judge(&config, dead("mail", "rejected", Headers::new()));
     let pause = judged.unwrap();
-    assert_eq!(sleeper.stamp.due, NOW.plus(pause));
-    assert_eq!(sleeper.stamp.comeback.map(|comeback| comeback.retries), Some(1));
+    assert_eq!(delayed.stamp.due, NOW.plus(pause));
+    assert_eq!(delayed.stamp.comeback.map(|comeback| comeback.retries), Some(1));
     let attempt = |number| Headers::from([("x-dormouse-attempt".into(), Value::LongInt(number))]);
     let (_, judged) = judge(&config, dead("mail", "maxlen", attempt(2)));
     let cause = judged.unwrap_err();
     assert_eq!(cause.reason, Reason::Maxlen);
     assert!(cause.detail.contains("left over"), "{}", cause.detail);
     let not_dead = Message { exchange: "orders".into(), ..dead("mail", "rejected", large()) };
-    let (sleeper, judged) = judge(&config, not_dead);
+    let (delayed, judged) = judge(&config, not_dead);
     assert_eq!(judged.unwrap_err().reason, Reason::NotDeadLettered);
-    assert_eq!((sleeper.stamp.id.as_str(), sleeper.stamp.comeback), ("id", None));
+    assert_eq!((delayed.stamp.id.as_str(), delayed.stamp.comeback), ("id", None));
 }
 
 /// A full queue that refuses a comeback dead-letters a copy of it, which goes on in its place.
@@ -225,9 +225,9 @@ fn a_comeback_whose_queue_had_no_room_has_one_attempt() {
     let mut config = Config::default();
     config.retry.reasons = dormouse::config::DeadLetterReason::ALL.to_vec();
     let next = |reason: &str, failed| {
-        let (sleeper, judged) = judge(&config, dead("mail", reason, Headers::new()));
+        let (delayed, judged) = judge(&config, dead("mail", reason, Headers::new()));
         assert!(judged.is_ok(), "{judged:?}");
-        rules(&config).next_attempt(&sleeper, failed, CHANCE)
+        rules(&config).next_attempt(&delayed, failed, CHANCE)
     };
     assert_eq!(next("maxlen", Reason::Nacked), None);
     assert!(next("maxlen", Reason::TimedOut).is_some());
@@ -237,11 +237,11 @@ fn a_comeback_whose_queue_had_no_room_has_one_attempt() {
 /// What the levels refused does not sleep there.
 #[test]
 fn what_was_refused_inside_is_not_put_off() {
-    let (mut sleeper, _) = accept(&Config::default(), published(Headers::new()));
-    sleeper.fail(Reason::RefusedInside, "too large".into(), NOW);
-    let before = sleeper.clone();
-    assert!(!rules(&Config::default()).put_off(&mut sleeper, NOW, CHANCE));
-    assert_eq!(sleeper, before);
+    let (mut delayed, _) = accept(&Config::default(), published(Headers::new()));
+    delayed.fail(Reason::RefusedInside, "too large".into(), NOW);
+    let before = delayed.clone();
+    assert!(!rules(&Config::default()).put_off(&mut delayed, NOW, CHANCE));
+    assert_eq!(delayed, before);
 }
 
 /// Each queue of ours has its address, and a dead one carries its target in words.
@@ -249,12 +249,12 @@ fn what_was_refused_inside_is_not_put_off() {
 fn the_wait_queue_and_the_dlq_are_addressed() {
     let config = Config::default();
     let delay = DelayExchange { name: "d".into(), target_exchange: "orders".into() };
-    let (mut sleeper, _) =
+    let (mut delayed, _) =
         rules(&config).accept(published(Headers::new()), &delay, None, "id".into(), NOW);
     let cascade = Cascade::of(&config);
-    assert_eq!(cascade.to_wait(&sleeper).exchange, cascade.names().wait());
-    sleeper.fail(Reason::Unroutable, "why".into(), NOW);
-    let dead = cascade.to_dlq(&sleeper, FRAME_BYTES);
+    assert_eq!(cascade.to_wait(&delayed).exchange, cascade.names().wait());
+    delayed.fail(Reason::Unroutable, "why".into(), NOW);
+    let dead = cascade.to_dlq(&delayed, FRAME_BYTES);
     assert_eq!(dead.exchange, cascade.names().dlq());
     let target = dead.properties.headers.get("x-dormouse-exchange").and_then(as_text);
     assert_eq!(target, Some("orders"));

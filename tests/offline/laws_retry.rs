@@ -8,8 +8,8 @@ use dormouse::message::{
     FieldArray, FieldTable, Headers, LongString, Message, Properties, Value, text,
 };
 use dormouse::schedule::{
-    Authority, Cause, Comeback, Death, DeathFault, Policies, Reason, Rounds, Sleeper, UnixMs,
-    death, headers,
+    Authority, Cause, Comeback, Death, DeathFault, DelayedMessage, Policies, Reason, Rounds,
+    UnixMs, death, headers,
 };
 use dormouse::worker::{Backs, Look};
 use proptest::prelude::*;
@@ -60,8 +60,8 @@ fn keys_of_an_entry_that_was_counted_up_are_not_believed() {
         let message = dead(vec![forged], Headers::new());
         let death = death::newest(&message, RETRY).unwrap();
         assert_eq!((death.queue.as_str(), death.keys.clone()), ("mail", None));
-        let sleeper = Sleeper::take_back(message, &death, "id".into(), NOW);
-        assert_eq!(sleeper.stamp.target.routing_key, "order.created", "as it was delivered");
+        let delayed = DelayedMessage::take_back(message, &death, "id".into(), NOW);
+        assert_eq!(delayed.stamp.target.routing_key, "order.created", "as it was delivered");
     }
 }
 
@@ -94,10 +94,11 @@ fn the_first_key_and_cc_survive_every_round() {
         let mut message = dead(death, Headers::from([("CC".into(), cc.clone())]));
         for round in 1..=20 {
             let newest = death::newest(&message, RETRY).unwrap();
-            let mut sleeper = Sleeper::take_back(message, &newest, "id".into(), NOW);
-            sleeper.bring_back_at(NOW);
-            let asleep = Sleeper::read(sleeper.asleep("level", std::iter::empty())).unwrap();
-            assert_eq!(asleep, sleeper, "as it fell asleep");
+            let mut delayed = DelayedMessage::take_back(message, &newest, "id".into(), NOW);
+            delayed.bring_back_at(NOW);
+            let asleep =
+                DelayedMessage::read(delayed.to_level("level", std::iter::empty())).unwrap();
+            assert_eq!(asleep, delayed, "as it fell asleep");
             let comeback = asleep.stamp.comeback.as_ref().unwrap();
             let exchange = (!by_default).then_some("dormouse.back.mail");
             let mut back = asleep.at_queue(comeback, exchange);
@@ -132,7 +133,7 @@ fn a_dead_letter_routing_key_does_not_lose_the_first_key() {
     let mut message = dead(vec![newest], Headers::new());
     message.routing_key = "dead".into();
     let death = death::newest(&message, RETRY).unwrap();
-    let target = Sleeper::take_back(message, &death, "id".into(), NOW).stamp.target;
+    let target = DelayedMessage::take_back(message, &death, "id".into(), NOW).stamp.target;
     assert_eq!(
         (target.exchange.as_str(), target.routing_key.as_str()),
         ("orders", "order.created")
@@ -340,18 +341,18 @@ proptest! {
         let mut rounds = 0;
         loop {
             let newest = death::newest(&message, RETRY).unwrap();
-            let mut sleeper = Sleeper::take_back(message, &newest, "fresh".into(), NOW);
-            let comeback = sleeper.stamp.comeback.clone().unwrap();
+            let mut delayed = DelayedMessage::take_back(message, &newest, "fresh".into(), NOW);
+            let comeback = delayed.stamp.comeback.clone().unwrap();
             prop_assert_eq!(&comeback.queue, "mail");
             prop_assert!(comeback.history().len() <= 16);
             prop_assert!(comeback.history().iter().all(|past| past.at <= NOW));
-            prop_assert!(sleeper.stamp.target.exchange.len() <= 255);
+            prop_assert!(delayed.stamp.target.exchange.len() <= 255);
             let judged = policies.of_queue("mail").judge(newest.reason, &comeback, NOW, 0.5);
             let Ok(pause) = judged else { break };
             rounds += 1;
             prop_assert!(rounds <= max);
-            sleeper.bring_back_at(NOW.plus(pause));
-            let mut back = sleeper.at_queue(sleeper.stamp.comeback.as_ref().unwrap(), None);
+            delayed.bring_back_at(NOW.plus(pause));
+            let mut back = delayed.at_queue(delayed.stamp.comeback.as_ref().unwrap(), None);
             prop_assert_eq!((back.exchange.as_str(), back.routing_key.as_str()), ("", "mail"));
             prop_assert!(!back.properties.headers.contains_key("CC"));
             prop_assert!(!back.properties.headers.contains_key(headers::QUEUE));
@@ -385,11 +386,11 @@ proptest! {
 fn a_redriven_comeback_is_as_new() {
     let message = dead(vec![entry("mail", "rejected", 1, "orders", &["k"])], Headers::new());
     let death = death::newest(&message, RETRY).unwrap();
-    let mut sleeper = Sleeper::take_back(message, &death, "id".into(), NOW);
-    sleeper.bring_back_at(NOW);
-    sleeper.fail(Reason::RetriesExhausted, "why".into(), NOW);
-    let mut read = Sleeper::read(sleeper.dead("dormouse.dlq", 131_072)).unwrap();
-    assert_eq!(read, sleeper);
+    let mut delayed = DelayedMessage::take_back(message, &death, "id".into(), NOW);
+    delayed.bring_back_at(NOW);
+    delayed.fail(Reason::RetriesExhausted, "why".into(), NOW);
+    let mut read = DelayedMessage::read(delayed.to_dlq("dormouse.dlq", 131_072)).unwrap();
+    assert_eq!(read, delayed);
     read.revive(NOW);
     let comeback = read.stamp.comeback.clone().unwrap();
     assert_eq!((comeback.queue.as_str(), comeback.retries), ("mail", 0));
@@ -411,8 +412,8 @@ fn a_comeback_is_checked_like_any_target() {
     ] {
         let message = dead(vec![entry(queue, "rejected", 1, "orders", &["k"])], Headers::new());
         let death = death::newest(&message, RETRY).unwrap();
-        let sleeper = Sleeper::take_back(message, &death, "id".into(), NOW);
-        assert_eq!(authority.check_sleeper(&sleeper).is_ok(), open, "{queue}");
+        let delayed = DelayedMessage::take_back(message, &death, "id".into(), NOW);
+        assert_eq!(authority.check_delayed(&delayed).is_ok(), open, "{queue}");
     }
 }
 

@@ -9,8 +9,8 @@ use dormouse::message::{
 use dormouse::schedule::delay::{self, Bounds, MAX_DELAY};
 use dormouse::schedule::headers::TARGET_EXCHANGE;
 use dormouse::schedule::{
-    Authority, Backoff, DelayFault, Due, Failure, Layout, Reason, Sleeper, Stamp, Target, UnixMs,
-    headers,
+    Authority, Backoff, DelayFault, DelayedMessage, Due, Failure, Layout, Reason, Stamp, Target,
+    UnixMs, headers,
 };
 use dormouse::topology::Names;
 use proptest::prelude::*;
@@ -280,14 +280,14 @@ proptest! {
             ..Default::default()
         };
         let published = Message { exchange: "dormouse.delay".into(), routing_key: "key".into(), properties, body: body.into() };
-        let accepted = Sleeper::accept(published.clone(), "target", "id".into(), NOW, None);
-        let asleep = accepted.asleep("level", ["16s", "3s"].into_iter());
+        let accepted = DelayedMessage::accept(published.clone(), "target", "id".into(), NOW, None);
+        let asleep = accepted.to_level("level", ["16s", "3s"].into_iter());
         prop_assert_eq!(asleep.properties.expiration.as_ref(), None);
         prop_assert_eq!(asleep.properties.priority, None);
         prop_assert_eq!(asleep.properties.delivery_mode, Some(2));
-        let woken = Sleeper::read(asleep).expect("stamped");
+        let woken = DelayedMessage::read(asleep).expect("stamped");
         prop_assert_eq!(&woken, &accepted);
-        let mut arrived = woken.at_target();
+        let mut arrived = woken.to_target();
         prop_assert_eq!(&arrived.exchange, "target");
         prop_assert_eq!(&arrived.routing_key, "key");
         prop_assert_eq!(&arrived.body, &published.body);
@@ -301,9 +301,9 @@ proptest! {
         let headers: Headers = sizes.iter().enumerate().map(|(number, size)| (number.to_string().into(), text(&"x".repeat(*size)))).collect();
         let properties = Properties { headers, ..Default::default() };
         let message = Message { properties, routing_key: "k".repeat(255), ..Default::default() };
-        let mut sleeper = Sleeper::accept(message, "", "id".into(), NOW, None);
-        sleeper.fail(Reason::HeadersTooLarge, "x".repeat(5_000), NOW);
-        prop_assert!(encoded_bytes(&sleeper.dead("dlq", 131_072).properties.headers) < 131_072 - 8_192);
+        let mut delayed = DelayedMessage::accept(message, "", "id".into(), NOW, None);
+        delayed.fail(Reason::HeadersTooLarge, "x".repeat(5_000), NOW);
+        prop_assert!(encoded_bytes(&delayed.to_dlq("dlq", 131_072).properties.headers) < 131_072 - 8_192);
     }
 
     #[test]
@@ -312,19 +312,19 @@ proptest! {
         headers.insert("CC".into(), dormouse::message::array((0..cc).map(|_| vec![b'k'; 200].into())));
         let properties = Properties { headers, message_id: Some("m".repeat(200).into()), ..Default::default() };
         let message = Message { properties, routing_key: "k".repeat(key), ..Default::default() };
-        let mut sleeper = Sleeper::accept(message, "", "0".repeat(36), NOW, None);
-        if sleeper.fits_frame(frame) {
-            sleeper.fail(Reason::Rejected, "x".repeat(5_000), NOW);
-            sleeper.retry_at(NOW);
+        let mut delayed = DelayedMessage::accept(message, "", "0".repeat(36), NOW, None);
+        if delayed.fits_frame(frame) {
+            delayed.fail(Reason::Rejected, "x".repeat(5_000), NOW);
+            delayed.retry_at(NOW);
             // eight levels, each of which RabbitMQ notes in `x-death`
-            let asleep = sleeper.asleep("level", std::iter::repeat_n("l", 8));
+            let asleep = delayed.to_level("level", std::iter::repeat_n("l", 8));
             prop_assert!(encoded_bytes(&asleep.properties.headers) + 8 * 260 + 250 <= frame);
-            prop_assert!(encoded_bytes(&sleeper.at_target().properties.headers) + 250 <= frame);
+            prop_assert!(encoded_bytes(&delayed.to_target().properties.headers) + 250 <= frame);
         }
         if cc < 3 {
-            let dead = sleeper.dead("dlq", frame);
+            let dead = delayed.to_dlq("dlq", frame);
             prop_assert!(encoded_bytes(&dead.properties.headers) + 250 <= frame);
-            prop_assert!(Sleeper::read(dead).is_ok(), "its stamp is whole");
+            prop_assert!(DelayedMessage::read(dead).is_ok(), "its stamp is whole");
         }
     }
 
@@ -364,9 +364,10 @@ fn the_newest_death_gives_an_expiration_back_only_if_it_was_in_that_intake_queue
             ..Default::default()
         };
         let message = Message { properties, ..Default::default() };
-        let sleeper = Sleeper::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
-        assert!(!sleeper.headers().contains_key("x-death"));
-        sleeper.stamp.set_aside.expiration.map(|text| text.to_string())
+        let delayed =
+            DelayedMessage::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
+        assert!(!delayed.headers().contains_key("x-death"));
+        delayed.stamp.set_aside.expiration.map(|text| text.to_string())
     };
     assert_eq!(expired("dormouse.intake", "expired"), Some("50".into()));
     assert_eq!(expired("elsewhere", "expired"), None);
@@ -421,11 +422,11 @@ fn a_header_opens_only_what_is_open_to_headers() {
         if let Some(exchange) = header {
             message.properties.headers.insert(TARGET_EXCHANGE.into(), text(exchange));
         }
-        let mut sleeper = Sleeper::accept(message, "orders", "id".into(), UnixMs(1), None);
-        let before = authority.check_sleeper(&sleeper).is_ok();
-        sleeper.fail(Reason::TargetNotAllowed, "refused".into(), UnixMs(2));
-        sleeper.revive(UnixMs(3));
-        assert_eq!(authority.check_sleeper(&sleeper).is_ok(), before);
+        let mut delayed = DelayedMessage::accept(message, "orders", "id".into(), UnixMs(1), None);
+        let before = authority.check_delayed(&delayed).is_ok();
+        delayed.fail(Reason::TargetNotAllowed, "refused".into(), UnixMs(2));
+        delayed.revive(UnixMs(3));
+        assert_eq!(authority.check_delayed(&delayed).is_ok(), before);
         before
     };
     assert!(allowed(None));
@@ -444,37 +445,38 @@ fn the_pseudo_address_of_direct_reply_to_is_set_aside() {
         properties: Properties { reply_to: Some(reply_to.into()), ..Default::default() },
         ..Message::default()
     };
-    let sleeper = Sleeper::accept(sent(pseudo), "", "id".into(), UnixMs(1), None);
-    let asleep = sleeper.asleep("level", std::iter::empty());
+    let delayed = DelayedMessage::accept(sent(pseudo), "", "id".into(), UnixMs(1), None);
+    let asleep = delayed.to_level("level", std::iter::empty());
     assert_eq!(asleep.properties.reply_to, None);
-    let read = Sleeper::read(asleep).expect("a stamp");
-    assert_eq!(read, sleeper);
-    assert_eq!(read.dead("dlq", 131_072).properties.reply_to, None);
-    let arrived = read.at_target();
+    let read = DelayedMessage::read(asleep).expect("a stamp");
+    assert_eq!(read, delayed);
+    assert_eq!(read.to_dlq("dlq", 131_072).properties.reply_to, None);
+    let arrived = read.to_target();
     assert_eq!(arrived.properties.reply_to, None);
     assert_eq!(arrived.properties.headers.get(headers::REPLY_TO), Some(&text(pseudo)));
 
-    let of_a_queue = Sleeper::accept(sent("replies"), "", "id".into(), UnixMs(1), None);
-    assert_eq!(of_a_queue.at_target().properties.reply_to, Some("replies".into()));
+    let of_a_queue = DelayedMessage::accept(sent("replies"), "", "id".into(), UnixMs(1), None);
+    assert_eq!(of_a_queue.to_target().properties.reply_to, Some("replies".into()));
 }
 
 /// A worker that does not know of it finds no stamp, and never takes it to its target.
 #[test]
 fn what_waits_for_the_dlq_has_another_stamp_and_sleeps_longer_each_time() {
-    let mut sleeper = Sleeper::accept(Message::default(), "", "id".into(), UnixMs(1_000), None);
-    sleeper.fail(Reason::MalformedDelay, "why".into(), UnixMs(1_000));
+    let mut delayed =
+        DelayedMessage::accept(Message::default(), "", "id".into(), UnixMs(1_000), None);
+    delayed.fail(Reason::MalformedDelay, "why".into(), UnixMs(1_000));
     let bounds = (Duration::from_secs(4), Duration::from_secs(60));
-    sleeper.wait_for_dlq(UnixMs(1_000), bounds, 0.5);
-    assert_eq!(sleeper.stamp.wake_at(), UnixMs(5_000));
-    sleeper.wait_for_dlq(UnixMs(31_000), bounds, 0.5);
-    assert_eq!(sleeper.stamp.wake_at(), UnixMs(61_000));
-    sleeper.wait_for_dlq(UnixMs(1_000_000), bounds, 1.0);
-    assert_eq!(sleeper.stamp.wake_at(), UnixMs(1_060_000));
+    delayed.wait_for_dlq(UnixMs(1_000), bounds, 0.5);
+    assert_eq!(delayed.stamp.wake_at(), UnixMs(5_000));
+    delayed.wait_for_dlq(UnixMs(31_000), bounds, 0.5);
+    assert_eq!(delayed.stamp.wake_at(), UnixMs(61_000));
+    delayed.wait_for_dlq(UnixMs(1_000_000), bounds, 1.0);
+    assert_eq!(delayed.stamp.wake_at(), UnixMs(1_060_000));
 
-    let asleep = sleeper.asleep("level", std::iter::empty());
+    let asleep = delayed.to_level("level", std::iter::empty());
     assert!(!asleep.properties.headers.contains_key("x-dormouse-origin"));
-    let mut read = Sleeper::read(asleep).expect("a stamp");
-    assert_eq!(read, sleeper);
+    let mut read = DelayedMessage::read(asleep).expect("a stamp");
+    assert_eq!(read, delayed);
     read.wake_for_dlq();
-    assert!(read.dead("dlq", 131_072).properties.headers.contains_key("x-dormouse-origin"));
+    assert!(read.to_dlq("dlq", 131_072).properties.headers.contains_key("x-dormouse-origin"));
 }

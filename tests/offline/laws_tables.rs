@@ -11,7 +11,7 @@ use dormouse::message::{
     ByteArray, FieldArray, FieldTable, Headers, Message, ShortString, Value, encoded_bytes, text,
 };
 use dormouse::schedule::delay::{self, Bounds, MAX_DELAY};
-use dormouse::schedule::{Sleeper, Stamp, UnixMs, death, headers};
+use dormouse::schedule::{DelayedMessage, Stamp, UnixMs, death, headers};
 use lapin::types::DecimalValue;
 use proptest::prelude::*;
 use serde::de::DeserializeOwned;
@@ -116,24 +116,24 @@ proptest! {
     fn any_header_table_sleeps_and_arrives_as_it_was(headers in headers()) {
         let message = published(carried(&headers));
         prop_assert_eq!(&message.properties.headers, &headers);
-        let mut sleeper = Sleeper::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
+        let mut delayed = DelayedMessage::accept(message, "", "id".into(), NOW, Some("dormouse.intake"));
         let mut expected = kept(&headers);
-        if let Ok(due) = delay::read(sleeper.headers(), NOW, NOW, BOUNDS) {
-            sleeper.schedule(due);
-            if let Some(delay) = sleeper.headers().get("x-delay") {
+        if let Ok(due) = delay::read(delayed.headers(), NOW, NOW, BOUNDS) {
+            delayed.schedule(due);
+            if let Some(delay) = delayed.headers().get("x-delay") {
                 expected.insert("x-delay".into(), delay.clone());
             }
         }
-        let asleep = sleeper.asleep("level", ["a", "b"].into_iter());
+        let asleep = delayed.to_level("level", ["a", "b"].into_iter());
         let mut woken = asleep.clone();
         woken.properties.headers = carried(&asleep.properties.headers);
-        let woken = Sleeper::read(woken).expect("stamped");
-        prop_assert_eq!(&woken, &sleeper);
-        let mut arrived = woken.at_target().properties.headers;
+        let woken = DelayedMessage::read(woken).expect("stamped");
+        prop_assert_eq!(&woken, &delayed);
+        let mut arrived = woken.to_target().properties.headers;
         arrived.retain(|name, _| !name.as_str().starts_with(headers::PREFIX));
         arrived.remove("CC");
         prop_assert_eq!(arrived, expected);
-        let dead = woken.dead("dormouse.dlq", FRAME_BYTES);
+        let dead = woken.to_dlq("dormouse.dlq", FRAME_BYTES);
         prop_assert!(encoded_bytes(&dead.properties.headers) <= FRAME_BYTES);
     }
 
@@ -146,7 +146,7 @@ proptest! {
             let _ = Stamp::read(&headers);
             let message = published(headers);
             let _ = death::newest(&message, "dormouse.retry");
-            let _ = Sleeper::read(message);
+            let _ = DelayedMessage::read(message);
         }
     }
 
@@ -157,7 +157,7 @@ proptest! {
         framed.extend(bytes);
         if let Ok((_, table)) = parse_field_table(&framed[..]) {
             let headers = table.inner().clone();
-            let _ = Sleeper::accept(published(headers), "", "id".into(), NOW, None).at_target();
+            let _ = DelayedMessage::accept(published(headers), "", "id".into(), NOW, None).to_target();
         }
     }
 

@@ -22,7 +22,7 @@ const LONG: [(&str, &str, &str); 11] = [
     ("crates/lab/src/compare/bars.rs", "bars", "a picture, drawn from top to bottom"),
     ("crates/lab/src/compare/plot.rs", "svg", "a picture, drawn from top to bottom"),
     ("crates/lab/src/drill/strangers.rs", "came", "one stranger after another"),
-    ("crates/core/src/schedule/sleeper.rs", "", "is being divided anew"),
+    ("crates/core/src/schedule/delayed_message.rs", "", "is being divided anew"),
     ("crates/core/src/schedule/stamp.rs", "read", "one line for each header"),
     ("src/config/read.rs", "read", "one arm for each kind of key"),
     ("src/worker/inward.rs", "", "is being divided anew"),

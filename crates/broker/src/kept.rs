@@ -1,6 +1,6 @@
 //! What RabbitMQ takes from nobody, not even for the DLQ, and how it is named to a person.
 
-use dormouse_core::schedule::{Sleeper, Stamp};
+use dormouse_core::schedule::{DelayedMessage, Stamp};
 use serde::{Deserialize, Serialize};
 
 /// One message that stays unacknowledged where it is.
@@ -24,15 +24,15 @@ pub struct KeptMessage {
 
 impl KeptMessage {
     /// Its queue is not known yet.
-    pub fn of(sleeper: &Sleeper, answer: &str) -> Self {
-        let Stamp { id, target, .. } = &sleeper.stamp;
+    pub fn of(delayed: &DelayedMessage, answer: &str) -> Self {
+        let Stamp { id, target, .. } = &delayed.stamp;
         Self {
             id: id.clone(),
-            message_id: sleeper.message().properties.message_id.as_ref().map(ToString::to_string),
+            message_id: delayed.message().properties.message_id.as_ref().map(ToString::to_string),
             queue: String::new(),
             exchange: target.exchange.clone(),
             routing_key: target.routing_key.clone(),
-            bytes: sleeper.body_bytes(),
+            bytes: delayed.body_bytes(),
             answer: answer.to_owned(),
         }
     }

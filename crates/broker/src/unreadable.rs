@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::kept::KeptMessage;
 use crate::message::{ByteArray, Message, Value, encoded_bytes};
 use crate::schedule::headers::{MAX_KEY_BYTES, RAW_PROPERTIES, RAW_ROUTING_KEY};
-use crate::schedule::{Reason, Sleeper, UnixMs};
+use crate::schedule::{DelayedMessage, Reason, UnixMs};
 use crate::tell::Tell;
 use crate::topology::Names;
 
@@ -34,9 +34,9 @@ pub struct Looked {
 
 impl Looked {
     /// Notes a message that RabbitMQ does not take.
-    pub fn refuse(&mut self, queue: &str, sleeper: &Sleeper, answer: &str) {
+    pub fn refuse(&mut self, queue: &str, delayed: &DelayedMessage, answer: &str) {
         let queue = queue.to_owned();
-        self.refused.push(KeptMessage { queue, ..KeptMessage::of(sleeper, answer) });
+        self.refused.push(KeptMessage { queue, ..KeptMessage::of(delayed, answer) });
     }
 
     /// Sums up in the log what was more than one message.
@@ -57,8 +57,8 @@ pub async fn move_unreadable(
     config: &Config,
     clock: &Clock,
     queues: &[Watched],
-    complete: impl Fn(&mut Sleeper, usize),
-    put_off: Option<impl Fn(&mut Sleeper) -> Message>,
+    complete: impl Fn(&mut DelayedMessage, usize),
+    put_off: Option<impl Fn(&mut DelayedMessage) -> Message>,
 ) -> Result<Looked, AmqpError> {
     let mut quarantine = Quarantine::open(&config.broker, queues).await?;
     let frame_max_bytes = quarantine.frame_max_bytes();
@@ -71,7 +71,7 @@ pub async fn move_unreadable(
         let mut dead = dead(&found, queue, id.clone(), clock.now());
         complete(&mut dead, found.queue);
         let detail = dead.stamp.failure.as_ref().map(|failure| failure.detail.clone());
-        let message = with_raw(dead.dead(&dlq, usize::MAX), &found, frame_max_bytes);
+        let message = with_raw(dead.to_dlq(&dlq, usize::MAX), &found, frame_max_bytes);
         let mut outcome = quarantine.replace(&found, message).await?;
         if outcome == Outcome::Nacked
             && let Some(put_off) = &put_off
@@ -116,13 +116,13 @@ pub async fn move_unreadable(
 
 /// Stamped, so that it can be listed and sent again from the DLQ: then without its properties, and to
 /// the routing key as far as that is UTF-8.
-fn dead(found: &Unreadable, queue: &str, id: String, now: UnixMs) -> Sleeper {
+fn dead(found: &Unreadable, queue: &str, id: String, now: UnixMs) -> DelayedMessage {
     let published = Message {
         routing_key: lossy_key(&found.routing_key),
         body: found.body.clone(),
         ..Message::default()
     };
-    let mut sleeper = Sleeper::accept(published, "", id, now, None);
+    let mut delayed = DelayedMessage::accept(published, "", id, now, None);
     let problem = match found.problem {
         Problem::RoutingKey => "the routing key is not UTF-8",
         Problem::Properties => "a property or the name of a header is not UTF-8",
@@ -133,8 +133,8 @@ fn dead(found: &Unreadable, queue: &str, id: String, now: UnixMs) -> Sleeper {
          A redrive sends its body without its properties",
         String::from_utf8_lossy(&found.exchange)
     );
-    sleeper.fail(Reason::Unreadable, detail, now);
-    sleeper
+    delayed.fail(Reason::Unreadable, detail, now);
+    delayed
 }
 
 /// Adds the original's bytes, as far as a frame has room for them.

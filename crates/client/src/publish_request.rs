@@ -7,9 +7,9 @@ use crate::cascade::Cascade;
 use crate::config::Config;
 use crate::message::{Message, Value, encoded_bytes, text};
 use crate::schedule::delay::MAX_DELAY;
+use crate::schedule::delayed_message::room;
 use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
-use crate::schedule::sleeper::room;
-use crate::schedule::{Due, Sleeper, UnixMs};
+use crate::schedule::{DelayedMessage, Due, UnixMs};
 
 /// A publish that is not confirmed yet. It may be made again, so it is rendered each time.
 #[derive(Debug, Clone)]
@@ -24,7 +24,7 @@ pub enum PublishRequest {
         direct: bool,
     },
     /// A message that failed for good.
-    Dead(Box<Sleeper>),
+    Dead(Box<DelayedMessage>),
 }
 
 /// When it is due.
@@ -98,7 +98,7 @@ impl Routes {
     /// The message to publish now.
     pub fn render(&self, request: &PublishRequest, now: Now, frame_max_bytes: usize) -> Message {
         match request {
-            PublishRequest::Dead(sleeper) => self.cascade.to_dlq(sleeper, frame_max_bytes),
+            PublishRequest::Dead(delayed) => self.cascade.to_dlq(delayed, frame_max_bytes),
             PublishRequest::Later { message, when, direct: false } => {
                 self.delayed(message, *when, now)
             }
@@ -140,16 +140,16 @@ impl Routes {
         let target_exchange = message.exchange.clone();
         let id = id.unwrap_or_default();
         let message = without_orders(message);
-        let mut sleeper = Sleeper::accept(message, &target_exchange, id, now.wall, None);
+        let mut delayed = DelayedMessage::accept(message, &target_exchange, id, now.wall, None);
         let left = when.left(now);
         let x_delay_ms = match when {
             DueTime::In(delay, _) => Some(delay.as_millis() as i64),
             DueTime::At(_) => None,
         };
         if !left.is_zero() {
-            sleeper.schedule(Due::At { due: now.wall.plus(left), x_delay_ms });
+            delayed.schedule(Due::At { due: now.wall.plus(left), x_delay_ms });
         }
-        self.cascade.enter_for(&sleeper, left).message
+        self.cascade.enter_for(&delayed, left).message
     }
 }
 

@@ -8,9 +8,9 @@ use super::delivery::{
 };
 use super::publish_request::{DueTime, PublishRequest};
 use crate::message::{DIRECT_REPLY_TO, Message, ShortString, Value, as_integer, as_text, text};
+use crate::schedule::delayed_message::is_set_by_broker;
 use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
-use crate::schedule::sleeper::is_set_by_broker;
-use crate::schedule::{Comeback, Reason, Sleeper, UnixMs, headers};
+use crate::schedule::{Comeback, DelayedMessage, Reason, UnixMs, headers};
 
 /// Comes back to the same queue after `pause`, with one retry more. `id` is for one that has none.
 pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant) -> PublishRequest {
@@ -70,13 +70,13 @@ pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> PublishRequest 
     properties.headers.retain(|name, _| !ours.contains(&name.as_str()));
     message.routing_key = first_routing_key(&raw.message).to_owned();
     let id = message.properties.message_id.as_ref().map_or_else(String::new, ToString::to_string);
-    let mut sleeper = Sleeper::accept(message, first_exchange(&raw.message), id, now, None);
-    sleeper.stamp.comeback = Some(comeback);
-    sleeper.stamp.due = due_ms.and_then(|ms| u64::try_from(ms).ok()).map_or(now, UnixMs);
+    let mut delayed = DelayedMessage::accept(message, first_exchange(&raw.message), id, now, None);
+    delayed.stamp.comeback = Some(comeback);
+    delayed.stamp.due = due_ms.and_then(|ms| u64::try_from(ms).ok()).map_or(now, UnixMs);
     // the attempt that will not be made
-    sleeper.stamp.attempt = raw.attempt().saturating_add(1);
-    sleeper.fail(Reason::RefusedByConsumer, reason, now);
-    PublishRequest::Dead(Box::new(sleeper))
+    delayed.stamp.attempt = raw.attempt().saturating_add(1);
+    delayed.fail(Reason::RefusedByConsumer, reason, now);
+    PublishRequest::Dead(Box::new(delayed))
 }
 
 /// Without what would act on its way: a delay, other keys and exchanges, and what RabbitMQ and the

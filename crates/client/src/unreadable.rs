@@ -12,7 +12,7 @@ use crate::amqp::{Amqp10, AmqpError, Outcome, Replacing, Watched};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::{Headers, Message};
-use crate::schedule::{Comeback, Reason, Sleeper};
+use crate::schedule::{Comeback, DelayedMessage, Reason};
 use crate::topology::Names;
 
 /// Whether a message may have ended a session with this error.
@@ -35,8 +35,8 @@ pub async fn set_aside(
     }
     let queues = [watched];
     let [Watched { queue, .. }] = &queues;
-    let put_off = None::<fn(&mut Sleeper) -> Message>;
-    let back = |sleeper: &mut Sleeper, _| sleeper.stamp.comeback = Some(comeback(queue));
+    let put_off = None::<fn(&mut DelayedMessage) -> Message>;
+    let back = |delayed: &mut DelayedMessage, _| delayed.stamp.comeback = Some(comeback(queue));
     match move_unreadable(config, &Clock::default(), &queues, back, put_off).await {
         Err(error) if error.may_be_amqp10() => move_uncarried(config, &queues[0]).await,
         Ok(Looked { moved, refused, .. }) => {
@@ -68,15 +68,15 @@ async fn move_uncarried(config: &Config, watched: &Watched) -> Result<usize, Amq
     while let Some(mut found) = look.next().await? {
         let (id, now) = (Uuid::now_v7().to_string(), Clock::default().now());
         let message = std::mem::take(&mut found.message);
-        let mut sleeper = Sleeper::accept(message, "", id.clone(), now, None);
-        sleeper.stamp.comeback = Some(comeback(queue));
+        let mut delayed = DelayedMessage::accept(message, "", id.clone(), now, None);
+        delayed.stamp.comeback = Some(comeback(queue));
         let problem = found.problems.join("; ");
         let detail = format!(
             "RabbitMQ cannot hand it to AMQP 0-9-1 ({problem}); it was in {queue}. A redrive sends what AMQP \
              0-9-1 can carry of it"
         );
-        sleeper.fail(Reason::Unreadable, detail, now);
-        let dead = sleeper.dead(&dlq, replacing.frame_max_bytes());
+        delayed.fail(Reason::Unreadable, detail, now);
+        let dead = delayed.to_dlq(&dlq, replacing.frame_max_bytes());
         let outcome = look.replace(&found, dead, &mut replacing).await?;
         if outcome != Outcome::Confirmed {
             let answer = outcome.answer();

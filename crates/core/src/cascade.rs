@@ -5,7 +5,7 @@ use std::iter;
 use std::time::Duration;
 
 use crate::message::Message;
-use crate::schedule::{Layout, Sleeper, UnixMs};
+use crate::schedule::{DelayedMessage, Layout, UnixMs};
 use crate::settings::Config;
 use crate::topology::{self, Names};
 
@@ -43,31 +43,31 @@ impl Cascade {
 
     /// Puts it to sleep until it has to wake: into a level, or straight to the due queue, by what is left of
     /// its delay.
-    pub fn enter(&self, sleeper: &Sleeper, now: UnixMs) -> Entry {
-        self.enter_for(sleeper, sleeper.stamp.wake_at().since(now))
+    pub fn enter(&self, delayed: &DelayedMessage, now: UnixMs) -> Entry {
+        self.enter_for(delayed, delayed.stamp.wake_at().since(now))
     }
 
     /// The same for `left`, whatever its stamp says.
-    pub fn enter_for(&self, sleeper: &Sleeper, left: Duration) -> Entry {
+    pub fn enter_for(&self, delayed: &DelayedMessage, left: Duration) -> Entry {
         let plan = self.layout.plan(left);
         let keys = self.layout.path(plan).map(|(_, key)| key);
         let exchange = self.names.entry(&self.layout, plan.entry);
-        Entry { message: sleeper.asleep(&exchange, keys), hops: plan.hops }
+        Entry { message: delayed.to_level(&exchange, keys), hops: plan.hops }
     }
 
     /// Whether it woke so early that it has to enter again. One unit more than planned is a slow clock; two
     /// are a changed layout, or a forced wake.
-    pub fn woke_early(&self, sleeper: &Sleeper, now: UnixMs) -> bool {
-        self.layout.plan(sleeper.stamp.wake_at().since(now)).units >= 2
+    pub fn woke_early(&self, delayed: &DelayedMessage, now: UnixMs) -> bool {
+        self.layout.plan(delayed.stamp.wake_at().since(now)).units >= 2
     }
 
     /// Puts it back out of a full hold.
-    pub fn to_wait(&self, sleeper: &Sleeper) -> Message {
-        sleeper.asleep(&self.names.wait(), iter::empty())
+    pub fn to_wait(&self, delayed: &DelayedMessage) -> Message {
+        delayed.to_level(&self.names.wait(), iter::empty())
     }
 
     /// Puts a dead one into the DLQ. What does not fit a frame of so many bytes is left out.
-    pub fn to_dlq(&self, sleeper: &Sleeper, frame_max_bytes: usize) -> Message {
-        sleeper.dead(&self.names.dlq(), frame_max_bytes)
+    pub fn to_dlq(&self, delayed: &DelayedMessage, frame_max_bytes: usize) -> Message {
+        delayed.to_dlq(&self.names.dlq(), frame_max_bytes)
     }
 }

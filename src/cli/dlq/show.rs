@@ -74,7 +74,7 @@ fn screen(entry: &Entry, now: UnixMs) -> String {
 
 fn about(entry: &Entry, now: UnixMs) -> Vec<(&'static str, String)> {
     let mut about = vec![("id", entry.id.clone())];
-    match (&entry.sleeper, entry.failure()) {
+    match (&entry.delayed, entry.failure()) {
         (None, _) => about.push((
             "reason",
             format!("{NO_REASON} (Dormouse did not put it here: no stamp that can be read)"),
@@ -103,12 +103,12 @@ fn about(entry: &Entry, now: UnixMs) -> Vec<(&'static str, String)> {
     }
     about.push(("exchange", exchange_name(entry.exchange())));
     about.push(("routing key", entry.routing_key().to_owned()));
-    if let Some(sleeper) = &entry.sleeper {
+    if let Some(delayed) = &entry.delayed {
         let cc = entry.cc();
         if !cc.is_empty() {
             about.push(("CC", cc.join(", ")));
         }
-        about.push(("due", sleeper.stamp.due.to_string()));
+        about.push(("due", delayed.stamp.due.to_string()));
     }
     about.extend(entry.properties());
     about

@@ -6,14 +6,14 @@ use serde_json::{Value as Json, json};
 
 use super::{Entry, fields};
 use crate::message::{Headers, Properties};
-use crate::schedule::Sleeper;
+use crate::schedule::DelayedMessage;
 
 impl Entry {
     /// The basic properties as the client set them, those set aside included.
     pub fn properties(&self) -> Vec<(&'static str, String)> {
         let mut properties = self.message.properties.clone();
-        if let Some(sleeper) = &self.sleeper {
-            let aside = sleeper.stamp.set_aside.clone();
+        if let Some(delayed) = &self.delayed {
+            let aside = delayed.stamp.set_aside.clone();
             properties = Properties {
                 expiration: aside.expiration,
                 priority: aside.priority,
@@ -54,19 +54,19 @@ impl Entry {
 
     /// As the client set them; of a message that is not ours all of them.
     pub fn headers(&self) -> &Headers {
-        self.sleeper.as_ref().map_or(&self.message.properties.headers, Sleeper::headers)
+        self.delayed.as_ref().map_or(&self.message.properties.headers, DelayedMessage::headers)
     }
 
     /// Further routing keys, as the client set them.
     pub fn cc(&self) -> Vec<String> {
-        let keys = self.sleeper.iter().flat_map(|sleeper| &sleeper.stamp.target.cc);
+        let keys = self.delayed.iter().flat_map(|delayed| &delayed.stamp.target.cc);
         keys.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned()).collect()
     }
 
     /// As programs get it.
     pub fn document(&self) -> Json {
         let mut document = summary(self);
-        let sleeper = self.sleeper.as_ref();
+        let delayed = self.delayed.as_ref();
         let body = &self.message.body;
         let (text, base64) = match std::str::from_utf8(body) {
             Ok(text) => (Some(text), None),
@@ -79,7 +79,7 @@ impl Entry {
             .collect();
         let more = json!({
             "cc": self.cc(),
-            "due": sleeper.map(|sleeper| sleeper.stamp.due.to_string()),
+            "due": delayed.map(|delayed| delayed.stamp.due.to_string()),
             "left_out_headers": self.dropped,
             "properties": properties,
             "headers": fields::document(self.headers()),

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::amqp::Seen;
 use crate::message::{Message, as_text};
-use crate::schedule::{Comeback, Failure, Reason, Sleeper, headers};
+use crate::schedule::{Comeback, DelayedMessage, Failure, Reason, headers};
 
 /// A message that lies in the DLQ.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct Entry {
     /// As it lies there.
     pub message: Message,
     /// None: somebody else put it there.
-    pub sleeper: Option<Sleeper>,
+    pub delayed: Option<DelayedMessage>,
     /// Names of headers that had no room on the way here.
     pub dropped: Option<String>,
 }
@@ -33,17 +33,17 @@ pub const NO_REASON: &str = "?";
 impl Entry {
     pub fn of(Seen { tag, mut message }: Seen) -> Self {
         message.properties.headers.retain(|name, _| !COUNTERS.contains(&name.as_str()));
-        let sleeper = Sleeper::read(message.clone()).ok();
-        let id = sleeper
+        let delayed = DelayedMessage::read(message.clone()).ok();
+        let id = delayed
             .as_ref()
-            .map_or_else(|| foreign_id(&message), |sleeper| sleeper.stamp.id.clone());
+            .map_or_else(|| foreign_id(&message), |delayed| delayed.stamp.id.clone());
         let dropped =
             message.properties.headers.get(headers::DROPPED).and_then(as_text).map(str::to_owned);
-        Self { tag, id, message, sleeper, dropped }
+        Self { tag, id, message, delayed, dropped }
     }
 
     pub fn failure(&self) -> Option<&Failure> {
-        self.sleeper.as_ref()?.stamp.failure.as_ref()
+        self.delayed.as_ref()?.stamp.failure.as_ref()
     }
 
     pub fn reason(&self) -> Option<Reason> {
@@ -56,7 +56,7 @@ impl Entry {
 
     /// Deliveries that were made. What no attempt can heal was refused before one.
     pub fn attempts(&self) -> Option<u32> {
-        let attempt = self.sleeper.as_ref()?.stamp.attempt;
+        let attempt = self.delayed.as_ref()?.stamp.attempt;
         Some(if self.reason()?.is_worth_another_attempt() {
             attempt
         } else {
@@ -70,20 +70,20 @@ impl Entry {
     }
 
     pub fn comeback(&self) -> Option<&Comeback> {
-        self.sleeper.as_ref()?.stamp.comeback.as_ref()
+        self.delayed.as_ref()?.stamp.comeback.as_ref()
     }
 
     /// Where it was to go, or what it was first published to if it was to go back to a queue; for a message that is not ours where it was published.
     pub fn exchange(&self) -> &str {
-        self.sleeper
+        self.delayed
             .as_ref()
-            .map_or(&self.message.exchange, |sleeper| &sleeper.stamp.target.exchange)
+            .map_or(&self.message.exchange, |delayed| &delayed.stamp.target.exchange)
     }
 
     pub fn routing_key(&self) -> &str {
-        self.sleeper
+        self.delayed
             .as_ref()
-            .map_or(&self.message.routing_key, |sleeper| &sleeper.stamp.target.routing_key)
+            .map_or(&self.message.routing_key, |delayed| &delayed.stamp.target.routing_key)
     }
 
     /// Whether `asked` is its id, or the beginning or the end of it.
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     fn entry(id: &str) -> Entry {
-        Entry { tag: 1, id: id.into(), message: Message::default(), sleeper: None, dropped: None }
+        Entry { tag: 1, id: id.into(), message: Message::default(), delayed: None, dropped: None }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::cascade::Cascade;
 use crate::config::{Config, words};
 use crate::message::Message;
 use crate::operate::When;
-use crate::schedule::{Sleeper, UnixMs};
+use crate::schedule::{DelayedMessage, UnixMs};
 use crate::worker::Clock;
 
 /// Publishes outstanding.
@@ -116,8 +116,8 @@ struct Way {
 }
 
 impl Way {
-    fn message(&self, sleeper: &Sleeper) -> Message {
-        self.cascade.enter_for(sleeper, self.due.since(self.clock.now())).message
+    fn message(&self, delayed: &DelayedMessage) -> Message {
+        self.cascade.enter_for(delayed, self.due.since(self.clock.now())).message
     }
 }
 
@@ -133,7 +133,7 @@ struct Redrive<P> {
 struct Ticket {
     tag: u64,
     id: String,
-    sleeper: Sleeper,
+    delayed: DelayedMessage,
 }
 
 impl<P: FnMut(Progress)> Redrive<P> {
@@ -157,8 +157,8 @@ impl<P: FnMut(Progress)> Redrive<P> {
 
     /// Publishes one; false if nothing more can be published.
     async fn take(&mut self, browser: &mut Browser, entry: Entry) -> Result<bool, DlqError> {
-        let Entry { tag, id, sleeper, dropped, .. } = entry;
-        let Some(mut sleeper) = sleeper else {
+        let Entry { tag, id, delayed, dropped, .. } = entry;
+        let Some(mut delayed) = delayed else {
             self.done.left.push((id, Left::Foreign));
             return Ok(true);
         };
@@ -166,9 +166,9 @@ impl<P: FnMut(Progress)> Redrive<P> {
             self.done.left.push((id, Left::Incomplete(dropped)));
             return Ok(true);
         }
-        sleeper.revive(self.way.due);
-        let message = self.way.message(&sleeper);
-        self.publisher.publish(message, Ticket { tag, id, sleeper });
+        delayed.revive(self.way.due);
+        let message = self.way.message(&delayed);
+        self.publisher.publish(message, Ticket { tag, id, delayed });
         self.settle(browser, WINDOW).await
     }
 
@@ -203,7 +203,7 @@ impl<P: FnMut(Progress)> Redrive<P> {
             }
             (self.progress)(Progress::Redriven(self.done.messages));
             let way = &self.way;
-            self.publisher.mend(|ticket| way.message(&ticket.sleeper)).await?;
+            self.publisher.mend(|ticket| way.message(&ticket.delayed)).await?;
         }
         Ok(true)
     }

@@ -3,8 +3,8 @@
 
 use regex::RegexSet;
 
+use super::delayed_message::DelayedMessage;
 use super::headers::TARGET_EXCHANGE;
-use super::sleeper::Sleeper;
 use super::stamp::Target;
 use crate::settings::Config;
 
@@ -55,28 +55,28 @@ impl Authority {
     }
 
     /// Whether a message may go where its stamp says.
-    pub fn check_sleeper(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
-        self.check_entry(sleeper)?;
-        match &sleeper.stamp.comeback {
+    pub fn check_delayed(&self, delayed: &DelayedMessage) -> Result<(), Refusal> {
+        self.check_entry(delayed)?;
+        match &delayed.stamp.comeback {
             Some(_) => Ok(()),
-            None => self.check(&sleeper.stamp.target),
+            None => self.check(&delayed.stamp.target),
         }
     }
 
     /// What is asked when a message is taken in: whether it may go back to its queue, or name the exchange
     /// that its header names. The rest waits until delivery, as targets may be opened meanwhile.
-    pub fn check_entry(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
-        match &sleeper.stamp.comeback {
+    pub fn check_entry(&self, delayed: &DelayedMessage) -> Result<(), Refusal> {
+        match &delayed.stamp.comeback {
             Some(comeback) => self.check_queue(&comeback.queue),
-            None => self.check_header(sleeper),
+            None => self.check_header(delayed),
         }
     }
 
     /// Whether it may name the exchange that its header names, if it has one. Asked at delivery too:
     /// the same exchange may be open to a delay exchange, and the stamp does not tell which way it came.
-    fn check_header(&self, sleeper: &Sleeper) -> Result<(), Refusal> {
-        let exchange = &sleeper.stamp.target.exchange;
-        let named = sleeper.headers().contains_key(TARGET_EXCHANGE);
+    fn check_header(&self, delayed: &DelayedMessage) -> Result<(), Refusal> {
+        let exchange = &delayed.stamp.target.exchange;
+        let named = delayed.headers().contains_key(TARGET_EXCHANGE);
         if named && !self.header_exchanges.contains(exchange) {
             return Err(Refusal::HeaderNotOpened(exchange.clone()));
         }

@@ -9,9 +9,9 @@ use super::attempt::{Backoff, Cause, Reason};
 use super::authority::{Authority, Refusal};
 use super::death::{self, Death, DeathFault};
 use super::delay::{self, Bounds, DelayFault};
+use super::delayed_message::DelayedMessage;
 use super::retry::Policies;
 use super::rounds::Rounds;
-use super::sleeper::Sleeper;
 use super::time::UnixMs;
 use crate::message::{Headers, Message, Value, as_integer};
 use crate::settings::{Config, DelayExchange};
@@ -76,18 +76,24 @@ impl Rules {
         expired_in: Option<&str>,
         id: String,
         now: UnixMs,
-    ) -> (Sleeper, Result<(), Cause>) {
+    ) -> (DelayedMessage, Result<(), Cause>) {
         let rounds = Rounds::of(&message, &delay.name, expired_in);
-        let mut sleeper = Sleeper::accept(message, &delay.target_exchange, id, now, expired_in);
-        sleeper.stamp.rounds = rounds.count;
-        let scheduled = self.schedule(&mut sleeper, rounds, now);
-        (sleeper, scheduled)
+        let mut delayed =
+            DelayedMessage::accept(message, &delay.target_exchange, id, now, expired_in);
+        delayed.stamp.rounds = rounds.count;
+        let scheduled = self.schedule(&mut delayed, rounds, now);
+        (delayed, scheduled)
     }
 
-    fn schedule(&self, sleeper: &mut Sleeper, rounds: Rounds, now: UnixMs) -> Result<(), Cause> {
-        let from = self.counted_from(sleeper.headers(), now);
-        sleeper.schedule(delay::read(sleeper.headers(), from, now, self.bounds)?);
-        self.check_entry(sleeper)?;
+    fn schedule(
+        &self,
+        delayed: &mut DelayedMessage,
+        rounds: Rounds,
+        now: UnixMs,
+    ) -> Result<(), Cause> {
+        let from = self.counted_from(delayed.headers(), now);
+        delayed.schedule(delay::read(delayed.headers(), from, now, self.bounds)?);
+        self.check_entry(delayed)?;
         self.end_of_rounds(rounds)
     }
 
@@ -101,66 +107,71 @@ impl Rules {
         id: String,
         now: UnixMs,
         chance: f64,
-    ) -> (Sleeper, Result<Duration, Cause>) {
+    ) -> (DelayedMessage, Result<Duration, Cause>) {
         match death::newest(&message, &self.retry_exchange) {
             Ok(death) => {
-                let mut sleeper = Sleeper::take_back(message, &death, id, now);
-                let brought_back = self.bring_back(&mut sleeper, &death, now, chance);
-                (sleeper, brought_back)
+                let mut delayed = DelayedMessage::take_back(message, &death, id, now);
+                let brought_back = self.bring_back(&mut delayed, &death, now, chance);
+                (delayed, brought_back)
             }
-            Err(fault) => (Sleeper::accept(message, "", id, now, None), Err(fault.into())),
+            Err(fault) => (DelayedMessage::accept(message, "", id, now, None), Err(fault.into())),
         }
     }
 
     fn bring_back(
         &self,
-        sleeper: &mut Sleeper,
+        delayed: &mut DelayedMessage,
         death: &Death,
         now: UnixMs,
         chance: f64,
     ) -> Result<Duration, Cause> {
-        self.check_entry(sleeper)?;
+        self.check_entry(delayed)?;
         if death.is_left_over() {
             return Err(left_over(death));
         }
-        let comeback = sleeper.stamp.comeback.as_ref().expect("it was taken back");
+        let comeback = delayed.stamp.comeback.as_ref().expect("it was taken back");
         let policy = self.policies.of_queue(&death.queue);
         let pause = policy.judge(death.reason, comeback, now, chance)?;
-        sleeper.bring_back_at(now.plus(pause));
+        delayed.bring_back_at(now.plus(pause));
         Ok(pause)
     }
 
     /// What a failed delivery becomes: another attempt after this pause, or none. `chance` in 0..1 moves it.
-    pub fn next_attempt(&self, sleeper: &Sleeper, reason: Reason, chance: f64) -> Option<Duration> {
-        let comeback = sleeper.stamp.comeback.as_ref();
+    pub fn next_attempt(
+        &self,
+        delayed: &DelayedMessage,
+        reason: Reason,
+        chance: f64,
+    ) -> Option<Duration> {
+        let comeback = delayed.stamp.comeback.as_ref();
         if reason == Reason::Nacked && comeback.is_some_and(|comeback| comeback.found_no_room()) {
             return None;
         }
-        self.backoff.pause(sleeper.stamp.attempt, reason, chance)
+        self.backoff.pause(delayed.stamp.attempt, reason, chance)
     }
 
     /// Puts a dead one to sleep until the DLQ may have room: for long enough that it takes no place in the
     /// hold. `chance` in 0..1 spreads those that died together. False: it does not sleep, as the levels refused
     /// it before.
-    pub fn put_off(&self, sleeper: &mut Sleeper, now: UnixMs, chance: f64) -> bool {
-        let failure = sleeper.stamp.failure.as_ref();
+    pub fn put_off(&self, delayed: &mut DelayedMessage, now: UnixMs, chance: f64) -> bool {
+        let failure = delayed.stamp.failure.as_ref();
         let sleeps = failure.is_none_or(|failure| failure.reason != Reason::RefusedInside);
         if sleeps {
-            sleeper.wait_for_dlq(now, self.dlq_again, chance);
+            delayed.wait_for_dlq(now, self.dlq_again, chance);
         }
         sleeps
     }
 
     /// Errors: it may not go where its stamp says. Asked again at delivery, as others may have stamped it.
-    pub fn check_target(&self, sleeper: &Sleeper) -> Result<(), Cause> {
-        Ok(self.authority.check_sleeper(sleeper)?)
+    pub fn check_target(&self, delayed: &DelayedMessage) -> Result<(), Cause> {
+        Ok(self.authority.check_delayed(delayed)?)
     }
 
     /// Errors: it is not taken in, wherever it comes from.
-    fn check_entry(&self, sleeper: &Sleeper) -> Result<(), Cause> {
-        self.authority.check_entry(sleeper)?;
+    fn check_entry(&self, delayed: &DelayedMessage) -> Result<(), Cause> {
+        self.authority.check_entry(delayed)?;
         let bytes = self.frame_max_bytes;
-        if sleeper.fits_frame(bytes) {
+        if delayed.fits_frame(bytes) {
             return Ok(());
         }
         let detail =

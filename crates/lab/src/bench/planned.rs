@@ -6,7 +6,7 @@ use std::time::Duration;
 use dormouse::config::Config;
 use dormouse_core::cascade::Cascade;
 use dormouse_core::message::Message;
-use dormouse_core::schedule::{Due, Sleeper, UnixMs};
+use dormouse_core::schedule::{DelayedMessage, Due, UnixMs};
 use uuid::Uuid;
 
 /// Plans for one configuration, which must be the worker's.
@@ -27,9 +27,9 @@ impl Planner {
     /// The message as it goes into the first level queue, or to the due queue if it is due soon.
     pub fn asleep(&self, message: Message, due: UnixMs, now: UnixMs) -> Message {
         let id = Uuid::now_v7().to_string();
-        let mut sleeper = Sleeper::accept(message, &self.target_exchange, id, now, None);
-        sleeper.schedule(Due::At { due, x_delay_ms: None });
-        self.cascade.enter_for(&sleeper, due.since(now)).message
+        let mut delayed = DelayedMessage::accept(message, &self.target_exchange, id, now, None);
+        delayed.schedule(Due::At { due, x_delay_ms: None });
+        self.cascade.enter_for(&delayed, due.since(now)).message
     }
 
     /// Level queues that a message with this delay visits.

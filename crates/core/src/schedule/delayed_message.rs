@@ -21,14 +21,14 @@ const PERSISTENT: u8 = 2;
 const LONGEST_DETAIL: usize = 400;
 
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sleeper {
+pub struct DelayedMessage {
     pub stamp: Stamp,
-    /// As the target will see it, but for what [`Sleeper::at_target`] adds. Its exchange and routing
+    /// As the target will see it, but for what [`DelayedMessage::at_target`] adds. Its exchange and routing
     /// key are empty: the stamp has them.
     message: Message,
 }
 
-impl Sleeper {
+impl DelayedMessage {
     /// Takes in a message as a client published it. Headers in our namespace are discarded: whoever
     /// may publish to a delay exchange does not get to stamp.
     ///
@@ -94,15 +94,15 @@ impl Sleeper {
         let reply_to = headers.get(headers::REPLY_TO).and_then(as_text);
         let reply_to = reply_to.and_then(|address| ShortString::try_new(address).ok());
         let reply_to = reply_to.filter(is_checked_by_broker);
-        let mut sleeper = Self::accept(dead, "", id, now, None);
-        let Stamp { target, set_aside, comeback: back, rounds: so_far, .. } = &mut sleeper.stamp;
+        let mut delayed = Self::accept(dead, "", id, now, None);
+        let Stamp { target, set_aside, comeback: back, rounds: so_far, .. } = &mut delayed.stamp;
         *target = first.0;
         *back = Some(comeback);
         *so_far = rounds;
         set_aside.user_id = set_aside.user_id.take().or(user_id);
         set_aside.reply_to = set_aside.reply_to.take().or(reply_to);
         set_aside.expiration = set_aside.expiration.take().or(death.original_expiration.clone());
-        sleeper
+        delayed
     }
 
     /// Sets when it is brought back.
@@ -124,8 +124,8 @@ impl Sleeper {
         }
     }
 
-    /// Takes up a message from a queue of ours, where it was put by [`Sleeper::asleep`].
-    #[expect(clippy::result_large_err)] // the message goes back whole; a sleeper is as large
+    /// Takes up a message from a queue of ours, where it was put by [`DelayedMessage::asleep`].
+    #[expect(clippy::result_large_err)] // the message goes back whole; a delayed is as large
     pub fn read(mut message: Message) -> Result<Self, (StampFault, Message)> {
         let stamp = match Stamp::read(&message.properties.headers) {
             Ok(stamp) => stamp,
@@ -143,7 +143,7 @@ impl Sleeper {
     }
 
     /// The message for a queue of ours: persistent, stamped, with the keys of the way.
-    pub fn asleep<'a>(&self, exchange: &str, mut keys: impl Iterator<Item = &'a str>) -> Message {
+    pub fn to_level<'a>(&self, exchange: &str, mut keys: impl Iterator<Item = &'a str>) -> Message {
         let mut message = self.message.clone();
         message.exchange = exchange.to_owned();
         message.routing_key = keys.next().unwrap_or_default().to_owned();
@@ -158,7 +158,7 @@ impl Sleeper {
     }
 
     /// The message as its consumers get it: the README's table of kept, restored and changed.
-    pub fn at_target(&self) -> Message {
+    pub fn to_target(&self) -> Message {
         let mut message = self.message.clone();
         let Stamp { id, due, attempt, target, set_aside, .. } = &self.stamp;
         message.exchange = target.exchange.clone();
@@ -193,7 +193,7 @@ impl Sleeper {
     /// which lead nowhere there. Without one, through the default exchange: that would deliver to `CC`,
     /// so it and the first routing key are in headers.
     pub fn at_queue(&self, comeback: &Comeback, exchange: Option<&str>) -> Message {
-        let mut message = self.at_target();
+        let mut message = self.to_target();
         let headers = &mut message.properties.headers;
         let Target { exchange: first, routing_key, cc } = &self.stamp.target;
         comeback.write(headers);
@@ -212,16 +212,16 @@ impl Sleeper {
 
     /// The message for the DLQ: stamped, with its failure and its target in words. Client headers
     /// that do not fit a frame beside ours are left out, largest first, and named.
-    pub fn dead(&self, exchange: &str, frame_max_bytes: usize) -> Message {
+    pub fn to_dlq(&self, exchange: &str, frame_max_bytes: usize) -> Message {
         debug_assert!(!self.stamp.waits_for_dlq, "it is there");
         let mut dropped = Vec::new();
         let mut message = if frame::key_bytes(&self.stamp.target.cc) > frame_max_bytes / 2 {
             dropped.push(CC.to_owned());
             let mut without = self.clone();
             without.stamp.target.cc.clear();
-            without.asleep(exchange, std::iter::empty())
+            without.to_level(exchange, std::iter::empty())
         } else {
-            self.asleep(exchange, std::iter::empty())
+            self.to_level(exchange, std::iter::empty())
         };
         let mut put = |name: &str, value: Value| {
             message.properties.headers.insert(name.into(), value);
@@ -337,14 +337,14 @@ fn uuid(id: &str) -> Option<String> {
 }
 
 /// A message of ours that lost its stamp: taken up as one that can only go to the DLQ.
-pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) -> Sleeper {
-    let mut sleeper = Sleeper::accept(message, "", id, now, None);
-    sleeper.fail(
+pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) -> DelayedMessage {
+    let mut delayed = DelayedMessage::accept(message, "", id, now, None);
+    delayed.fail(
         Reason::MalformedStamp,
         format!("{fault}; somebody published into a queue of ours"),
         now,
     );
-    sleeper
+    delayed
 }
 
 /// Whether RabbitMQ closes the channel of anyone who publishes it without consuming the replies there:
