@@ -35,7 +35,7 @@
 //! - **hold**: messages due within a unit, unacknowledged, in the worker's memory.
 //! - **delivery**: the publish to the **target**: an exchange, a routing key, and the `CC` keys.
 //! - **retry**: the part that reads what consumers' queues dead-lettered, and puts it to sleep until it
-//!   goes back to its queue. A message on that way has a **comeback**, whose *retries* are counted.
+//!   goes back to its queue. A message on that way has a **retry state**, whose *retries* are counted.
 //! - **attempt**: a delivery tried, counted from 1. (*redelivered* is the broker's word, *reconnect*
 //!   the connection's.) The **DLQ** takes what failed for good.
 //! - **stamp**: our headers on a sleeping message; a **sleeper** is a message with its stamp.

@@ -231,7 +231,7 @@ impl Delivery {
 
     /// The exchange that leads back to a message's queue, if it goes back to one.
     fn back(&self, message: &DelayedMessage) -> Option<String> {
-        let queue = &message.stamp.comeback.as_ref()?.queue;
+        let queue = &message.stamp.retry_state.as_ref()?.queue;
         let leads = self.shared.backs().leads(queue, Instant::now());
         self.shared.names().back(queue).filter(|_| leads)
     }
@@ -271,8 +271,8 @@ impl Delivery {
 
     fn delivered(&mut self, TargetPublish { from, back, sent, .. }: TargetPublish) {
         let InFlight { tag, message } = from;
-        if let (Some(_), Some(comeback)) = (&back, &message.stamp.comeback) {
-            self.shared.backs().leads_on(&comeback.queue);
+        if let (Some(_), Some(retry_state)) = (&back, &message.stamp.retry_state) {
+            self.shared.backs().leads_on(&retry_state.queue);
         }
         self.shared.events().note(&message, Event::Delivered { took: sent.elapsed() });
         self.ack(tag);
@@ -281,8 +281,8 @@ impl Delivery {
     /// The exchange that leads back to the queue is not there, or not bound: the default exchange
     /// delivers to the queue all the same, if there is one. It is the same attempt.
     fn go_by_default(&mut self, mut publish: TargetPublish) {
-        if let Some(comeback) = &publish.from.message.stamp.comeback {
-            self.shared.backs().lost(&comeback.queue);
+        if let Some(retry_state) = &publish.from.message.stamp.retry_state {
+            self.shared.backs().lost(&retry_state.queue);
         }
         publish.back = None;
         self.lanes.send(publish);

@@ -122,10 +122,10 @@ impl Dispatch {
         if message.stamp.waits_for_dlq {
             return;
         }
-        let event = match (to, &message.stamp.comeback) {
+        let event = match (to, &message.stamp.retry_state) {
             (InternalQueue::Dlq, _) => Event::Dead,
-            (InternalQueue::Levels | InternalQueue::Wait, Some(comeback)) => {
-                let policy = &self.rules.policies().of_queue(&comeback.queue).name;
+            (InternalQueue::Levels | InternalQueue::Wait, Some(retry_state)) => {
+                let policy = &self.rules.policies().of_queue(&retry_state.queue).name;
                 Event::TakenBack { policy }
             }
             (InternalQueue::Levels | InternalQueue::Wait, None) => Event::TakenIn,

@@ -214,10 +214,10 @@ fn failed(message: &DelayedMessage, Cause { reason, detail }: &Cause, pause: Dur
 }
 
 fn recalled(message: &DelayedMessage, pause: Duration) {
-    let Stamp { id, comeback, .. } = &message.stamp;
-    if let Some(comeback) = comeback {
+    let Stamp { id, retry_state, .. } = &message.stamp;
+    if let Some(retry_state) = retry_state {
         // the one under way is counted already
-        let (queue, retries) = (&comeback.queue, comeback.retries.saturating_sub(1));
+        let (queue, retries) = (&retry_state.queue, retry_state.retries.saturating_sub(1));
         debug!(target: of::RETRY, id, queue, retries, ?pause, "to be brought back");
     }
 }

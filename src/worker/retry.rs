@@ -53,8 +53,8 @@ impl Retry {
 
     async fn take(&mut self, Delivered { tag, message, .. }: Delivered) -> Result<(), AmqpError> {
         let (message, to) = self.shared.dispatch.judge(message);
-        if let (InternalQueue::Levels, Some(comeback)) = (to, &message.stamp.comeback) {
-            self.shared.find_the_way(&self.binding, &comeback.queue).await?;
+        if let (InternalQueue::Levels, Some(retry_state)) = (to, &message.stamp.retry_state) {
+            self.shared.find_the_way(&self.binding, &retry_state.queue).await?;
         }
         self.inlet.send(InternalPublish { from: InFlight { tag, message }, to });
         Ok(())

@@ -30,7 +30,7 @@ impl TargetPublish {
     }
 
     pub fn exchange(&self) -> &str {
-        match (&self.back, &self.stamp().comeback) {
+        match (&self.back, &self.stamp().retry_state) {
             (Some(back), _) => back,
             (None, Some(_)) => "",
             (None, None) => &self.stamp().target.exchange,
@@ -39,8 +39,8 @@ impl TargetPublish {
 
     /// What a share of the window is for: the queue on the default exchange, else the exchange.
     pub fn share(&self) -> &str {
-        match (self.exchange(), &self.stamp().comeback) {
-            ("", Some(comeback)) => &comeback.queue,
+        match (self.exchange(), &self.stamp().retry_state) {
+            ("", Some(retry_state)) => &retry_state.queue,
             ("", None) => &self.stamp().target.routing_key,
             (exchange, _) => exchange,
         }
@@ -55,8 +55,8 @@ impl TargetPublish {
 
     pub fn message(&self) -> Message {
         let message = &self.from.message;
-        match &self.stamp().comeback {
-            Some(comeback) => message.at_queue(comeback, self.back.as_deref()),
+        match &self.stamp().retry_state {
+            Some(retry_state) => message.at_queue(retry_state, self.back.as_deref()),
             None => message.to_target(),
         }
     }

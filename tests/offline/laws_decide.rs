@@ -207,7 +207,7 @@ fn a_death_is_judged_by_its_policy() {
     let (delayed, judged) = judge(&config, dead("mail", "rejected", Headers::new()));
     let pause = judged.unwrap();
     assert_eq!(delayed.stamp.due, NOW.plus(pause));
-    assert_eq!(delayed.stamp.comeback.map(|comeback| comeback.retries), Some(1));
+    assert_eq!(delayed.stamp.retry_state.map(|retry_state| retry_state.retries), Some(1));
     let attempt = |number| Headers::from([("x-dormouse-attempt".into(), Value::LongInt(number))]);
     let (_, judged) = judge(&config, dead("mail", "maxlen", attempt(2)));
     let cause = judged.unwrap_err();
@@ -216,10 +216,10 @@ fn a_death_is_judged_by_its_policy() {
     let not_dead = Message { exchange: "orders".into(), ..dead("mail", "rejected", large()) };
     let (delayed, judged) = judge(&config, not_dead);
     assert_eq!(judged.unwrap_err().reason, Reason::NotDeadLettered);
-    assert_eq!((delayed.stamp.id.as_str(), delayed.stamp.comeback), ("id", None));
+    assert_eq!((delayed.stamp.id.as_str(), delayed.stamp.retry_state), ("id", None));
 }
 
-/// A full queue that refuses a comeback dead-letters a copy of it, which goes on in its place.
+/// A full queue that refuses a retry state dead-letters a copy of it, which goes on in its place.
 #[test]
 fn a_comeback_whose_queue_had_no_room_has_one_attempt() {
     let mut config = Config::default();

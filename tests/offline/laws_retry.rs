@@ -8,7 +8,7 @@ use dormouse::message::{
     FieldArray, FieldTable, Headers, LongString, Message, Properties, Value, text,
 };
 use dormouse::schedule::{
-    Authority, Cause, Comeback, Death, DeathFault, DelayedMessage, Policies, Reason, Rounds,
+    Authority, Cause, Death, DeathFault, DelayedMessage, Policies, Reason, RetryState, Rounds,
     UnixMs, death, headers,
 };
 use dormouse::worker::{Backs, Look};
@@ -99,9 +99,9 @@ fn the_first_key_and_cc_survive_every_round() {
             let asleep =
                 DelayedMessage::read(delayed.to_level("level", std::iter::empty())).unwrap();
             assert_eq!(asleep, delayed, "as it fell asleep");
-            let comeback = asleep.stamp.comeback.as_ref().unwrap();
+            let retry_state = asleep.stamp.retry_state.as_ref().unwrap();
             let exchange = (!by_default).then_some("dormouse.back.mail");
-            let mut back = asleep.at_queue(comeback, exchange);
+            let mut back = asleep.at_queue(retry_state, exchange);
             let headers = &back.properties.headers;
             assert_eq!(headers.get(headers::RETRIES), Some(&Value::LongInt(round)));
             assert_eq!(headers.get(headers::FIRST_EXCHANGE), Some(&text("orders")));
@@ -146,13 +146,13 @@ fn policies(config: &Config) -> Policies {
 }
 
 /// A message in its `retries`th round, which first died that long ago.
-fn comeback(queue: &str, retries: u32, age: Duration) -> Comeback {
+fn retry_state(queue: &str, retries: u32, age: Duration) -> RetryState {
     let first = format!("{} rejected", NOW.minus(age));
     let headers = Headers::from([
         (headers::RETRIES.into(), Value::LongLongInt(retries.into())),
         (headers::HISTORY.into(), dormouse::message::array([first.as_str().into()].into_iter())),
     ]);
-    Comeback::of(&headers, &death_of(queue), NOW)
+    RetryState::of(&headers, &death_of(queue), NOW)
 }
 
 fn death_of(queue: &str) -> Death {
@@ -170,10 +170,10 @@ fn death_of(queue: &str) -> Death {
 /// copy. Whatever the numbers: as many copies as attempts and retries together, not their power.
 #[test]
 fn what_is_refused_and_dead_lettered_too_stays_few() {
-    fn copies(attempts: u32, retries_left: u32, comeback: bool) -> u64 {
+    fn copies(attempts: u32, retries_left: u32, retry_state: bool) -> u64 {
         let mut ended = 0;
-        // a comeback whose queue had no room has one attempt
-        let attempts = if comeback { 1 } else { attempts };
+        // a retry state whose queue had no room has one attempt
+        let attempts = if retry_state { 1 } else { attempts };
         for attempt in 1..=attempts {
             let death = Death { reason: DeadLetterReason::Maxlen, attempt, ..death_of("mail") };
             ended += if death.is_left_over() || retries_left == 0 {
@@ -195,8 +195,8 @@ fn what_is_refused_and_dead_lettered_too_stays_few() {
     assert!(!of(DeadLetterReason::Maxlen, 1));
     assert!(!of(DeadLetterReason::Rejected, 7) && !of(DeadLetterReason::Expired, 7));
     let full = Death { reason: DeadLetterReason::Maxlen, ..death_of("mail") };
-    assert!(Comeback::of(&Headers::new(), &full, NOW).found_no_room());
-    assert!(!comeback("mail", 1, Duration::ZERO).found_no_room());
+    assert!(RetryState::of(&Headers::new(), &full, NOW).found_no_room());
+    assert!(!retry_state("mail", 1, Duration::ZERO).found_no_room());
 }
 
 /// What a queue dead-letters to a delay exchange, and what a binding leads there, has come round; what a
@@ -247,8 +247,8 @@ fn a_ladder_is_climbed_rung_by_rung_and_ends() {
     }];
     let policies = policies(&config);
     let of = |queue: &str, retries| {
-        let comeback = comeback(queue, retries, Duration::ZERO);
-        policies.of_queue(queue).judge(DeadLetterReason::Rejected, &comeback, NOW, 0.5)
+        let retry_state = retry_state(queue, retries, Duration::ZERO);
+        policies.of_queue(queue).judge(DeadLetterReason::Rejected, &retry_state, NOW, 0.5)
     };
     for (retries, rung) in (0..).zip(ladder) {
         assert_eq!(of("payments.notify", retries), Ok(rung));
@@ -280,8 +280,8 @@ fn only_the_reasons_of_the_policy_come_back() {
         (DeadLetterReason::Maxlen, Reason::Maxlen),
         (DeadLetterReason::DeliveryLimit, Reason::DeliveryLimit),
     ] {
-        let comeback = comeback("mail", 0, Duration::ZERO);
-        let judged = policies.of_queue("mail").judge(reason, &comeback, NOW, 0.5);
+        let retry_state = retry_state("mail", 0, Duration::ZERO);
+        let judged = policies.of_queue("mail").judge(reason, &retry_state, NOW, 0.5);
         let Cause { reason: because, detail } = judged.unwrap_err();
         assert_eq!(because, dead);
         assert!(detail.contains("\"mail\"") && detail.contains(reason.as_str()), "{detail}");
@@ -299,9 +299,9 @@ proptest! {
         let mut config = Config::default();
         config.retry.max_retries = max;
         config.retry.jitter = jitter;
-        let comeback = comeback("mail", retries, Duration::from_secs(age_s));
+        let retry_state = retry_state("mail", retries, Duration::from_secs(age_s));
         let policies = policies(&config);
-        match policies.of_queue("mail").judge(DeadLetterReason::Rejected, &comeback, NOW, chance) {
+        match policies.of_queue("mail").judge(DeadLetterReason::Rejected, &retry_state, NOW, chance) {
             Ok(pause) => {
                 prop_assert!(retries < max);
                 prop_assert!(pause <= config.retry.max_backoff);
@@ -342,17 +342,17 @@ proptest! {
         loop {
             let newest = death::newest(&message, RETRY).unwrap();
             let mut delayed = DelayedMessage::take_back(message, &newest, "fresh".into(), NOW);
-            let comeback = delayed.stamp.comeback.clone().unwrap();
-            prop_assert_eq!(&comeback.queue, "mail");
-            prop_assert!(comeback.history().len() <= 16);
-            prop_assert!(comeback.history().iter().all(|past| past.at <= NOW));
+            let retry_state = delayed.stamp.retry_state.clone().unwrap();
+            prop_assert_eq!(&retry_state.queue, "mail");
+            prop_assert!(retry_state.history().len() <= 16);
+            prop_assert!(retry_state.history().iter().all(|past| past.at <= NOW));
             prop_assert!(delayed.stamp.target.exchange.len() <= 255);
-            let judged = policies.of_queue("mail").judge(newest.reason, &comeback, NOW, 0.5);
+            let judged = policies.of_queue("mail").judge(newest.reason, &retry_state, NOW, 0.5);
             let Ok(pause) = judged else { break };
             rounds += 1;
             prop_assert!(rounds <= max);
             delayed.bring_back_at(NOW.plus(pause));
-            let mut back = delayed.at_queue(delayed.stamp.comeback.as_ref().unwrap(), None);
+            let mut back = delayed.at_queue(delayed.stamp.retry_state.as_ref().unwrap(), None);
             prop_assert_eq!((back.exchange.as_str(), back.routing_key.as_str()), ("", "mail"));
             prop_assert!(!back.properties.headers.contains_key("CC"));
             prop_assert!(!back.properties.headers.contains_key(headers::QUEUE));
@@ -369,14 +369,14 @@ proptest! {
         let mut headers = Headers::new();
         for number in 0..deaths {
             let now = UnixMs(NOW.0 + number as u64 * 1_000);
-            let mut comeback = Comeback::of(&headers, &death_of("mail"), now);
-            comeback.count();
+            let mut retry_state = RetryState::of(&headers, &death_of("mail"), now);
+            retry_state.count();
             headers.clear();
-            comeback.write(&mut headers);
-            prop_assert_eq!(comeback.first_death(), Some(NOW));
-            prop_assert_eq!(comeback.history().last().map(|past| past.at), Some(now));
-            prop_assert_eq!(comeback.history().len(), (number + 1).min(16));
-            prop_assert_eq!(comeback.retries as usize, number + 1);
+            retry_state.write(&mut headers);
+            prop_assert_eq!(retry_state.first_death(), Some(NOW));
+            prop_assert_eq!(retry_state.history().last().map(|past| past.at), Some(now));
+            prop_assert_eq!(retry_state.history().len(), (number + 1).min(16));
+            prop_assert_eq!(retry_state.retries as usize, number + 1);
         }
     }
 }
@@ -392,10 +392,10 @@ fn a_redriven_comeback_is_as_new() {
     let mut read = DelayedMessage::read(delayed.to_dlq("dormouse.dlq", 131_072)).unwrap();
     assert_eq!(read, delayed);
     read.revive(NOW);
-    let comeback = read.stamp.comeback.clone().unwrap();
-    assert_eq!((comeback.queue.as_str(), comeback.retries), ("mail", 0));
-    assert!(comeback.history().is_empty());
-    assert!(!read.at_queue(&comeback, None).properties.headers.contains_key(headers::RETRIES));
+    let retry_state = read.stamp.retry_state.clone().unwrap();
+    assert_eq!((retry_state.queue.as_str(), retry_state.retries), ("mail", 0));
+    assert!(retry_state.history().is_empty());
+    assert!(!read.at_queue(&retry_state, None).properties.headers.contains_key(headers::RETRIES));
 }
 
 #[test]

@@ -248,7 +248,7 @@ proptest! {
             attempt,
             rounds: attempt / 2,
             target: Target { exchange: "e".into(), routing_key: key, cc: cc.into_iter().map(Into::into).collect() },
-            comeback: None,
+            retry_state: None,
             set_aside: Default::default(),
             failure: failed.then(|| Failure { reason: Reason::Nacked, detail: "why".into(), first: UnixMs(1), last: UnixMs(2) }),
             waits_for_dlq,

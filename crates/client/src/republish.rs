@@ -10,7 +10,7 @@ use super::publish_request::{DueTime, PublishRequest};
 use crate::message::{DIRECT_REPLY_TO, Message, ShortString, Value, as_integer, as_text, text};
 use crate::schedule::delayed_message::is_set_by_broker;
 use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
-use crate::schedule::{Comeback, DelayedMessage, Reason, UnixMs, headers};
+use crate::schedule::{DelayedMessage, Reason, RetryState, UnixMs, headers};
 
 /// Comes back to the same queue after `pause`, with one retry more. `id` is for one that has none.
 pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant) -> PublishRequest {
@@ -56,8 +56,8 @@ fn again(
 pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> PublishRequest {
     let headers = &raw.message.properties.headers;
     let due_ms = headers.get(headers::DUE_MS).and_then(as_integer);
-    let mut comeback = Comeback::read(raw.queue.to_string(), headers);
-    comeback.retries = raw.attempt().saturating_sub(1);
+    let mut retry_state = RetryState::read(raw.queue.to_string(), headers);
+    retry_state.retries = raw.attempt().saturating_sub(1);
     let mut message = cleaned(raw, id);
     let ours = [FIRST_EXCHANGE, FIRST_ROUTING_KEY, FIRST_USER_ID, FIRST_REPLY_TO, RETRIES];
     let user_id = headers.get(FIRST_USER_ID).and_then(as_text);
@@ -71,7 +71,7 @@ pub fn dead(raw: &Raw, reason: String, id: &str, now: UnixMs) -> PublishRequest 
     message.routing_key = first_routing_key(&raw.message).to_owned();
     let id = message.properties.message_id.as_ref().map_or_else(String::new, ToString::to_string);
     let mut delayed = DelayedMessage::accept(message, first_exchange(&raw.message), id, now, None);
-    delayed.stamp.comeback = Some(comeback);
+    delayed.stamp.retry_state = Some(retry_state);
     delayed.stamp.due = due_ms.and_then(|ms| u64::try_from(ms).ok()).map_or(now, UnixMs);
     // the attempt that will not be made
     delayed.stamp.attempt = raw.attempt().saturating_add(1);

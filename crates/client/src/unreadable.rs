@@ -12,7 +12,7 @@ use crate::amqp::{Amqp10, AmqpError, Outcome, Replacing, Watched};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::{Headers, Message};
-use crate::schedule::{Comeback, DelayedMessage, Reason};
+use crate::schedule::{DelayedMessage, Reason, RetryState};
 use crate::topology::Names;
 
 /// Whether a message may have ended a session with this error.
@@ -36,7 +36,8 @@ pub async fn set_aside(
     let queues = [watched];
     let [Watched { queue, .. }] = &queues;
     let put_off = None::<fn(&mut DelayedMessage) -> Message>;
-    let back = |delayed: &mut DelayedMessage, _| delayed.stamp.comeback = Some(comeback(queue));
+    let back =
+        |delayed: &mut DelayedMessage, _| delayed.stamp.retry_state = Some(retry_state(queue));
     match move_unreadable(config, &Clock::default(), &queues, back, put_off).await {
         Err(error) if error.may_be_amqp10() => move_uncarried(config, &queues[0]).await,
         Ok(Looked { moved, refused, .. }) => {
@@ -56,8 +57,8 @@ fn told(moved: usize, refused: Option<String>, config: &Config) -> Result<usize,
 }
 
 /// A redrive sends it to the queue that it was in.
-fn comeback(queue: &str) -> Comeback {
-    Comeback::read(queue.to_owned(), &Headers::new())
+fn retry_state(queue: &str) -> RetryState {
+    RetryState::read(queue.to_owned(), &Headers::new())
 }
 
 async fn move_uncarried(config: &Config, watched: &Watched) -> Result<usize, AmqpError> {
@@ -69,7 +70,7 @@ async fn move_uncarried(config: &Config, watched: &Watched) -> Result<usize, Amq
         let (id, now) = (Uuid::now_v7().to_string(), Clock::default().now());
         let message = std::mem::take(&mut found.message);
         let mut delayed = DelayedMessage::accept(message, "", id.clone(), now, None);
-        delayed.stamp.comeback = Some(comeback(queue));
+        delayed.stamp.retry_state = Some(retry_state(queue));
         let problem = found.problems.join("; ");
         let detail = format!(
             "RabbitMQ cannot hand it to AMQP 0-9-1 ({problem}); it was in {queue}. A redrive sends what AMQP \

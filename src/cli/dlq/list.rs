@@ -78,9 +78,9 @@ fn table(entries: &[Entry], now: UnixMs) -> Table {
 
 /// Deliveries that failed, or how often its consumer got it back in vain.
 fn tried(entry: &Entry) -> String {
-    match (entry.attempts(), entry.comeback()) {
-        (Some(0), Some(comeback)) if comeback.retries == 1 => "1 retry".into(),
-        (Some(0), Some(comeback)) => format!("{} retries", comeback.retries),
+    match (entry.attempts(), entry.retry_state()) {
+        (Some(0), Some(retry_state)) if retry_state.retries == 1 => "1 retry".into(),
+        (Some(0), Some(retry_state)) => format!("{} retries", retry_state.retries),
         (Some(attempts), _) => attempts.to_string(),
         (None, _) => String::new(),
     }

@@ -91,11 +91,11 @@ fn about(entry: &Entry, now: UnixMs) -> Vec<(&'static str, String)> {
             about.push(("last failure", when(failure.last)));
         }
     }
-    if let Some(comeback) = entry.comeback() {
-        about.push(("queue", comeback.queue.clone()));
-        about.push(("retries", comeback.retries.to_string()));
+    if let Some(retry_state) = entry.retry_state() {
+        about.push(("queue", retry_state.queue.clone()));
+        about.push(("retries", retry_state.retries.to_string()));
         let names = std::iter::once("history").chain(std::iter::repeat(""));
-        let history = comeback.history().iter().map(ToString::to_string);
+        let history = retry_state.history().iter().map(ToString::to_string);
         about.extend(names.zip(history));
     }
     if let Some(dropped) = &entry.dropped {

@@ -103,9 +103,9 @@ pub(super) fn summary(entry: &Entry) -> Json {
         "detail": failure.map(|failure| &failure.detail),
         "attempts": entry.attempts(),
         "queue": entry.queue(),
-        "retries": entry.comeback().map(|comeback| comeback.retries),
-        "history": entry.comeback().map(|comeback| {
-            comeback.history().iter().map(ToString::to_string).collect::<Vec<_>>()
+        "retries": entry.retry_state().map(|retry_state| retry_state.retries),
+        "history": entry.retry_state().map(|retry_state| {
+            retry_state.history().iter().map(ToString::to_string).collect::<Vec<_>>()
         }),
         "first_failure": failure.map(|failure| failure.first.to_string()),
         "last_failure": failure.map(|failure| failure.last.to_string()),

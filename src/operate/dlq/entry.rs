@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::amqp::Seen;
 use crate::message::{Message, as_text};
-use crate::schedule::{Comeback, DelayedMessage, Failure, Reason, headers};
+use crate::schedule::{DelayedMessage, Failure, Reason, RetryState, headers};
 
 /// A message that lies in the DLQ.
 #[derive(Debug, Clone)]
@@ -66,11 +66,11 @@ impl Entry {
 
     /// The queue that it was to go back to.
     pub fn queue(&self) -> Option<&str> {
-        self.comeback().map(|comeback| comeback.queue.as_str())
+        self.retry_state().map(|retry_state| retry_state.queue.as_str())
     }
 
-    pub fn comeback(&self) -> Option<&Comeback> {
-        self.delayed.as_ref()?.stamp.comeback.as_ref()
+    pub fn retry_state(&self) -> Option<&RetryState> {
+        self.delayed.as_ref()?.stamp.retry_state.as_ref()
     }
 
     /// Where it was to go, or what it was first published to if it was to go back to a queue; for a message that is not ours where it was published.

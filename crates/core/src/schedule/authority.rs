@@ -57,7 +57,7 @@ impl Authority {
     /// Whether a message may go where its stamp says.
     pub fn check_delayed(&self, delayed: &DelayedMessage) -> Result<(), Refusal> {
         self.check_entry(delayed)?;
-        match &delayed.stamp.comeback {
+        match &delayed.stamp.retry_state {
             Some(_) => Ok(()),
             None => self.check(&delayed.stamp.target),
         }
@@ -66,8 +66,8 @@ impl Authority {
     /// What is asked when a message is taken in: whether it may go back to its queue, or name the exchange
     /// that its header names. The rest waits until delivery, as targets may be opened meanwhile.
     pub fn check_entry(&self, delayed: &DelayedMessage) -> Result<(), Refusal> {
-        match &delayed.stamp.comeback {
-            Some(comeback) => self.check_queue(&comeback.queue),
+        match &delayed.stamp.retry_state {
+            Some(retry_state) => self.check_queue(&retry_state.queue),
             None => self.check_header(delayed),
         }
     }

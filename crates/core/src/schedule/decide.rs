@@ -129,9 +129,9 @@ impl Rules {
         if death.is_left_over() {
             return Err(left_over(death));
         }
-        let comeback = delayed.stamp.comeback.as_ref().expect("it was taken back");
+        let retry_state = delayed.stamp.retry_state.as_ref().expect("it was taken back");
         let policy = self.policies.of_queue(&death.queue);
-        let pause = policy.judge(death.reason, comeback, now, chance)?;
+        let pause = policy.judge(death.reason, retry_state, now, chance)?;
         delayed.bring_back_at(now.plus(pause));
         Ok(pause)
     }
@@ -143,8 +143,10 @@ impl Rules {
         reason: Reason,
         chance: f64,
     ) -> Option<Duration> {
-        let comeback = delayed.stamp.comeback.as_ref();
-        if reason == Reason::Nacked && comeback.is_some_and(|comeback| comeback.found_no_room()) {
+        let retry_state = delayed.stamp.retry_state.as_ref();
+        if reason == Reason::Nacked
+            && retry_state.is_some_and(|retry_state| retry_state.found_no_room())
+        {
             return None;
         }
         self.backoff.pause(delayed.stamp.attempt, reason, chance)

@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use super::attempt::{Failure, Reason};
-use super::comeback::Comeback;
 use super::death::{Death, newest_entry};
 use super::delay::Due;
 use super::frame;
 pub use super::frame::room;
 use super::headers::{self, CC, TARGET_EXCHANGE, X_DEATH, X_DELAY};
+use super::retry_state::RetryState;
 use super::rounds;
 use super::stamp::{SetAside, Stamp, StampFault, Target};
 use super::time::UnixMs;
@@ -71,7 +71,7 @@ impl DelayedMessage {
                 attempt: 1,
                 rounds: 0,
                 target,
-                comeback: None,
+                retry_state: None,
                 set_aside,
                 failure: None,
                 waits_for_dlq: false,
@@ -85,7 +85,7 @@ impl DelayedMessage {
     /// The id stays if it had one; `id` is for one that had none.
     pub fn take_back(dead: Message, death: &Death, id: String, now: UnixMs) -> Self {
         let headers = &dead.properties.headers;
-        let comeback = Comeback::of(headers, death, now);
+        let retry_state = RetryState::of(headers, death, now);
         let first = First::of(&dead, death);
         let id = headers.get(headers::ID).and_then(as_text).and_then(uuid).unwrap_or(id);
         let rounds = rounds::so_far(headers);
@@ -95,9 +95,9 @@ impl DelayedMessage {
         let reply_to = reply_to.and_then(|address| ShortString::try_new(address).ok());
         let reply_to = reply_to.filter(is_checked_by_broker);
         let mut delayed = Self::accept(dead, "", id, now, None);
-        let Stamp { target, set_aside, comeback: back, rounds: so_far, .. } = &mut delayed.stamp;
+        let Stamp { target, set_aside, retry_state: back, rounds: so_far, .. } = &mut delayed.stamp;
         *target = first.0;
-        *back = Some(comeback);
+        *back = Some(retry_state);
         *so_far = rounds;
         set_aside.user_id = set_aside.user_id.take().or(user_id);
         set_aside.reply_to = set_aside.reply_to.take().or(reply_to);
@@ -108,7 +108,7 @@ impl DelayedMessage {
     /// Sets when it is brought back.
     pub fn bring_back_at(&mut self, at: UnixMs) {
         self.stamp.due = at;
-        self.stamp.comeback.iter_mut().for_each(Comeback::count);
+        self.stamp.retry_state.iter_mut().for_each(RetryState::count);
     }
 
     /// Sets when it is due; a positive `x-delay` arrives negated, "already delayed".
@@ -187,16 +187,16 @@ impl DelayedMessage {
         message
     }
 
-    /// The message on its way back to the queue of its comeback, and to no other.
+    /// The message on its way back to the queue of its retry state, and to no other.
     ///
     /// Through `exchange`, a fanout of that queue alone: it keeps its first routing key and its `CC`,
     /// which lead nowhere there. Without one, through the default exchange: that would deliver to `CC`,
     /// so it and the first routing key are in headers.
-    pub fn at_queue(&self, comeback: &Comeback, exchange: Option<&str>) -> Message {
+    pub fn at_queue(&self, retry_state: &RetryState, exchange: Option<&str>) -> Message {
         let mut message = self.to_target();
         let headers = &mut message.properties.headers;
         let Target { exchange: first, routing_key, cc } = &self.stamp.target;
-        comeback.write(headers);
+        retry_state.write(headers);
         headers.insert(headers::FIRST_EXCHANGE.into(), text(first));
         headers.insert(headers::FIRST_ROUTING_KEY.into(), text(routing_key));
         if exchange.is_none() {
@@ -204,7 +204,7 @@ impl DelayedMessage {
             if !cc.is_empty() {
                 headers.insert(headers::FIRST_CC.into(), array(cc.iter().cloned()));
             }
-            message.routing_key = comeback.queue.clone();
+            message.routing_key = retry_state.queue.clone();
         }
         message.exchange = exchange.unwrap_or_default().to_owned();
         message
@@ -228,8 +228,8 @@ impl DelayedMessage {
         };
         put(headers::EXCHANGE, text(&self.stamp.target.exchange));
         put(headers::ROUTING_KEY, text(&self.stamp.target.routing_key));
-        if let Some(comeback) = &self.stamp.comeback {
-            put(headers::QUEUE, text(&comeback.queue));
+        if let Some(retry_state) = &self.stamp.retry_state {
+            put(headers::QUEUE, text(&retry_state.queue));
         }
         frame::make_fit(&mut message.properties, dropped, frame_max_bytes);
         message
@@ -276,7 +276,7 @@ impl DelayedMessage {
         self.stamp.attempt = 1;
         self.stamp.rounds = 0;
         self.stamp.failure = None;
-        self.stamp.comeback.iter_mut().for_each(Comeback::revive);
+        self.stamp.retry_state.iter_mut().for_each(RetryState::revive);
     }
 
     /// Whether the client's headers leave room for ours in a frame.

@@ -3,7 +3,6 @@
 
 pub mod attempt;
 pub mod authority;
-pub mod comeback;
 pub mod death;
 pub mod decide;
 pub mod delay;
@@ -12,19 +11,20 @@ pub mod frame;
 pub mod headers;
 pub mod plan;
 pub mod retry;
+pub mod retry_state;
 pub mod rounds;
 pub mod stamp;
 pub mod time;
 
 pub use attempt::{Backoff, Cause, Failure, Reason};
 pub use authority::{Authority, Refusal};
-pub use comeback::Comeback;
 pub use death::{Death, DeathFault};
 pub use decide::Rules;
 pub use delay::{DelayFault, Due};
 pub use delayed_message::DelayedMessage;
 pub use plan::{Layout, Level, Plan};
 pub use retry::{Policies, Policy};
+pub use retry_state::RetryState;
 pub use rounds::Rounds;
 pub use stamp::{Stamp, StampFault, Target};
 pub use time::UnixMs;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::attempt::{self, Cause, Reason};
-use super::comeback::Comeback;
+use super::retry_state::RetryState;
 use super::time::UnixMs;
 use crate::settings::{self, Config, DeadLetterReason, words};
 
@@ -63,18 +63,18 @@ impl Policy {
         }
     }
 
-    /// How long until a message is brought back after its newest death, which `comeback` has in its history
+    /// How long until a message is brought back after its newest death, which `retry state` has in its history
     /// already. `chance` in 0..1 moves the pause by up to half the jitter either way.
     ///
     /// Errors: why it is dead instead.
     pub fn judge(
         &self,
         reason: DeadLetterReason,
-        comeback: &Comeback,
+        retry_state: &RetryState,
         now: UnixMs,
         chance: f64,
     ) -> Result<Duration, Cause> {
-        let queue = &comeback.queue;
+        let queue = &retry_state.queue;
         if !self.retry.reasons.contains(&reason) {
             let dead = reason_of(reason);
             let detail = format!(
@@ -84,7 +84,7 @@ impl Policy {
             );
             return Err(Cause::new(dead, detail));
         }
-        let retries = comeback.retries;
+        let retries = retry_state.retries;
         let Some(pause) = self.pause(retries, chance) else {
             let detail = format!(
                 "queue {queue:?} dead-lettered it as {} after {retries} retries, all that policy {:?} \
@@ -94,7 +94,7 @@ impl Policy {
             );
             return Err(Cause::new(Reason::RetriesExhausted, detail));
         };
-        let first = comeback.first_death().unwrap_or(now);
+        let first = retry_state.first_death().unwrap_or(now);
         let oldest = self.retry.max_age;
         if now.plus(pause).since(first) > oldest {
             let detail = format!(

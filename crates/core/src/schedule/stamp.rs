@@ -5,11 +5,11 @@
 //! to restore from. No header that a client sends under our prefix survives intake.
 
 use super::attempt::{Failure, Reason};
-use super::comeback::Comeback;
 use super::headers::{
     ATTEMPT, DEAD_ORIGIN, DETAIL, DUE_MS, FIRST_FAILURE_MS, ID, LAST_FAILURE_MS, MAX_KEY_BYTES,
     ORIGIN, REASON, RETRY_AT_MS, ROUNDS,
 };
+use super::retry_state::RetryState;
 use super::rounds;
 use super::time::UnixMs;
 use crate::message::{
@@ -58,7 +58,7 @@ pub struct Stamp {
     pub rounds: u32,
     pub target: Target,
     /// It goes back to a queue, and to that only; the target is then what it was first published to.
-    pub comeback: Option<Comeback>,
+    pub retry_state: Option<RetryState>,
     pub set_aside: SetAside,
     /// The last failure, once there was one.
     pub failure: Option<Failure>,
@@ -110,9 +110,9 @@ impl Stamp {
                 routing_key: name("routing-key", "x-dormouse-origin.routing-key")?,
                 cc: long_strings(origin.get("cc")),
             },
-            comeback: if origin.contains_key("queue") {
+            retry_state: if origin.contains_key("queue") {
                 let queue = name("queue", "x-dormouse-origin.queue")?;
-                Some(Comeback::read(queue, headers))
+                Some(RetryState::read(queue, headers))
             } else {
                 None
             },
@@ -151,8 +151,8 @@ impl Stamp {
             put(ROUNDS, self.rounds_shown());
         }
         put(if self.waits_for_dlq { DEAD_ORIGIN } else { ORIGIN }, self.origin());
-        if let Some(comeback) = &self.comeback {
-            comeback.write(headers);
+        if let Some(retry_state) = &self.retry_state {
+            retry_state.write(headers);
         }
         let mut put = |name: &str, value: Value| {
             headers.insert(name.into(), value);
@@ -179,7 +179,7 @@ impl Stamp {
         let short = |value: &Option<ShortString>| value.as_ref().map(|value| text(value.as_str()));
         put("exchange", Some(text(&self.target.exchange)));
         put("routing-key", Some(text(&self.target.routing_key)));
-        put("queue", self.comeback.as_ref().map(|comeback| text(&comeback.queue)));
+        put("queue", self.retry_state.as_ref().map(|retry_state| text(&retry_state.queue)));
         put("cc", (!self.target.cc.is_empty()).then(|| array(self.target.cc.iter().cloned())));
         put("expiration", short(&self.set_aside.expiration));
         put("priority", self.set_aside.priority.map(Value::ShortShortUInt));

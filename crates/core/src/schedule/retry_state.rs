@@ -13,17 +13,17 @@ use crate::settings::DeadLetterReason;
 
 /// The way back to a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Comeback {
+pub struct RetryState {
     pub queue: String,
     /// How often it has been brought back; the one under way counts once it is decided.
     pub retries: u32,
     /// Oldest first; the first, and the last few.
-    history: Vec<Past>,
+    history: Vec<DeathRecord>,
 }
 
 /// One death of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Past {
+pub struct DeathRecord {
     pub at: UnixMs,
     pub reason: DeadLetterReason,
 }
@@ -31,22 +31,22 @@ pub struct Past {
 /// Deaths that are kept: they are repeated in a header on every hop.
 const LONGEST_HISTORY: usize = 16;
 
-impl Comeback {
+impl RetryState {
     /// From the headers that the message was delivered to its consumer with, and its newest death.
     pub fn of(headers: &Headers, death: &Death, now: UnixMs) -> Self {
-        let mut comeback = Self {
+        let mut retry_state = Self {
             queue: death.queue.clone(),
             retries: retries(headers),
             history: history(headers, now),
         };
-        comeback.history.push(Past { at: now, reason: death.reason });
-        if comeback.history.len() > LONGEST_HISTORY {
-            comeback.history.remove(1);
+        retry_state.history.push(DeathRecord { at: now, reason: death.reason });
+        if retry_state.history.len() > LONGEST_HISTORY {
+            retry_state.history.remove(1);
         }
-        comeback
+        retry_state
     }
 
-    /// As [`Comeback::write`] wrote it.
+    /// As [`RetryState::write`] wrote it.
     pub fn read(queue: String, headers: &Headers) -> Self {
         Self { queue, retries: retries(headers), history: history(headers, UnixMs(u64::MAX)) }
     }
@@ -68,7 +68,7 @@ impl Comeback {
         self.history.first().map(|past| past.at)
     }
 
-    pub fn history(&self) -> &[Past] {
+    pub fn history(&self) -> &[DeathRecord] {
         &self.history
     }
 
@@ -97,16 +97,18 @@ fn retries(headers: &Headers) -> u32 {
 }
 
 /// What can be read of it, none of it later than `now`.
-fn history(headers: &Headers, now: UnixMs) -> Vec<Past> {
+fn history(headers: &Headers, now: UnixMs) -> Vec<DeathRecord> {
     let entries = long_strings(headers.get(HISTORY));
     let past = entries.iter().filter_map(|entry| std::str::from_utf8(entry.as_bytes()).ok());
-    let mut past: Vec<_> =
-        past.filter_map(Past::parse).map(|past| Past { at: past.at.min(now), ..past }).collect();
+    let mut past: Vec<_> = past
+        .filter_map(DeathRecord::parse)
+        .map(|past| DeathRecord { at: past.at.min(now), ..past })
+        .collect();
     past.truncate(LONGEST_HISTORY);
     past
 }
 
-impl Past {
+impl DeathRecord {
     fn parse(text: &str) -> Option<Self> {
         let (at, reason) = text.split_once(' ')?;
         let at: jiff::Timestamp = at.parse().ok()?;
@@ -116,7 +118,7 @@ impl Past {
 }
 
 /// `2027-01-01T09:00:00.000Z rejected`.
-impl std::fmt::Display for Past {
+impl std::fmt::Display for DeathRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.at, self.reason.as_str())
     }
