@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::amqp::exists::Ask;
+use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
 use crate::management::QueueInfo;
 use crate::topology::diff::Standing;
@@ -50,10 +50,10 @@ pub(super) async fn count(
     connection: &Connection,
     queues: &[String],
 ) -> Result<Vec<Backlog>, AmqpError> {
-    let mut ask = Ask::open(connection).await?;
+    let mut inspector = Inspector::open(connection).await?;
     let mut counted = Vec::new();
     for name in queues {
-        if let Some(backlog) = count_one(&mut ask, name, reported.queue(name)).await? {
+        if let Some(backlog) = count_one(&mut inspector, name, reported.queue(name)).await? {
             counted.push(backlog);
         }
     }
@@ -61,11 +61,11 @@ pub(super) async fn count(
 }
 
 async fn count_one(
-    ask: &mut Ask<'_>,
+    inspector: &mut Inspector<'_>,
     name: &str,
     reported: Option<&QueueInfo>,
 ) -> Result<Option<Backlog>, AmqpError> {
-    let Some(depth) = ask.queue(name).await? else { return Ok(None) };
+    let Some(depth) = inspector.queue(name).await? else { return Ok(None) };
     let of = |counter: fn(&QueueInfo) -> Option<u64>| reported.and_then(counter);
     let is_classic = reported.is_some_and(|queue| queue.queue_type == "classic");
     Ok(Some(Backlog {

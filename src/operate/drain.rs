@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backlog::{self, Backlog, STATISTICS_AGE};
 use super::{ManagementNeeded, Vhost, count};
-use crate::amqp::exists::Ask;
+use crate::amqp::inspector::Inspector;
 use crate::amqp::remove::Remove;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
@@ -215,10 +215,10 @@ impl<P: FnMut(Progress)> Emptying<'_, P> {
             if self.stop.is_cancelled() {
                 return Ok(false);
             }
-            let mut ask = Ask::open(self.connection).await?;
+            let mut inspector = Inspector::open(self.connection).await?;
             let mut ready = 0;
             for queue in &self.plan.queues {
-                ready += ask.queue(queue).await?.map_or(0, |depth| depth.ready);
+                ready += inspector.queue(queue).await?.map_or(0, |depth| depth.ready);
             }
             if ready == 0 && self.mover.is_quiet_for(TICK) {
                 return Ok(true);

@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{Vhost, vhost_name};
-use crate::amqp::exists::Ask;
+use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::management::ManagementError;
@@ -55,7 +55,7 @@ async fn through_management(config: &Config) -> Result<TopologyPlan, ManagementE
 async fn over_amqp(config: &Config, error: ManagementError) -> Result<TopologyPlan, AmqpError> {
     let wanted = Topology::of(config);
     let connection = Connection::open(&config.broker, "dormouse topology").await?;
-    let missing = Ask::open(&connection).await?.missing(&wanted).await?;
+    let missing = Inspector::open(&connection).await?.missing(&wanted).await?;
     connection.close().await;
     let diff = Diff { missing, different: Vec::new(), foreign: Vec::new() };
     Ok(TopologyPlan { wanted, diff, leftovers: Vec::new(), blind: Some(error), crowded: None })

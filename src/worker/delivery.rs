@@ -8,15 +8,15 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::cascade_publisher::CascadePublisher;
+use super::consume_loop::TOGETHER;
 use super::events::Event;
 use super::in_flight::{InFlight, InternalPublish, InternalQueue};
-use super::inlet::TOGETHER;
-use super::inward::Inward;
-use super::lanes::{Lanes, Settled};
 use super::metrics::clock_stepped;
 use super::target_publish::TargetPublish;
+use super::target_publisher::{Settled, TargetPublisher};
 use super::tell::Tell;
-use super::{Hold, Pace, Shared};
+use super::{Hold, RateLimiter, Shared};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 use crate::schedule::delayed_message::is_set_by_broker;
 use crate::schedule::{Cause, DelayedMessage, Reason, UnixMs, death};
@@ -29,12 +29,12 @@ pub struct Delivery {
     hold: Hold<InFlight>,
     timer: PreciseTimer,
     held_bytes: u64,
-    lanes: Lanes,
-    inward: Inward,
+    lanes: TargetPublisher,
+    inward: CascadePublisher,
     last_look: Look,
     told_of_early_wakes: Tell,
     /// Turns of what is overdue.
-    overdue: Pace,
+    overdue: RateLimiter,
 }
 
 /// One look at both clocks, to notice steps of the wall clock.
@@ -80,8 +80,8 @@ impl Delivery {
         publishing: &Arc<Connection>,
         versions: &[u32],
     ) -> Result<Self, AmqpError> {
-        let inward = Inward::open(shared.clone(), publishing).await?;
-        let lanes = Lanes::open(shared.clone(), publishing.clone()).await?;
+        let inward = CascadePublisher::open(shared.clone(), publishing).await?;
+        let lanes = TargetPublisher::open(shared.clone(), publishing.clone()).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.keep_headers(|name| !is_set_by_broker(name));
         let max_messages = shared.config.hold.max_messages;
@@ -95,7 +95,7 @@ impl Delivery {
         }
         let last_look = Look { wall: shared.clock.now(), monotonic: Instant::now() };
         let hold = Hold::default();
-        let overdue = Pace::new(shared.config.delivery.overdue_rate);
+        let overdue = RateLimiter::new(shared.config.delivery.overdue_rate);
         Ok(Self {
             shared,
             consumer,
@@ -232,8 +232,8 @@ impl Delivery {
     /// The exchange that leads back to a message's queue, if it goes back to one.
     fn back(&self, message: &DelayedMessage) -> Option<String> {
         let queue = &message.stamp.retry_state.as_ref()?.queue;
-        let leads = self.shared.backs().leads(queue, Instant::now());
-        self.shared.names().back(queue).filter(|_| leads)
+        let is_usable = self.shared.retry_routes().is_usable(queue, Instant::now());
+        self.shared.names().back(queue).filter(|_| is_usable)
     }
 
     /// A full hold puts back what is due last, so that what is due sooner can be seen. It comes back
@@ -272,7 +272,7 @@ impl Delivery {
     fn delivered(&mut self, TargetPublish { from, back, sent, .. }: TargetPublish) {
         let InFlight { tag, message } = from;
         if let (Some(_), Some(retry_state)) = (&back, &message.stamp.retry_state) {
-            self.shared.backs().leads_on(&retry_state.queue);
+            self.shared.retry_routes().leads_on(&retry_state.queue);
         }
         self.shared.events().note(&message, Event::Delivered { took: sent.elapsed() });
         self.ack(tag);
@@ -282,7 +282,7 @@ impl Delivery {
     /// delivers to the queue all the same, if there is one. It is the same attempt.
     fn go_by_default(&mut self, mut publish: TargetPublish) {
         if let Some(retry_state) = &publish.from.message.stamp.retry_state {
-            self.shared.backs().lost(&retry_state.queue);
+            self.shared.retry_routes().lost(&retry_state.queue);
         }
         publish.back = None;
         self.lanes.send(publish);

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::{Health, Shared};
 use crate::amqp::declare::declare;
-use crate::amqp::exists::Ask;
+use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
 use crate::topology::Topology;
 
@@ -57,7 +57,7 @@ impl Doors {
         &mut self,
         asked: bool,
         connection: &Connection,
-        ask: &mut Ask<'_>,
+        inspector: &mut Inspector<'_>,
         health: &Health,
     ) -> Result<(), AmqpError> {
         let now = Instant::now();
@@ -65,7 +65,7 @@ impl Doors {
             return Ok(());
         }
         self.look_at = now + LOOK;
-        let mut missing = ask.missing_exchanges(&self.all).await?;
+        let mut missing = inspector.missing_exchanges(&self.all).await?;
         let wanted = match (self.may_declare, asked || !missing.is_empty(), now >= self.bind_at) {
             (true, true, _) => Some(&self.all),
             (true, false, true) => Some(&self.doors),

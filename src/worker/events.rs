@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
+use super::cascade_publisher::PAUSE;
 use super::in_flight::InternalQueue;
-use super::inward::PAUSE;
 use super::kept_deliveries::KEEP;
 use super::metrics::Metrics;
 use super::tell::Tell;

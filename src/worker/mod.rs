@@ -23,50 +23,50 @@ use self::size_limit::SizeLimit;
 use crate::config::Config;
 use crate::topology::Names;
 
-mod backs;
+mod cascade_publisher;
 mod channels;
+mod consume_loop;
 mod delivery;
 mod dispatch;
 mod doors;
 mod error;
 mod events;
+mod exchange_breaker;
 mod health;
 mod hold;
 mod in_flight;
-mod inlet;
 mod intake;
-mod inward;
 mod kept;
 mod kept_deliveries;
-mod lanes;
 mod metrics;
 pub mod mover;
-mod pace;
+mod rate_limiter;
 mod refusal;
 mod retry;
+mod retry_routes;
 mod service;
-mod shares;
 mod size_limit;
 mod sweep;
 mod target_publish;
-mod targets;
-mod uncarried;
+mod target_publisher;
+mod target_quota;
+mod unconvertible;
 mod unreadable;
 mod watch;
 
-pub use backs::{Backs, Look};
 pub use channels::Channels;
 pub use dormouse_broker::kept::KeptMessage;
 pub use dormouse_core::clock::Clock;
 pub use error::WorkerError;
+pub use exchange_breaker::{ExchangeBreaker, Route};
 pub use health::Health;
 pub use hold::Hold;
 pub use kept::KeptNote;
 pub use metrics::{LATENESS_BUCKETS_SECONDS, describe};
-pub use pace::Pace;
+pub use rate_limiter::RateLimiter;
+pub use retry_routes::{Look, RetryRoutes};
 pub use service::run;
-pub use shares::Shares;
-pub use targets::{Route, Targets};
+pub use target_quota::TargetQuota;
 
 /// What the parts of one session share.
 struct Shared {
@@ -86,7 +86,7 @@ struct Shared {
     size_limit: SizeLimit,
     /// Which queues have an exchange that leads back to them: retry finds them, delivery uses them, the
     /// watch deletes what is left over.
-    backs: Mutex<Backs>,
+    retry_routes: Mutex<RetryRoutes>,
     /// Messages that RabbitMQ takes from nobody, unacknowledged in their queues: for a note that all parts
     /// leave together.
     kept: Mutex<Kept>,
@@ -119,7 +119,7 @@ impl Shared {
             signals: <_>::default(),
             refusals: <_>::default(),
             size_limit: <_>::default(),
-            backs: <_>::default(),
+            retry_routes: <_>::default(),
             kept: <_>::default(),
         })
     }
@@ -133,8 +133,8 @@ impl Shared {
     }
 
     /// Never held over an await.
-    fn backs(&self) -> MutexGuard<'_, Backs> {
-        self.backs.lock().expect("no panic while noting an exchange")
+    fn retry_routes(&self) -> MutexGuard<'_, RetryRoutes> {
+        self.retry_routes.lock().expect("no panic while noting an exchange")
     }
 
     /// Never held over an await.

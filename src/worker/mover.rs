@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{Clock, Pace};
+use super::{Clock, RateLimiter};
 use crate::amqp::{AmqpError, Closed, Connection, Consumer, Delivered, Isolating, Outcome};
 use crate::cascade::Cascade;
 use crate::config::Config;
@@ -27,7 +27,7 @@ pub struct Mover {
     way: Way,
     consumer: Consumer,
     publisher: Isolating<Moved>,
-    pace: Pace,
+    pace: RateLimiter,
     /// When the next delivery may be taken.
     turn: Instant,
     /// Refused ones, in order of when to publish them again.
@@ -120,7 +120,7 @@ impl Mover {
             },
             consumer,
             publisher: Isolating::open(publishing.clone()).await?,
-            pace: Pace::new(speed.rate),
+            pace: RateLimiter::new(speed.rate),
             turn: Instant::now(),
             later: VecDeque::new(),
             unsettled: 0,

@@ -8,17 +8,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::Shared;
-use super::backs::{self, Look};
+use super::cascade_publisher::CascadePublisher;
+use super::consume_loop::{ConsumeLoop, Happened};
 use super::in_flight::{InFlight, InternalPublish, InternalQueue};
-use super::inlet::{Happened, Inlet};
-use super::inward::Inward;
+use super::retry_routes::{self, Look};
 use crate::amqp::{AmqpError, Connection, Consumer, Delivered};
 
 pub struct Retry {
     shared: Arc<Shared>,
     /// Binds; a refusal closes a channel and nothing else.
     binding: Arc<Connection>,
-    inlet: Inlet,
+    consumer_loop: ConsumeLoop,
 }
 
 impl Retry {
@@ -27,16 +27,20 @@ impl Retry {
         consuming: &Connection,
         publishing: &Arc<Connection>,
     ) -> Result<Self, AmqpError> {
-        let inward = Inward::open(shared.clone(), publishing).await?;
+        let inward = CascadePublisher::open(shared.clone(), publishing).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.consume(&shared.names().retry(), shared.config.intake.prefetch).await?;
         shared.events().expect_policies(shared.dispatch.rules.policies());
-        Ok(Self { shared, binding: publishing.clone(), inlet: Inlet::new(consumer, inward) })
+        Ok(Self {
+            shared,
+            binding: publishing.clone(),
+            consumer_loop: ConsumeLoop::new(consumer, inward),
+        })
     }
 
     /// Runs until `stop`, then until what is in flight is confirmed.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
-        while let Some(event) = self.inlet.next(&stop).await? {
+        while let Some(event) = self.consumer_loop.next(&stop).await? {
             match event {
                 Happened::Delivered(together) => {
                     for delivered in together {
@@ -56,7 +60,7 @@ impl Retry {
         if let (InternalQueue::Levels, Some(retry_state)) = (to, &message.stamp.retry_state) {
             self.shared.find_the_way(&self.binding, &retry_state.queue).await?;
         }
-        self.inlet.send(InternalPublish { from: InFlight { tag, message }, to });
+        self.consumer_loop.send(InternalPublish { from: InFlight { tag, message }, to });
         Ok(())
     }
 }
@@ -64,21 +68,23 @@ impl Retry {
 impl Shared {
     /// Makes sure of the exchange that leads back to this queue, at first sight of it.
     async fn find_the_way(&self, connection: &Connection, queue: &str) -> Result<(), AmqpError> {
-        let look = self.backs().look(queue, Instant::now());
+        let look = self.retry_routes().look(queue, Instant::now());
         let (Look::Find | Look::Bind, Some(exchange)) = (look, self.names().back(queue)) else {
             return Ok(());
         };
         let found = match (self.config.topology.declare, look) {
             (true, _) => {
                 let anew = look == Look::Bind;
-                backs::find_or_bind(connection, queue, &exchange, anew).await?
+                retry_routes::find_or_bind(connection, queue, &exchange, anew).await?
             }
             (false, Look::Bind) => false,
-            (false, Look::Find | Look::Nothing) => backs::stands(connection, &exchange).await?,
+            (false, Look::Find | Look::Nothing) => {
+                retry_routes::stands(connection, &exchange).await?
+            }
         };
         if found {
-            self.backs().found(queue);
-        } else if self.backs().missing(queue, Instant::now()) {
+            self.retry_routes().found(queue);
+        } else if self.retry_routes().missing(queue, Instant::now()) {
             info!(
                 queue,
                 "messages come back through the default exchange, with their first routing key in a \

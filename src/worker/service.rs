@@ -15,12 +15,12 @@ use super::intake::Intake;
 use super::kept_deliveries::KEEP;
 use super::metrics::reconnected;
 use super::retry::Retry;
-use super::uncarried::move_uncarried;
+use super::unconvertible::move_unconvertible;
 use super::unreadable::{Looked, move_unreadable};
 use super::watch::watch;
 use super::{Channels, Clock, Health, KeptMessage, Shared, WorkerError, kept, sweep};
 use crate::amqp::declare::declare_alone;
-use crate::amqp::exists::Ask;
+use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection, Consumer, Keeping, pauses};
 use crate::config::Config;
 use crate::topology::{Names, Topology};
@@ -151,10 +151,10 @@ async fn moved(
     may_be_amqp10: bool,
 ) -> Result<Looked, WorkerError> {
     if may_be_amqp10 {
-        return move_uncarried(config, clock).await;
+        return move_unconvertible(config, clock).await;
     }
     match move_unreadable(config, clock).await {
-        Err(error) if error.may_be_amqp10() => move_uncarried(config, clock).await,
+        Err(error) if error.may_be_amqp10() => move_unconvertible(config, clock).await,
         looked => looked,
     }
 }
@@ -341,9 +341,9 @@ async fn installed_versions(
     shared: &Shared,
 ) -> Result<Vec<u32>, AmqpError> {
     let mut installed = Vec::new();
-    let mut ask = Ask::open(connection).await?;
+    let mut inspector = Inspector::open(connection).await?;
     for version in 1..=shared.names().version() {
-        if ask.queue(&shared.names().in_version(version).due()).await?.is_some() {
+        if inspector.queue(&shared.names().in_version(version).due()).await?.is_some() {
             installed.push(version);
         }
     }

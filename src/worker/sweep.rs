@@ -16,8 +16,8 @@ use tracing::{info, warn};
 
 use super::Shared;
 use super::mover::{Mover, MoverError, Speed};
-use crate::amqp::exists::Ask;
-use crate::amqp::marker::{Claim, Marker};
+use crate::amqp::inspector::Inspector;
+use crate::amqp::sweep_lease::{Claim, SweepLease};
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::topology::{self, Names};
@@ -104,7 +104,7 @@ impl Sweeper<'_> {
     /// worker is at it.
     async fn claim(&self, although_marked: bool) -> Result<Option<u64>, MoverError> {
         let name = self.shared.names().swept();
-        let marker = match Marker::claim(self.consuming, &name, although_marked).await? {
+        let marker = match SweepLease::claim(self.consuming, &name, although_marked).await? {
             Claim::Marked => return Ok(Some(0)),
             Claim::Taken => return Ok(None),
             Claim::Mine(marker) => marker,
@@ -115,13 +115,13 @@ impl Sweeper<'_> {
     }
 
     /// Level by level from the shortest on, since what is due sooner has to be put right sooner.
-    async fn sweep(&self, marker: &Marker) -> Result<u64, MoverError> {
+    async fn sweep(&self, marker: &SweepLease) -> Result<u64, MoverError> {
         let mut moved = 0;
-        let mut ask = Ask::open(self.consuming).await?;
+        let mut inspector = Inspector::open(self.consuming).await?;
         for queue in queues(&self.shared.config) {
-            let stood = ask.queue(&queue).await?.map_or(0, |depth| u64::from(depth.ready));
+            let stood = inspector.queue(&queue).await?.map_or(0, |depth| u64::from(depth.ready));
             if stood > 0 {
-                moved += self.queue(queue, stood, &mut ask).await?;
+                moved += self.queue(queue, stood, &mut inspector).await?;
             }
             if self.stop.is_cancelled() {
                 return Ok(moved);
@@ -135,7 +135,12 @@ impl Sweeper<'_> {
     }
 
     /// Moves what stood in this queue. What came behind it meanwhile came on time.
-    async fn queue(&self, queue: String, stood: u64, ask: &mut Ask<'_>) -> Result<u64, MoverError> {
+    async fn queue(
+        &self,
+        queue: String,
+        stood: u64,
+        inspector: &mut Inspector<'_>,
+    ) -> Result<u64, MoverError> {
         let rate = self.shared.config.sweep.rate;
         let speed = Speed { rate, window: (rate / IN_FLIGHT).clamp(1, 500) as usize };
         let connections = (self.consuming, self.publishing);
@@ -158,7 +163,7 @@ impl Sweeper<'_> {
             mover.work(TICK, self.stop).await?;
             counted = self.count(counted, mover.moved());
             if mover.is_quiet_for(EMPTY)
-                && ask.queue(&queue).await?.is_none_or(|depth| depth.ready == 0)
+                && inspector.queue(&queue).await?.is_none_or(|depth| depth.ready == 0)
             {
                 break;
             }

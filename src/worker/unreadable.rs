@@ -9,7 +9,7 @@ use super::dispatch::Dispatch;
 use super::in_flight::InternalQueue;
 use super::intake::PARKING_PREFETCH;
 use super::{Clock, WorkerError};
-use crate::amqp::Watched;
+use crate::amqp::ScanQueue;
 use crate::config::Config;
 use crate::schedule::DelayedMessage;
 use crate::topology::Names;
@@ -36,18 +36,18 @@ pub async fn move_unreadable(config: &Arc<Config>, clock: &Clock) -> Result<Look
 }
 
 /// The queues, and the exchange that a message in each of them is for, as far as the queue tells.
-fn consumed(config: &Config, names: &Names) -> (Vec<Watched>, Vec<String>) {
+fn consumed(config: &Config, names: &Names) -> (Vec<ScanQueue>, Vec<String>) {
     let prefetch = config.intake.prefetch;
     let of_clients = config.delay_exchanges.iter().flat_map(|delay| {
         [names.intake(delay), names.expired(delay)]
-            .map(|queue| (Watched { queue, prefetch }, delay.target_exchange.clone()))
+            .map(|queue| (ScanQueue { queue, prefetch }, delay.target_exchange.clone()))
     });
-    let retry = Watched { queue: names.retry(), prefetch };
-    let parking = Watched { queue: names.parking(), prefetch: PARKING_PREFETCH };
+    let retry = ScanQueue { queue: names.retry(), prefetch };
+    let parking = ScanQueue { queue: names.parking(), prefetch: PARKING_PREFETCH };
     let prefetch = config.hold.max_messages;
     // of every version that may be installed; one that is not there is passed over
     let due = (1..=names.version())
-        .map(|version| Watched { queue: names.in_version(version).due(), prefetch });
+        .map(|version| ScanQueue { queue: names.in_version(version).due(), prefetch });
     of_clients
         .chain([retry, parking].into_iter().chain(due).map(|queue| (queue, String::new())))
         .unzip()

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::doors::Doors;
 use super::health::Trouble;
-use super::{Health, Shared, WorkerError, backs};
-use crate::amqp::exists::Ask;
+use super::{Health, Shared, WorkerError, retry_routes};
+use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
 
 /// How often backlog and alarms are looked at.
@@ -19,8 +19,8 @@ pub(super) async fn watch(
     publishing: &Connection,
     health: &Health,
 ) -> WorkerError {
-    let mut ask = match Ask::open(consuming).await {
-        Ok(ask) => ask,
+    let mut inspector = match Inspector::open(consuming).await {
+        Ok(inspector) => inspector,
         Err(error) => return error.into(),
     };
     let mut doors = Doors::of(shared);
@@ -30,12 +30,12 @@ pub(super) async fn watch(
             () = shared.signals.heal.notified() => true,
             () = tokio::time::sleep(MONITOR) => false,
         };
-        if let Err(error) = doors.tend(heal, consuming, &mut ask, health).await {
+        if let Err(error) = doors.tend(heal, consuming, &mut inspector, health).await {
             return error.into();
         }
-        if shared.config.topology.declare && looked.elapsed() > backs::LOOK_FOR_QUEUES {
+        if shared.config.topology.declare && looked.elapsed() > retry_routes::LOOK_FOR_QUEUES {
             looked = tokio::time::Instant::now();
-            if let Err(error) = backs::delete_left(consuming, &mut ask, shared).await {
+            if let Err(error) = retry_routes::delete_left(consuming, &mut inspector, shared).await {
                 return error.into();
             }
         }
@@ -46,7 +46,7 @@ pub(super) async fn watch(
         shared.gauges.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
         health.set_trouble(Trouble::Blocked, publishing.is_blocked());
         shared.tell_refusals(health);
-        let backlog = match backlog(&mut ask, shared).await {
+        let backlog = match backlog(&mut inspector, shared).await {
             Ok(messages) => messages,
             Err(error) => return error.into(),
         };
@@ -59,11 +59,11 @@ pub(super) async fn watch(
 }
 
 /// Messages ready in all intake queues.
-async fn backlog(ask: &mut Ask<'_>, shared: &Shared) -> Result<u32, AmqpError> {
+async fn backlog(inspector: &mut Inspector<'_>, shared: &Shared) -> Result<u32, AmqpError> {
     let mut messages = 0;
     for delay in &shared.config.delay_exchanges {
         for queue in [shared.names().intake(delay), shared.names().expired(delay)] {
-            messages += ask.queue(&queue).await?.map_or(0, |depth| depth.ready);
+            messages += inspector.queue(&queue).await?.map_or(0, |depth| depth.ready);
         }
     }
     Ok(messages)

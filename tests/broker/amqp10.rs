@@ -11,7 +11,7 @@ use crate::faults::Own;
 use crate::process::worker_process;
 use crate::rejecting::retried;
 use crate::support::*;
-use dormouse::amqp::{Amqp10, Outcome, Replacing, Watched};
+use dormouse::amqp::{Amqp10, Outcome, Replacing, ScanQueue};
 use dormouse::message::{Message, Value, as_integer, text};
 use dormouse::schedule::headers;
 use dormouse::topology::{Arguments, Names, Topology};
@@ -28,7 +28,7 @@ const CARRIED: [&str; 6] =
 async fn ground(name: &str) -> Option<(PathBuf, Broker)> {
     let folder = folder("amqp10")?;
     let broker = Broker::fresh(name).await;
-    let watched = Watched { queue: "none".into(), prefetch: 1 };
+    let watched = ScanQueue { queue: "none".into(), prefetch: 1 };
     match Amqp10::open(&broker.config().broker, &watched).await {
         Err(error) if error.to_string().contains("does not speak AMQP 1.0") => {
             eprintln!("skipped: {error}");
@@ -93,7 +93,7 @@ async fn amqp_1_0_clients_can_delay_and_stop_nobody() {
 /// Compares with what RabbitMQ makes of the same message without a delay.
 async fn check_carried(broker: &Broker, arrived: &BTreeMap<String, (u64, Message)>, began: i64) {
     // through AMQP 1.0, which takes the rest out of the way
-    let sent = Watched { queue: "conform.sent".into(), prefetch: 1_000 };
+    let sent = ScanQueue { queue: "conform.sent".into(), prefetch: 1_000 };
     let mut look = Amqp10::open(&broker.config().broker, &sent).await.unwrap();
     let mut replacing = Replacing::open(&broker.config().broker).await.unwrap();
     while let Some(found) = look.next().await.unwrap() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::client::{Log, Running};
 use crate::support::*;
-use dormouse::amqp::exists::Ask;
+use dormouse::amqp::inspector::Inspector;
 use dormouse::amqp::{AmqpError, Connection, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
 use dormouse::management::UserLimit;
@@ -47,8 +47,8 @@ async fn hold_and_take(broker: &Broker, config: &Config, round: usize) -> (usize
             twice += usize::from(!seen.insert(body(&message)));
         }
     }
-    let mut ask = Ask::open(&connection).await.unwrap();
-    let due = ask.queue(&Names::of(config).due()).await.unwrap().expect("it stands");
+    let mut inspector = Inspector::open(&connection).await.unwrap();
+    let due = inspector.queue(&Names::of(config).due()).await.unwrap().expect("it stands");
     (twice, due.consumers)
 }
 

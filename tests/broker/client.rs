@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::*;
-use dormouse::amqp::exists::Ask;
+use dormouse::amqp::inspector::Inspector;
 use dormouse::config::Config;
 use dormouse::schedule::headers;
 use dormouse::topology::{Argument, Topology};
@@ -500,9 +500,9 @@ async fn an_aborted_worker_gives_back_what_it_held() {
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         task.abort();
         until("no consumer is left", async || {
-            let mut ask = Ask::open(&connection).await.unwrap();
+            let mut inspector = Inspector::open(&connection).await.unwrap();
             for queue in &ours {
-                if ask.queue(queue).await.unwrap().unwrap().consumers > 0 {
+                if inspector.queue(queue).await.unwrap().unwrap().consumers > 0 {
                     return false;
                 }
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Log, Running, client, is_empty};
 use crate::support::*;
-use dormouse::amqp::exists::Ask;
+use dormouse::amqp::inspector::Inspector;
 use dormouse_client::{
     AdaptiveSettings, BreakerSettings, Delivery, FlowSettings, Limiter, Rate, Retry, RetryPolicy,
     ScaleSettings, Verdict,
@@ -321,8 +321,8 @@ async fn consumers_grow_with_the_backlog_and_shrink_without() {
         )
     });
     let consumers = async || {
-        let mut ask = Ask::open(&connection).await.unwrap();
-        ask.queue("orders").await.unwrap().unwrap().consumers
+        let mut inspector = Inspector::open(&connection).await.unwrap();
+        inspector.queue("orders").await.unwrap().unwrap().consumers
     };
     until("it has grown", async || consumers().await == 4).await;
     let handled = seen.until(2_000).await;

@@ -2,7 +2,7 @@
 
 use crate::operator::*;
 use crate::support::*;
-use dormouse::amqp::exists::Ask;
+use dormouse::amqp::inspector::Inspector;
 use dormouse::message::Message;
 use dormouse::topology::{Binding, Destination, Topology};
 
@@ -50,15 +50,15 @@ async fn destroy_refuses_while_messages_sleep_unless_forced() {
     assert_eq!(operator.json("plan").0, 0, "nothing is touched");
 
     exits_with(&operator.run(&["destroy", "--yes", "--force"]), 0);
-    let mut ask = Ask::open(&connection).await.unwrap();
+    let mut inspector = Inspector::open(&connection).await.unwrap();
     let ours = Topology::of(&config);
     for queue in &ours.queues {
-        assert_eq!(ask.queue(&queue.name).await.unwrap(), None, "{}", queue.name);
+        assert_eq!(inspector.queue(&queue.name).await.unwrap(), None, "{}", queue.name);
     }
     for exchange in &ours.exchanges {
-        assert!(!ask.exchange(&exchange.name).await.unwrap(), "{}", exchange.name);
+        assert!(!inspector.exchange(&exchange.name).await.unwrap(), "{}", exchange.name);
     }
-    assert!(ask.queue("dormouse-like.other").await.unwrap().is_some(), "not ours");
+    assert!(inspector.queue("dormouse-like.other").await.unwrap().is_some(), "not ours");
     let again = operator.run(&["destroy", "--yes"]);
     exits_with(&again, 0);
     assert!(shown(&again).contains("Nothing to delete"), "{}", shown(&again));
@@ -106,9 +106,9 @@ async fn a_refusal_at_the_second_look_puts_the_delay_exchange_back() {
     counted(&broker).await;
 
     let destroy = operator.start(&["destroy", "--yes"]);
-    let mut ask = Ask::open(&connection).await.unwrap();
+    let mut inspector = Inspector::open(&connection).await.unwrap();
     let start = std::time::Instant::now();
-    while ask.exchange("dormouse.delay").await.unwrap() {
+    while inspector.exchange("dormouse.delay").await.unwrap() {
         assert!(start.elapsed() < DEADLINE, "the inflow is not stopped");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
@@ -128,7 +128,7 @@ async fn a_refusal_at_the_second_look_puts_the_delay_exchange_back() {
         output.status.code() == Some(0)
     };
     until("destroyed", destroyed).await;
-    assert!(!ask.exchange("dormouse.delay").await.unwrap());
+    assert!(!inspector.exchange("dormouse.delay").await.unwrap());
     broker.drop_it().await;
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::faults::Own;
 use crate::support::*;
 use dormouse::amqp::declare::declare;
-use dormouse::amqp::exists::Ask;
-use dormouse::amqp::{Browse, Connection};
+use dormouse::amqp::inspector::Inspector;
+use dormouse::amqp::{Connection, QueueBrowser};
 use dormouse::config::Config;
 use dormouse::message::{Headers, Message, Properties, Value as Field, text};
 use dormouse::schedule::{DelayedMessage, Reason, UnixMs, headers};
@@ -147,7 +147,8 @@ async fn a_message_stays_after_more_looks_than_rabbitmq_allows_by_default() {
     bury(&connection, &config, &dead_ids(1)).await;
     let dlq = Names::of(&config).dlq();
     for look in 0..60 {
-        let mut browse = Browse::open(&connection, &dlq).await.expect("a look").expect("the DLQ");
+        let mut browse =
+            QueueBrowser::open(&connection, &dlq).await.expect("a look").expect("the DLQ");
         assert_eq!(browse.ready(), 1, "look {look}");
         assert!(browse.next().await.expect("a look").is_some(), "look {look}");
         assert!(browse.next().await.expect("a look").is_none());
@@ -483,5 +484,5 @@ async fn status_shows_what_sleeps_and_until_when() {
 
 /// Messages ready in a queue; none if it does not exist.
 async fn depth(connection: &Connection, queue: &str) -> Option<u32> {
-    Ask::open(connection).await.unwrap().queue(queue).await.unwrap().map(|depth| depth.ready)
+    Inspector::open(connection).await.unwrap().queue(queue).await.unwrap().map(|depth| depth.ready)
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dormouse::amqp::exists::Ask;
+use dormouse::amqp::inspector::Inspector;
 use dormouse::amqp::remove::Remove;
 use dormouse::amqp::{Connection, Publisher};
 use dormouse::config::Config;
@@ -20,9 +20,9 @@ use crate::support::*;
 
 async fn exchange_stands(config: &Config, name: &str) {
     let connection = Connection::open(&config.broker, "test").await.unwrap();
-    let mut ask = Ask::open(&connection).await.unwrap();
+    let mut inspector = Inspector::open(&connection).await.unwrap();
     let stands = async {
-        while !ask.exchange(name).await.unwrap() {
+        while !inspector.exchange(name).await.unwrap() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
@@ -228,9 +228,9 @@ async fn a_limit_of_queues_is_called_by_its_name() {
     }
     assert!(!shown(&refused).contains("other arguments"), "{}", shown(&refused));
     let connection = broker.connect().await;
-    let mut ask = Ask::open(&connection).await.unwrap();
+    let mut inspector = Inspector::open(&connection).await.unwrap();
     let delay = &broker.config().delay_exchanges[0].name;
-    assert!(!ask.exchange(delay).await.unwrap(), "no door to half a layout");
+    assert!(!inspector.exchange(delay).await.unwrap(), "no door to half a layout");
     let mut worker = worker_process(&broker, &[]);
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!worker.is_ready().await);
@@ -274,15 +274,15 @@ async fn the_exchange_of_a_queue_that_is_gone_goes_too() {
         exchange_stands(&config, &names.back(queue).unwrap()).await;
     }
     Remove::open(&connection).await.unwrap().queue("goes").await.unwrap();
-    let mut ask = Ask::open(&connection).await.unwrap();
+    let mut inspector = Inspector::open(&connection).await.unwrap();
     let gone = names.back("goes").unwrap();
     let stands = async {
-        while ask.exchange(&gone).await.unwrap() {
+        while inspector.exchange(&gone).await.unwrap() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
     tokio::time::timeout(DEADLINE, stands).await.expect("it goes");
-    assert!(ask.exchange(&names.back("stays").unwrap()).await.unwrap());
+    assert!(inspector.exchange(&names.back("stays").unwrap()).await.unwrap());
 
     let left = back_exchange(&names.back("of another time").unwrap());
     declare_all(&connection, Topology { exchanges: vec![left], ..<_>::default() }).await;
@@ -294,7 +294,7 @@ async fn the_exchange_of_a_queue_that_is_gone_goes_too() {
     exits_with(&run(&broker, &["retry", "prune", "--dry-run"]), 3);
     assert!(dormouse(&broker, &["retry", "prune"]).contains("Deleted 1 exchange"));
     exits_with(&run(&broker, &["retry", "prune", "--dry-run"]), 0);
-    assert!(ask.exchange(&names.back("stays").unwrap()).await.unwrap());
+    assert!(inspector.exchange(&names.back("stays").unwrap()).await.unwrap());
     worker.stop().await;
     broker.drop_it().await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::rejecting::{Client, retried};
 use crate::support::*;
-use dormouse::amqp::exists::Ask;
+use dormouse::amqp::inspector::Inspector;
 use dormouse::amqp::{Connection, Consumer};
 use dormouse::config::{Config, Uri};
 use dormouse::schedule::headers;
@@ -264,8 +264,8 @@ async fn an_alarm_longer_than_consumer_timeout_doubles_nothing() {
     own.node.ctl(&["set_vm_memory_high_watermark", "0.000001"]).await.unwrap();
     until("readiness tells", async || worker.health.ready().is_err()).await;
     until("the session ends", async || {
-        let mut ask = Ask::open(&connection).await.unwrap();
-        ask.queue(&due).await.unwrap().expect("it stands").consumers == 0
+        let mut inspector = Inspector::open(&connection).await.unwrap();
+        inspector.queue(&due).await.unwrap().expect("it stands").consumers == 0
     })
     .await;
     own.node.ctl(&["set_vm_memory_high_watermark", "0.6"]).await.unwrap();

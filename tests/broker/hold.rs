@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::support::*;
-use dormouse::amqp::exists::Ask;
+use dormouse::amqp::inspector::Inspector;
 use dormouse::message::{Headers, Message, Value};
 use dormouse::schedule::headers;
 use dormouse::topology::{Names, Topology};
@@ -68,8 +68,8 @@ async fn what_is_held_is_spread_over_channels() {
     queues(&connection, &["inbox"]).await;
     let worker = Worker::start(&config).await;
     let depth = async || {
-        let mut ask = Ask::open(&connection).await.unwrap();
-        ask.queue(&due).await.unwrap().expect("it stands")
+        let mut inspector = Inspector::open(&connection).await.unwrap();
+        inspector.queue(&due).await.unwrap().expect("it stands")
     };
     assert_eq!(depth().await.consumers, 1, "others come when they are needed");
     // the last published is due first

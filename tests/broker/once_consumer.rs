@@ -133,8 +133,8 @@ async fn while_its_store_is_down_a_consumer_pauses_and_nothing_is_lost_or_done_t
     third.stop.cancel();
     let dlq = dormouse::topology::Names::of(&broker.config()).dlq();
     until("no consumer is left", async || {
-        let mut ask = dormouse::amqp::exists::Ask::open(&connection).await.unwrap();
-        ask.queue("orders").await.unwrap().unwrap().consumers == 0
+        let mut inspector = dormouse::amqp::inspector::Inspector::open(&connection).await.unwrap();
+        inspector.queue("orders").await.unwrap().unwrap().consumers == 0
     })
     .await;
     assert_eq!(depth(&connection, "orders").await, Some(0));

@@ -5,7 +5,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use dormouse::amqp::declare::declare;
-use dormouse::amqp::exists::Ask;
+use dormouse::amqp::inspector::Inspector;
 use dormouse::amqp::{Connection, Consumer, Delivered, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
 use dormouse::management::Management;
@@ -214,8 +214,8 @@ pub fn with_headers(to: &str, headers: Headers, body: &str) -> Message {
 
 /// Messages ready in a queue; none if it does not exist.
 pub async fn depth(connection: &Connection, queue: &str) -> Option<u32> {
-    let mut ask = Ask::open(connection).await.expect("a channel");
-    ask.queue(queue).await.expect("an answer").map(|depth| depth.ready)
+    let mut inspector = Inspector::open(connection).await.expect("a channel");
+    inspector.queue(queue).await.expect("an answer").map(|depth| depth.ready)
 }
 
 /// Publishes and waits until all are confirmed.

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use crate::support::{Worker, installation, until};
-use dormouse::amqp::{Amqp10, Connection, RawConnection, Watched};
+use dormouse::amqp::{Amqp10, Connection, RawConnection, ScanQueue};
 use dormouse::config::{Config, Uri};
 use dormouse::management::Management;
 use dormouse::topology::Names;
@@ -106,7 +106,7 @@ async fn connects(config: &Config) {
     connection.close().await;
     RawConnection::open(&config.broker, "test").await.unwrap().close().await.unwrap();
     let watched =
-        Watched { queue: Names::of(config).intake(&config.delay_exchanges[0]), prefetch: 1 };
+        ScanQueue { queue: Names::of(config).intake(&config.delay_exchanges[0]), prefetch: 1 };
     match Amqp10::open(&config.broker, &watched).await {
         Ok(look) => look.close().await,
         Err(error) => assert!(error.to_string().contains("does not speak AMQP 1.0"), "{error}"),

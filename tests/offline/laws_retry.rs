@@ -11,7 +11,7 @@ use dormouse::schedule::{
     Authority, Cause, Death, DeathFault, DelayedMessage, Policies, Reason, RetryState, Rounds,
     UnixMs, death, headers,
 };
-use dormouse::worker::{Backs, Look};
+use dormouse::worker::{Look, RetryRoutes};
 use proptest::prelude::*;
 
 const NOW: UnixMs = UnixMs(1_800_000_000_000);
@@ -421,28 +421,28 @@ fn a_comeback_is_checked_like_any_target() {
 /// it was not found.
 #[test]
 fn an_exchange_that_leads_back_is_used_until_it_fails() {
-    let (mut backs, start) = (Backs::default(), std::time::Instant::now());
-    assert_eq!((backs.look("mail", start), backs.leads("mail", start)), (Look::Find, true));
+    let (mut backs, start) = (RetryRoutes::default(), std::time::Instant::now());
+    assert_eq!((backs.look("mail", start), backs.is_usable("mail", start)), (Look::Find, true));
     backs.found("mail");
-    assert_eq!((backs.look("mail", start), backs.leads("mail", start)), (Look::Nothing, true));
+    assert_eq!((backs.look("mail", start), backs.is_usable("mail", start)), (Look::Nothing, true));
     backs.lost("mail");
-    assert_eq!((backs.look("mail", start), backs.leads("mail", start)), (Look::Bind, false));
+    assert_eq!((backs.look("mail", start), backs.is_usable("mail", start)), (Look::Bind, false));
     assert!(backs.missing("mail", start), "news");
     assert!(!backs.missing("mail", start), "no news");
-    assert_eq!((backs.look("mail", start), backs.leads("mail", start)), (Look::Nothing, false));
+    assert_eq!((backs.look("mail", start), backs.is_usable("mail", start)), (Look::Nothing, false));
     let later = start + Duration::from_secs(61);
-    assert_eq!((backs.look("mail", later), backs.leads("mail", later)), (Look::Find, true));
+    assert_eq!((backs.look("mail", later), backs.is_usable("mail", later)), (Look::Find, true));
     for number in 0..30_000 {
         backs.found(&number.to_string());
     }
-    assert!(backs.leads("29999", start), "the last are remembered, however many there were");
+    assert!(backs.is_usable("29999", start), "the last are remembered, however many there were");
 }
 
 /// Looked for in turns; its exchange goes at the second look that does not find the queue, and nothing is
 /// sent through it from the first on.
 #[test]
 fn a_way_back_to_a_queue_that_is_gone_is_given_up_at_the_second_look() {
-    let (mut backs, now) = (Backs::default(), std::time::Instant::now());
+    let (mut backs, now) = (RetryRoutes::default(), std::time::Instant::now());
     assert_eq!(backs.next_to_look_for(), None);
     for queue in ["a", "b", "c"] {
         backs.leads_on(queue);
@@ -450,13 +450,13 @@ fn a_way_back_to_a_queue_that_is_gone_is_given_up_at_the_second_look() {
     let turns: Vec<_> = (0..5).filter_map(|_| backs.next_to_look_for()).collect();
     assert_eq!(turns, ["a", "b", "c", "a", "b"]);
     assert!(!backs.gone("b"), "once may be a mistake");
-    assert!(!backs.leads("b", now));
+    assert!(!backs.is_usable("b", now));
     backs.stands("b");
     assert!(!backs.gone("b"), "it was there meanwhile");
     assert!(backs.gone("b"));
-    assert_eq!((backs.look("b", now), backs.leads("b", now)), (Look::Find, false));
+    assert_eq!((backs.look("b", now), backs.is_usable("b", now)), (Look::Find, false));
     let turns: Vec<_> = (0..3).filter_map(|_| backs.next_to_look_for()).collect();
     assert_eq!(turns, ["c", "a", "c"], "no more of b");
     backs.found("b");
-    assert!(backs.leads("b", now), "it was made anew");
+    assert!(backs.is_usable("b", now), "it was made anew");
 }

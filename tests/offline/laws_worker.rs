@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use dormouse::amqp::confirm_tracker::{Closed, Confirm, ConfirmTracker, Outcome, Refused, Return};
 use dormouse::amqp::prefetch::Prefetch;
-use dormouse::amqp::window::{Closed, Confirm, Outcome, Refused, Return, Window};
 use dormouse::amqp::{Acks, Freshness};
 use dormouse::schedule::{Cause, Reason, UnixMs};
-use dormouse::worker::{Channels, Hold, Route, Shares, Targets};
+use dormouse::worker::{Channels, ExchangeBreaker, Hold, Route, TargetQuota};
 use proptest::prelude::*;
 
 /// The broker and lapin, as read in their sources: a return is sent before its publish's confirm, in
@@ -68,7 +68,7 @@ proptest! {
     ) {
         let unroutable: BTreeSet<u64> = unroutable.into_iter().filter(|sequence| *sequence <= count).collect();
         let mut client = Client::new(count, unroutable);
-        let mut window = Window::default();
+        let mut window = ConfirmTracker::default();
         (1..=count).for_each(|sequence| window.published(sequence));
         let mut settled = HashMap::new();
         let mut drain = Vec::new();
@@ -177,7 +177,7 @@ proptest! {
 
 #[test]
 fn a_closed_channel_leaves_every_outcome_unknown() {
-    let mut window = Window::default();
+    let mut window = ConfirmTracker::default();
     window.published(1);
     let closed = Closed { code: 404, text: "NOT_FOUND".into() };
     assert_eq!(
@@ -190,7 +190,7 @@ fn a_closed_channel_leaves_every_outcome_unknown() {
 #[test]
 fn the_first_message_to_an_exchange_probes_it_for_the_rest() {
     let now = Instant::now();
-    let mut targets = Targets::new(Duration::from_secs(5));
+    let mut targets = ExchangeBreaker::new(Duration::from_secs(5));
     assert_eq!(targets.route("orders", 1, now), Route::Queued);
     assert_eq!(targets.route("orders", 2, now), Route::Queued);
     assert_eq!(targets.route("gone", 3, now), Route::Queued);
@@ -204,7 +204,7 @@ fn the_first_message_to_an_exchange_probes_it_for_the_rest() {
 #[test]
 fn a_failed_exchange_is_avoided_for_a_while_and_then_probed_again() {
     let now = Instant::now();
-    let mut targets = Targets::new(Duration::from_secs(5));
+    let mut targets = ExchangeBreaker::new(Duration::from_secs(5));
     assert_eq!(targets.route("gone", 1, now), Route::Queued);
     assert_eq!(targets.route("gone", 2, now), Route::Queued);
     assert_eq!(targets.next_probe(), Some(("gone".into(), 1)));
@@ -222,7 +222,7 @@ fn a_failed_exchange_is_avoided_for_a_while_and_then_probed_again() {
 #[test]
 fn a_message_that_was_the_trouble_itself_leaves_the_exchange_open_to_the_next() {
     let now = Instant::now();
-    let mut targets = Targets::new(Duration::from_secs(5));
+    let mut targets = ExchangeBreaker::new(Duration::from_secs(5));
     assert_eq!(targets.route("orders", 1, now), Route::Queued);
     assert_eq!(targets.route("orders", 2, now), Route::Queued);
     assert_eq!(targets.next_probe(), Some(("orders".into(), 1)));
@@ -276,8 +276,8 @@ fn a_refused_key_is_told_from_a_refused_exchange() {
 #[test]
 fn an_exchange_that_refused_a_key_is_asked_for_each_key() {
     let now = Instant::now();
-    let mut targets = Targets::new(Duration::from_secs(5));
-    let door = |targets: &Targets<u8>, keys: &[&str], now| {
+    let mut targets = ExchangeBreaker::new(Duration::from_secs(5));
+    let door = |targets: &ExchangeBreaker<u8>, keys: &[&str], now| {
         targets.door("orders", keys.iter().map(|key| (*key).into()), now)
     };
     assert_eq!(door(&targets, &["ok", "cc"], now), "orders", "one door, as long as all is well");
@@ -299,7 +299,7 @@ fn an_exchange_that_refused_a_key_is_asked_for_each_key() {
     let later = now + Duration::from_secs(6);
     assert_eq!(targets.route(&bad, 5, later), Route::Queued, "a permission may be given");
     let much_later = now + Duration::from_secs(601);
-    assert_eq!(door(&targets, &["bad"], much_later), "orders", "forgotten in the end");
+    assert_eq!(door(&targets, &["bad"], much_later), "orders", "abandoned in the end");
     targets.ask_as_one("orders");
     assert_eq!(door(&targets, &["bad"], now), "orders", "the exchange itself is gone");
 }
@@ -307,7 +307,7 @@ fn an_exchange_that_refused_a_key_is_asked_for_each_key() {
 #[test]
 fn keys_without_number_are_not_remembered_without_bound() {
     let now = Instant::now();
-    let mut targets = Targets::new(Duration::from_secs(5));
+    let mut targets = ExchangeBreaker::new(Duration::from_secs(5));
     for key in 0..50_000 {
         let door = key.to_string();
         assert_eq!(targets.route(&door, key, now), Route::Queued);
@@ -337,7 +337,7 @@ fn a_channel_that_was_refused_is_given_up_but_not_at_once() {
 
 #[test]
 fn a_target_that_does_not_answer_gets_its_share_and_no_more() {
-    let mut shares = Shares::new(2);
+    let mut shares = TargetQuota::new(2);
     assert_eq!((shares.enter("stuck", 1), shares.enter("stuck", 2)), (Some(1), Some(2)));
     assert_eq!(
         (shares.enter("stuck", 3), shares.enter("stuck", 4)),
@@ -356,9 +356,9 @@ fn a_target_that_does_not_answer_gets_its_share_and_no_more() {
 /// no longer than its rate says.
 #[test]
 fn a_pace_is_kept_and_used() {
-    use dormouse::worker::Pace;
+    use dormouse::worker::RateLimiter;
     let start = Instant::now();
-    let mut pace = Pace::new(1_000);
+    let mut pace = RateLimiter::new(1_000);
     // all at once: the turns lie a millisecond apart
     let waits: Vec<_> = (0..100).map(|_| pace.take(start)).collect();
     let apart = (0..100).map(Duration::from_millis).collect::<Vec<_>>();
@@ -367,7 +367,7 @@ fn a_pace_is_kept_and_used() {
     let later = start + Duration::from_secs(60);
     let at_once = (0..200).filter(|_| pace.take(later).is_zero()).count();
     assert_eq!(at_once, 51);
-    let mut unlimited = Pace::new(0);
+    let mut unlimited = RateLimiter::new(0);
     assert!((0..1_000).all(|_| unlimited.take(start).is_zero()));
 }
 

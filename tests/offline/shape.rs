@@ -18,18 +18,11 @@ const MOST_LINES: usize = 400;
 const MOST_LINES_OF_A_FUNCTION: usize = 60;
 
 /// What is longer, as a file or a function in it, and why.
-const LONG: [(&str, &str, &str); 11] = [
+const LONG: [(&str, &str, &str); 4] = [
     ("crates/lab/src/compare/bars.rs", "bars", "a picture, drawn from top to bottom"),
     ("crates/lab/src/compare/plot.rs", "svg", "a picture, drawn from top to bottom"),
     ("crates/lab/src/drill/strangers.rs", "came", "one stranger after another"),
-    ("crates/core/src/schedule/delayed_message.rs", "", "is being divided anew"),
-    ("crates/core/src/schedule/stamp.rs", "read", "one line for each header"),
     ("src/config/read.rs", "read", "one arm for each kind of key"),
-    ("src/worker/inward.rs", "", "is being divided anew"),
-    ("src/worker/metrics.rs", "describe", "a list of metrics, one after another"),
-    ("src/worker/service.rs", "", "is being divided anew"),
-    ("src/worker/service.rs", "run", "is being divided anew"),
-    ("src/worker/unreadable.rs", "move_from", "is being divided anew"),
 ];
 
 /// By name, without tests, benches and examples.

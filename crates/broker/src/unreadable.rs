@@ -5,7 +5,7 @@ use dormouse_core::clock::Clock;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
-use crate::amqp::{AmqpError, Keeping, Outcome, Problem, Quarantine, Unreadable, Watched};
+use crate::amqp::{AmqpError, Keeping, Outcome, PoisonScan, Problem, ScanQueue, Unreadable};
 use crate::config::Config;
 use crate::kept::KeptMessage;
 use crate::message::{ByteArray, Message, Value, encoded_bytes};
@@ -56,11 +56,11 @@ impl Looked {
 pub async fn move_unreadable(
     config: &Config,
     clock: &Clock,
-    queues: &[Watched],
+    queues: &[ScanQueue],
     complete: impl Fn(&mut DelayedMessage, usize),
     put_off: Option<impl Fn(&mut DelayedMessage) -> Message>,
 ) -> Result<Looked, AmqpError> {
-    let mut quarantine = Quarantine::open(&config.broker, queues).await?;
+    let mut quarantine = PoisonScan::open(&config.broker, queues).await?;
     let frame_max_bytes = quarantine.frame_max_bytes();
     let dlq = Names::of(config).dlq();
     let mut looked = Looked::default();

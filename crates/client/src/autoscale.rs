@@ -12,7 +12,7 @@ use super::error::ClientError;
 use super::scale::{Decision, QueueSample, ScaleSettings, Scaler};
 use super::session::Plan;
 use super::supervisor;
-use crate::amqp::exists::Ask;
+use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 
@@ -108,7 +108,7 @@ impl<T: Send + 'static> Group<T> {
                 none.insert(Connection::open(&self.config.broker, &name).await?)
             }
         };
-        let depth = Ask::open(connection).await?.queue(queue).await?;
+        let depth = Inspector::open(connection).await?.queue(queue).await?;
         Ok(depth.map_or(0, |depth| depth.ready.into()))
     }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::amqp::exists::Ask;
+use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::{Config, words};
 use crate::schedule::{Layout, Level};
@@ -57,14 +57,14 @@ pub async fn mismatch(
     config: &Config,
 ) -> Result<Option<Mismatch>, AmqpError> {
     let (names, layout) = (Names::of(config), topology::layout(config));
-    let mut ask = Ask::open(connection).await?;
-    if ask.queue(&names.due()).await?.is_none() {
-        let difference = version(&mut ask, config, &names).await?;
+    let mut inspector = Inspector::open(connection).await?;
+    if inspector.queue(&names.due()).await?.is_none() {
+        let difference = version(&mut inspector, config, &names).await?;
         return Ok(Some(Mismatch { differences: vec![difference] }));
     }
-    let missing = missing(&mut ask, &names, &layout).await?;
+    let missing = missing(&mut inspector, &names, &layout).await?;
     let Some(missing) = missing else { return Ok(None) };
-    let mut differences = shape(&mut ask, config, &names).await?;
+    let mut differences = shape(&mut inspector, config, &names).await?;
     if differences.is_empty() {
         let (here, broker) = (format!("a layout with {missing:?}"), "one without".to_owned());
         differences.push(Difference { key: "topology", here, broker });
@@ -74,14 +74,14 @@ pub async fn mismatch(
 
 /// The first level queue of ours that is not there.
 async fn missing(
-    ask: &mut Ask<'_>,
+    inspector: &mut Inspector<'_>,
     names: &Names,
     layout: &Layout,
 ) -> Result<Option<String>, AmqpError> {
     for level in layout.levels() {
         for digit in 1..level.keys.len() {
             let queue = names.level_queue(level, digit);
-            if ask.queue(&queue).await?.is_none() {
+            if inspector.queue(&queue).await?.is_none() {
                 return Ok(Some(queue));
             }
         }
@@ -91,13 +91,13 @@ async fn missing(
 
 /// The versions that are there, if ours is not.
 async fn version(
-    ask: &mut Ask<'_>,
+    inspector: &mut Inspector<'_>,
     config: &Config,
     names: &Names,
 ) -> Result<Difference, AmqpError> {
     let mut found = Vec::new();
     for version in 1..=names.version() + VERSIONS_AHEAD {
-        if ask.queue(&names.in_version(version).due()).await?.is_some() {
+        if inspector.queue(&names.in_version(version).due()).await?.is_some() {
             found.push(version.to_string());
         }
     }
@@ -112,7 +112,7 @@ async fn version(
 
 /// Unit, radix and length as the broker has them, where they differ.
 async fn shape(
-    ask: &mut Ask<'_>,
+    inspector: &mut Inspector<'_>,
     config: &Config,
     names: &Names,
 ) -> Result<Vec<Difference>, AmqpError> {
@@ -120,7 +120,7 @@ async fn shape(
     let mut unit = None;
     let common = UNITS_MS.map(Duration::from_millis);
     for candidate in [ours.unit].into_iter().chain(common) {
-        if has(ask, names, candidate, 2, 0, 1).await? {
+        if has(inspector, names, candidate, 2, 0, 1).await? {
             unit = Some(candidate);
             break;
         }
@@ -136,15 +136,15 @@ async fn shape(
         }
     };
     note("topology.unit", words::duration(ours.unit), words::duration(unit));
-    let top_digit = highest(ask, names, unit, LARGEST_RADIX, 0).await?;
+    let top_digit = highest(inspector, names, unit, LARGEST_RADIX, 0).await?;
     // the lowest level has every digit, unless it is the only one
     let radix = top_digit + 1;
-    if has(ask, names, unit, radix, 1, 1).await? {
+    if has(inspector, names, unit, radix, 1, 1).await? {
         note("topology.radix", ours.radix.to_string(), radix.to_string());
     }
     let mut top = (0, top_digit);
-    while has(ask, names, unit, radix, top.0 + 1, 1).await? {
-        top = (top.0 + 1, highest(ask, names, unit, radix, top.0 + 1).await?);
+    while has(inspector, names, unit, radix, top.0 + 1, 1).await? {
+        top = (top.0 + 1, highest(inspector, names, unit, radix, top.0 + 1).await?);
     }
     if differences.is_empty() {
         let units = (radix as u64).pow(top.0 as u32) * (top.1 as u64 + 1);
@@ -160,14 +160,14 @@ async fn shape(
 }
 
 async fn highest(
-    ask: &mut Ask<'_>,
+    inspector: &mut Inspector<'_>,
     names: &Names,
     unit: Duration,
     radix: usize,
     level: usize,
 ) -> Result<usize, AmqpError> {
     let mut digit = 0;
-    while digit + 1 < radix && has(ask, names, unit, radix, level, digit + 1).await? {
+    while digit + 1 < radix && has(inspector, names, unit, radix, level, digit + 1).await? {
         digit += 1;
     }
     Ok(digit)
@@ -175,7 +175,7 @@ async fn highest(
 
 /// Whether the queue of this digit stands there, in a layout of this unit and radix.
 async fn has(
-    ask: &mut Ask<'_>,
+    inspector: &mut Inspector<'_>,
     names: &Names,
     unit: Duration,
     radix: usize,
@@ -189,5 +189,5 @@ async fn has(
     let keys = (0..=digit as u64)
         .map(|digit| words::duration(Duration::from_millis(step_ms.saturating_mul(digit))));
     let level = Level { number: level, step_ms, radix: radix as u64, keys: keys.collect() };
-    Ok(ask.queue(&names.level_queue(&level, digit)).await?.is_some())
+    Ok(inspector.queue(&names.level_queue(&level, digit)).await?.is_some())
 }

@@ -43,7 +43,7 @@ impl Default for ScaleSettings {
 /// What the caller sees.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct QueueSample {
-    /// Messages ready in the queue: a passive declare's count (`amqp::exists::Ask::queue`).
+    /// Messages ready in the queue: a passive declare's count (`amqp::inspector::Ask::queue`).
     pub ready: u64,
     /// Messages that this process handled a second since the last look.
     pub handled_per_second: f64,

@@ -11,8 +11,8 @@ use super::error::ClientError;
 use super::session::{Plan, Session};
 use super::unreadable::{may_be_to_blame, set_aside};
 use super::{Limiter, RetryPolicy, retry_exchange};
-use crate::amqp::exists::Ask;
-use crate::amqp::{self, AmqpError, Connection, Watched, pauses};
+use crate::amqp::inspector::Inspector;
+use crate::amqp::{self, AmqpError, Connection, ScanQueue, pauses};
 use crate::config::Config;
 use crate::topology::Names;
 
@@ -69,7 +69,7 @@ async fn moved<T>(
 ) -> bool {
     let queue = &*plan.queue;
     warn!(queue, %error, "not consuming; looking for a message that cannot be read");
-    let watched = Watched { queue: queue.to_owned(), prefetch: plan.prefetch };
+    let watched = ScanQueue { queue: queue.to_owned(), prefetch: plan.prefetch };
     let moved = tokio::select! {
         moved = set_aside(config, watched, error) => moved,
         () = stop.cancelled() => return false,
@@ -132,8 +132,8 @@ async fn check<T>(
     plan: &Plan<T>,
 ) -> Result<(), ClientError> {
     let queue = plan.queue.to_string();
-    let mut ask = Ask::open(connection).await?;
-    match ask.queue(&queue).await {
+    let mut inspector = Inspector::open(connection).await?;
+    match inspector.queue(&queue).await {
         Ok(Some(_)) => {}
         Ok(None) => {
             let problem = "it does not exist".to_owned();
@@ -146,7 +146,7 @@ async fn check<T>(
     }
     let delay = format!("{}.delay", config.topology.namespace);
     for exchange in [delay, Names::of(config).dlq()] {
-        match ask.exchange(&exchange).await {
+        match inspector.exchange(&exchange).await {
             Ok(true) => {}
             Ok(false) => return Err(ClientError::NoExchange { exchange }),
             // since 4.3 RabbitMQ tells nothing of what a user has no permission for

@@ -8,7 +8,7 @@ use dormouse_broker::unreadable::{Looked, move_unreadable};
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::amqp::{Amqp10, AmqpError, Outcome, Replacing, Watched};
+use crate::amqp::{Amqp10, AmqpError, Outcome, Replacing, ScanQueue};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::message::{Headers, Message};
@@ -26,20 +26,20 @@ pub fn may_be_to_blame(error: &AmqpError) -> bool {
 /// Errors: it took none, or does not let us look.
 pub async fn set_aside(
     config: &Config,
-    watched: Watched,
+    watched: ScanQueue,
     error: &AmqpError,
 ) -> Result<usize, AmqpError> {
     // one kind may stand in the way of a look for the other
     if error.may_be_amqp10() {
-        return move_uncarried(config, &watched).await;
+        return move_unconvertible(config, &watched).await;
     }
     let queues = [watched];
-    let [Watched { queue, .. }] = &queues;
+    let [ScanQueue { queue, .. }] = &queues;
     let put_off = None::<fn(&mut DelayedMessage) -> Message>;
     let back =
         |delayed: &mut DelayedMessage, _| delayed.stamp.retry_state = Some(retry_state(queue));
     match move_unreadable(config, &Clock::default(), &queues, back, put_off).await {
-        Err(error) if error.may_be_amqp10() => move_uncarried(config, &queues[0]).await,
+        Err(error) if error.may_be_amqp10() => move_unconvertible(config, &queues[0]).await,
         Ok(Looked { moved, refused, .. }) => {
             told(moved, refused.into_iter().next().map(|first| first.answer), config)
         }
@@ -61,7 +61,7 @@ fn retry_state(queue: &str) -> RetryState {
     RetryState::read(queue.to_owned(), &Headers::new())
 }
 
-async fn move_uncarried(config: &Config, watched: &Watched) -> Result<usize, AmqpError> {
+async fn move_unconvertible(config: &Config, watched: &ScanQueue) -> Result<usize, AmqpError> {
     let mut replacing = Replacing::open(&config.broker).await?;
     let mut look = Amqp10::open(&config.broker, watched).await?;
     let (dlq, queue) = (Names::of(config).dlq(), &watched.queue);

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{DlqError, Entry, Selection};
-use crate::amqp::{AmqpError, Browse, Connection};
+use crate::amqp::{AmqpError, Connection, QueueBrowser};
 use crate::config::Config;
 use crate::topology::Names;
 
 /// A connection of its own and a look at the DLQ.
 pub(super) struct Browser {
     connection: Connection,
-    pub browse: Browse,
+    pub browse: QueueBrowser,
     /// What is left of messages that were asked for by id.
     by_id: Option<std::vec::IntoIter<Entry>>,
 }
@@ -33,7 +33,7 @@ impl Browser {
     pub async fn open(config: &Config) -> Result<Self, DlqError> {
         let connection = Connection::open(&config.broker, "dormouse dlq").await?;
         let queue = Names::of(config).dlq();
-        match Browse::open(&connection, &queue).await? {
+        match QueueBrowser::open(&connection, &queue).await? {
             Some(browse) => Ok(Self { connection, browse, by_id: None }),
             None => {
                 connection.close().await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use crate::amqp::exists::{Ask, Depth};
+use crate::amqp::inspector::{Depth, Inspector};
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::management::{ManagementError, QueueInfo};
@@ -47,7 +47,7 @@ pub(super) async fn look(config: &Config, topology: &Topology) -> Result<Seen, A
     let names: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
     let asked = async {
         let counts = depths(&connection, &names).await?;
-        let missing = Ask::open(&connection).await?.missing_exchanges(topology).await?;
+        let missing = Inspector::open(&connection).await?.missing_exchanges(topology).await?;
         Ok::<_, AmqpError>((counts, missing, kept(config, &connection).await?))
     };
     let asked = asked.await;
@@ -105,10 +105,10 @@ async fn depths<'a>(
 ) -> Result<BTreeMap<&'a str, Depth>, AmqpError> {
     let share = queues.len().div_ceil(CHANNELS).max(1);
     let asked = queues.chunks(share).map(|queues| async move {
-        let mut ask = Ask::open(connection).await?;
+        let mut inspector = Inspector::open(connection).await?;
         let mut depths = Vec::new();
         for queue in queues {
-            depths.extend(ask.queue(queue).await?.map(|depth| (*queue, depth)));
+            depths.extend(inspector.queue(queue).await?.map(|depth| (*queue, depth)));
         }
         Ok::<_, AmqpError>(depths)
     });

@@ -10,7 +10,7 @@ use lapin::options::{
 };
 use lapin::types::{FieldTable, LongString};
 
-use super::exists::Ask;
+use super::inspector::Inspector;
 use super::{AmqpError, Connection};
 use crate::topology::diff::OTHER_ARGUMENTS;
 use crate::topology::order::Item;
@@ -123,10 +123,10 @@ pub async fn declare_alone(
     lock: &str,
 ) -> Result<(), DeclareError> {
     let failed = |source| DeclareError::Failed { what: format!("queue {lock:?}"), source };
-    let mut ask = Ask::open(connection).await.map_err(failed)?;
+    let mut inspector = Inspector::open(connection).await.map_err(failed)?;
     let mut pause = LOCKED_PAUSE;
     let given_up = tokio::time::Instant::now() + LOCKED_AT_MOST;
-    while ask.misses_an_exchange(topology).await.map_err(failed)? {
+    while inspector.misses_an_exchange(topology).await.map_err(failed)? {
         let taken = match take(connection, lock).await {
             Ok(channel) => {
                 let declared = declare(connection, topology).await;

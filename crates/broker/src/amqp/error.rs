@@ -2,7 +2,7 @@
 
 use lapin::ErrorKind;
 
-use super::window::Closed;
+use super::confirm_tracker::Closed;
 
 /// Why RabbitMQ did not do what was asked. No variant holds a password.
 #[derive(Debug, thiserror::Error)]

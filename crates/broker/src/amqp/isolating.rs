@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
 use super::again::{Again, Fault};
-use super::window::{Closed, Outcome};
+use super::confirm_tracker::{Closed, Outcome};
 use super::{AmqpError, Connection};
 use crate::message::Message;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 
-use super::marker::transient;
-use super::{AmqpError, Browse, Connection, Outcome};
+use super::sweep_lease::transient;
+use super::{AmqpError, Connection, Outcome, QueueBrowser};
 use crate::message::{Message, Properties};
 
 /// More are of no use: the oldest go.
@@ -67,7 +67,9 @@ fn taken(outcome: Outcome, queue: &str) -> Result<(), AmqpError> {
 
 /// The notes that are there, the oldest first. They stay.
 pub async fn read(connection: &Connection, queue: &str) -> Result<Vec<bytes::Bytes>, AmqpError> {
-    let Some(mut look) = Browse::open(connection, queue).await? else { return Ok(Vec::new()) };
+    let Some(mut look) = QueueBrowser::open(connection, queue).await? else {
+        return Ok(Vec::new());
+    };
     let mut notes = Vec::new();
     let looked = async {
         while let Some(seen) = look.next().await? {

@@ -11,8 +11,8 @@ use futures_util::task::AtomicWaker;
 use lapin::Confirmation;
 use lapin::options::BasicPublishOptions;
 
+use super::confirm_tracker::{Closed, Confirm, ConfirmTracker, Outcome, Return, Sequence};
 use super::properties::to_client;
-use super::window::{Closed, Confirm, Outcome, Return, Sequence, Window};
 use crate::message::{Headers, Message, as_text};
 use crate::schedule::headers;
 
@@ -23,11 +23,11 @@ use crate::schedule::headers;
 pub struct Publisher<T> {
     channel: Arc<lapin::Channel>,
     next: Sequence,
-    window: Window,
+    window: ConfirmTracker,
     pending: BTreeMap<Sequence, Pending<T>>,
     ready: Vec<(Sequence, Confirm)>,
     /// Outstanding ones that nobody waits for any more.
-    forgotten: usize,
+    abandoned: usize,
     arrivals: Arc<Arrivals>,
 }
 
@@ -51,7 +51,7 @@ struct Pending<T> {
 }
 
 /// Which confirms have something new. Filled by lapin's I/O thread in the order in which it handled
-/// the broker's frames, which is what [`Window::resolved`] reasons about.
+/// the broker's frames, which is what [`ConfirmTracker::resolved`] reasons about.
 #[derive(Default)]
 struct Arrivals {
     woken: Mutex<Vec<Sequence>>,
@@ -76,10 +76,10 @@ impl<T> Publisher<T> {
         Self {
             channel: Arc::new(channel),
             next: 1,
-            window: Window::default(),
+            window: ConfirmTracker::default(),
             pending: BTreeMap::new(),
             ready: Vec::new(),
-            forgotten: 0,
+            abandoned: 0,
             arrivals: Arc::default(),
         }
     }
@@ -193,7 +193,7 @@ impl<T> Publisher<T> {
     fn take(&mut self, sequence: Sequence, outcome: Outcome) -> Option<(T, Outcome)> {
         let pending = self.pending.remove(&sequence)?;
         if pending.ticket.is_none() {
-            self.forgotten -= 1;
+            self.abandoned -= 1;
         }
         pending.ticket.map(|ticket| (ticket, outcome))
     }
@@ -203,13 +203,13 @@ impl<T> Publisher<T> {
     pub fn overdue(&mut self, before: Instant) -> Vec<T> {
         let late = self.pending.values_mut().filter(|pending| pending.since < before);
         let tickets: Vec<T> = late.filter_map(|pending| pending.ticket.take()).collect();
-        self.forgotten += tickets.len();
+        self.abandoned += tickets.len();
         tickets
     }
 
     /// Publishes outstanding that somebody waits for.
     pub fn len(&self) -> usize {
-        self.window.len() - self.forgotten
+        self.window.len() - self.abandoned
     }
 
     /// Whether nobody waits for a publish.
@@ -218,8 +218,8 @@ impl<T> Publisher<T> {
     }
 
     /// Publishes outstanding that nobody waits for any more.
-    pub fn forgotten(&self) -> usize {
-        self.forgotten
+    pub fn abandoned(&self) -> usize {
+        self.abandoned
     }
 
     /// Whether the channel still takes publishes.

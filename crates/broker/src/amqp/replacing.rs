@@ -10,7 +10,7 @@ use crate::message::Message;
 
 /// A queue to look through: its first `prefetch` messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Watched {
+pub struct ScanQueue {
     /// Its name.
     pub queue: String,
     /// How many are looked at.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dormouse::config::{Config, Uri};
 use dormouse_broker::amqp::declare::{DeclareError, declare};
-use dormouse_broker::amqp::exists::Ask;
+use dormouse_broker::amqp::inspector::Inspector;
 use dormouse_broker::amqp::{AmqpError, Connection};
 use dormouse_broker::management::{Management, ManagementError};
 use dormouse_core::topology::{Argument, Names, Topology};
@@ -96,7 +96,7 @@ impl Environment {
         }
         let connection = Connection::open(&config.broker, "dormouse bench").await?;
         let queue = Names::of(config).due();
-        let due = Ask::open(&connection).await?.queue(&queue).await?;
+        let due = Inspector::open(&connection).await?.queue(&queue).await?;
         if due.is_none_or(|due| due.consumers == 0) {
             return Err(EnvironmentError::NoWorker { queue });
         }

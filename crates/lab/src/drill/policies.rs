@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dormouse_broker::amqp::Connection;
-use dormouse_broker::amqp::exists::Ask;
+use dormouse_broker::amqp::inspector::Inspector;
 use dormouse_broker::management::{Management, Policy};
 use dormouse_core::topology::Topology;
 use serde_json::{Value, json};
@@ -127,14 +127,14 @@ async fn told(site: &Site, blanket: &Blanket, outcome: &mut Outcome) -> Result<(
 
 /// Waits until all of them are declared, or none is.
 async fn until_all_stand(
-    ask: &mut Ask<'_>,
+    inspector: &mut Inspector<'_>,
     queues: &[String],
     stand: bool,
 ) -> Result<(), DrillError> {
     let what =
         if stand { "the level queues are declared again" } else { "the policy deletes them" };
     for queue in queues {
-        until(what, async || Ok(ask.queue(queue).await?.is_some() == stand)).await?;
+        until(what, async || Ok(inspector.queue(queue).await?.is_some() == stand)).await?;
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ async fn expired(
     outcome: &mut Outcome,
 ) -> Result<(), DrillError> {
     let connection = Connection::open(&site.config.broker, "drill").await?;
-    let mut ask = Ask::open(&connection).await?;
+    let mut inspector = Inspector::open(&connection).await?;
     let levels = Topology::of(&site.config).queues.into_iter().map(|queue| queue.name);
     let levels: Vec<String> = levels.filter(|name| name.contains(".level.")).collect();
     let blanket = Blanket {
@@ -158,7 +158,7 @@ async fn expired(
     blanket.put(management).await?;
     told(site, &blanket, outcome).await?;
     // all of them: RabbitMQ decides on its ticks, and what enters one that it is about to delete goes too
-    until_all_stand(&mut ask, &levels, false).await?;
+    until_all_stand(&mut inspector, &levels, false).await?;
     management.delete_policy("/", NAME).await?;
     let options = site.options().clone();
     let half = options.duration / 4;
@@ -172,7 +172,7 @@ async fn expired(
     let mut run =
         Run::begin(site, Load::new(options.seed.wrapping_add(1), &shape), &options.queues());
     run.fault_begins();
-    until_all_stand(&mut ask, &levels, true).await?;
+    until_all_stand(&mut inspector, &levels, true).await?;
     run.fault_ends(CATCHING_UP);
     outcome.verdict.add(run.end().await?);
     outcome.notes.push(format!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dormouse_broker::amqp::Connection;
 use dormouse_broker::amqp::declare::declare;
-use dormouse_broker::amqp::exists::Ask;
+use dormouse_broker::amqp::inspector::Inspector;
 use dormouse_broker::management::{Management, Policy, UserLimit};
 use dormouse_core::message::text;
 use dormouse_core::topology::{Argument, Arguments, Binding, Destination, Exchange, Kind, Queue};
@@ -110,8 +110,9 @@ pub async fn came(options: &Options) -> Result<Outcome, DrillError> {
     // doors: two workers declare for the first time
     let mut hands =
         USERS.iter().map(|user| start(&mut site, user)).collect::<Result<Vec<_>, _>>()?;
-    let mut ask = Ask::open(&connection).await?;
-    until("the delay exchange stands", async || Ok(ask.exchange(DELAY_EXCHANGE).await?)).await?;
+    let mut inspector = Inspector::open(&connection).await?;
+    until("the delay exchange stands", async || Ok(inspector.exchange(DELAY_EXCHANGE).await?))
+        .await?;
     let mut run = Run::publish(&site, load);
     run.fault_begins();
     for queue in options.queues().into_iter().chain([LARGE, GOOD_KEY]) {

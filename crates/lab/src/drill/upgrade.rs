@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse_broker::amqp::Connection;
-use dormouse_broker::amqp::exists::Ask;
+use dormouse_broker::amqp::inspector::Inspector;
 use dormouse_core::topology::Topology;
 
 use super::error::DrillError;
@@ -43,10 +43,10 @@ pub async fn drained(options: &Options) -> Result<Outcome, DrillError> {
     outcome.expect_never_early(&new).await;
     // nothing of the old layout is left
     let connection = Connection::open(&site.config.broker, "drill").await?;
-    let mut ask = Ask::open(&connection).await?;
+    let mut inspector = Inspector::open(&connection).await?;
     for queue in Topology::of(&site.config).queues {
         if queue.name.starts_with(&site.names().versioned()) {
-            let stands = ask.queue(&queue.name).await?.is_some();
+            let stands = inspector.queue(&queue.name).await?.is_some();
             outcome.expect(!stands, || Finding::new("still stands", &queue.name));
         }
     }

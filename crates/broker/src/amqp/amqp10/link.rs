@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::super::AmqpError;
 use super::super::connection::{Node, Reader, Writer, lost, unexpected};
-use super::super::replacing::Watched;
+use super::super::replacing::ScanQueue;
 use super::value::{self, Value, decode, encode, performative};
 
 /// An open connection with one receiver.
@@ -56,7 +56,7 @@ const WINDOW: Value = Value::Uint(i32::MAX as u32);
 
 impl Link {
     /// Connects, and asks for the first messages of a queue.
-    pub async fn open(node: Node, watched: &Watched) -> Result<Self, AmqpError> {
+    pub async fn open(node: Node, watched: &ScanQueue) -> Result<Self, AmqpError> {
         let (reader, writer) = node.stream().await?;
         let uri = node.uri;
         let mut this = Self { reader, writer, delivery_count: 0, next_incoming: 0 };
@@ -89,7 +89,10 @@ impl Link {
         }
     }
 
-    async fn consume(&mut self, Watched { queue, prefetch }: &Watched) -> Result<(), AmqpError> {
+    async fn consume(
+        &mut self,
+        ScanQueue { queue, prefetch }: &ScanQueue,
+    ) -> Result<(), AmqpError> {
         let begin = vec![Value::Null, Value::Uint(0), WINDOW, WINDOW];
         let begun = self.ask(BEGIN, begin).await?;
         let queue = utf8_percent_encode(queue, NON_ALPHANUMERIC);

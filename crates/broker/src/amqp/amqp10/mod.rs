@@ -19,7 +19,7 @@ use tracing::warn;
 use self::link::Link;
 use super::connection::first_node;
 use super::keeping::{Held, Keeping};
-use super::replacing::{Replacing, SILENCE, Watched};
+use super::replacing::{Replacing, SILENCE, ScanQueue};
 use super::{AmqpError, Outcome};
 use crate::config::Broker;
 use crate::message::Message;
@@ -36,7 +36,7 @@ pub struct Amqp10 {
 
 /// A message that AMQP 0-9-1 cannot carry as it is.
 #[derive(Debug)]
-pub struct Uncarried {
+pub struct Unconvertible {
     delivery: u32,
     /// What it can carry.
     pub message: Message,
@@ -48,7 +48,7 @@ impl Amqp10 {
     /// Connects to the first node that answers, and starts to look through the first messages of a queue.
     ///
     /// Errors: RabbitMQ before 4.0 does not speak AMQP 1.0 by itself.
-    pub async fn open(broker: &Broker, watched: &Watched) -> Result<Self, AmqpError> {
+    pub async fn open(broker: &Broker, watched: &ScanQueue) -> Result<Self, AmqpError> {
         let link = first_node(broker, |node| Link::open(node, watched)).await?;
         Ok(Self {
             link,
@@ -59,7 +59,7 @@ impl Amqp10 {
     }
 
     /// The next message that AMQP 0-9-1 cannot carry, or nothing once all were looked at, or time is up.
-    pub async fn next(&mut self) -> Result<Option<Uncarried>, AmqpError> {
+    pub async fn next(&mut self) -> Result<Option<Unconvertible>, AmqpError> {
         loop {
             let end = self.deadline.min(Instant::now() + SILENCE);
             let Ok(received) = timeout_at(end, self.link.receive()).await else {
@@ -69,7 +69,7 @@ impl Amqp10 {
             self.unsettled.insert(delivery);
             let (message, problems) = sections::carried(&encoded);
             if !problems.is_empty() {
-                return Ok(Some(Uncarried { delivery, message, problems }));
+                return Ok(Some(Unconvertible { delivery, message, problems }));
             }
         }
     }
@@ -77,7 +77,7 @@ impl Amqp10 {
     /// Publishes `message` in its place, and removes it if that is confirmed and not returned.
     pub async fn replace(
         &mut self,
-        original: &Uncarried,
+        original: &Unconvertible,
         message: Message,
         replacing: &mut Replacing,
     ) -> Result<Outcome, AmqpError> {
@@ -90,7 +90,7 @@ impl Amqp10 {
     }
 
     /// Nobody takes a replacement: it is not to go back with the others.
-    pub fn refuse(&mut self, original: &Uncarried) {
+    pub fn refuse(&mut self, original: &Unconvertible) {
         self.kept.insert(original.delivery);
     }
 

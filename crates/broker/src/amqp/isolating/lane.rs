@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::amqp::again::{Again, Fault};
-use crate::amqp::window::{Closed, Outcome};
+use crate::amqp::confirm_tracker::{Closed, Outcome};
 use crate::amqp::{AmqpError, Connection, Freshness, Publisher};
 
 /// A place among all publishes, to put what is lost back into order.

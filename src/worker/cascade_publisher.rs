@@ -52,7 +52,7 @@ const GATHERED: usize = 64;
 /// With less than this left of its delay, a message does not wait.
 const SHORT: Duration = Duration::from_millis(100);
 
-pub struct Inward {
+pub struct CascadePublisher {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     publisher: Isolating<Sent>,
@@ -67,7 +67,7 @@ pub struct Inward {
     told_of_kept: Tell,
 }
 
-impl Inward {
+impl CascadePublisher {
     pub async fn open(
         shared: Arc<Shared>,
         connection: &Arc<Connection>,
@@ -134,7 +134,7 @@ impl Inward {
     }
 
     /// The publishes that are done: confirmed by a queue of ours. There may be none. Cancel safe. The
-    /// caller then calls [`Inward::mend`].
+    /// caller then calls [`CascadePublisher::mend`].
     pub async fn settled(&mut self) -> Vec<InternalPublish> {
         loop {
             let gathered = self.gathered_since.map(|since| since + GATHER);

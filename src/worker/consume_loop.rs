@@ -6,13 +6,13 @@ use std::time::Instant;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 
+use super::cascade_publisher::CascadePublisher;
 use super::in_flight::InternalPublish;
-use super::inward::Inward;
 use crate::amqp::{AmqpError, Consumer, Delivered};
 
-pub(super) struct Inlet {
+pub(super) struct ConsumeLoop {
     consumer: Consumer,
-    inward: Inward,
+    inward: CascadePublisher,
     stopping: bool,
 }
 
@@ -26,8 +26,8 @@ pub(super) enum Happened {
 /// Deliveries taken before anything else is looked at: what comes together costs less.
 pub(super) const TOGETHER: usize = 64;
 
-impl Inlet {
-    pub fn new(consumer: Consumer, inward: Inward) -> Self {
+impl ConsumeLoop {
+    pub fn new(consumer: Consumer, inward: CascadePublisher) -> Self {
         Self { consumer, inward, stopping: false }
     }
 

@@ -8,16 +8,16 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::shares::Shares;
+use super::exchange_breaker::{ExchangeBreaker, Route};
 use super::target_publish::{TargetPublish, cause_of, closed_over, timed_out};
-use super::targets::{Route, Targets};
+use super::target_quota::TargetQuota;
 use crate::amqp::{AmqpError, Closed, Connection, Freshness, Outcome, Publisher, Refused};
 use crate::schedule::Cause;
 
 /// A publish that is settled: why it failed, if it did.
 pub type Settled = (TargetPublish, Option<Cause>);
 
-pub struct Lanes {
+pub struct TargetPublisher {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     main: Publisher<TargetPublish>,
@@ -25,11 +25,11 @@ pub struct Lanes {
     /// Channels given up because too much on them was never confirmed, or because a queue refused there;
     /// they keep what somebody waits for until that is settled.
     retired: Vec<Publisher<TargetPublish>>,
-    shares: Shares<TargetPublish>,
+    shares: TargetQuota<TargetPublish>,
     /// When an alarm was last seen to block the connection.
     blocked_at: Option<Instant>,
     probes: Vec<Probe>,
-    targets: Targets<TargetPublish>,
+    targets: ExchangeBreaker<TargetPublish>,
     alone: VecDeque<TargetPublish>,
     settled: Vec<Settled>,
 }
@@ -37,7 +37,7 @@ pub struct Lanes {
 struct Probe {
     publisher: Publisher<TargetPublish>,
     freshness: Freshness,
-    /// What is under test, see [`Targets::door`]; none for a publish that goes alone.
+    /// What is under test, see [`ExchangeBreaker::door`]; none for a publish that goes alone.
     door: Option<String>,
     since: Instant,
 }
@@ -46,7 +46,7 @@ struct Probe {
 /// passed, though its queue may still owe the confirm.
 const PROBE_PASSED: Duration = Duration::from_secs(1);
 
-impl Lanes {
+impl TargetPublisher {
     pub async fn open(shared: Arc<Shared>, connection: Arc<Connection>) -> Result<Self, AmqpError> {
         let mut probes = Vec::with_capacity(shared.channels.probes);
         for _ in 0..shared.channels.probes {
@@ -61,9 +61,9 @@ impl Lanes {
             main: connection.publisher().await?,
             main_freshness: Freshness::new(Instant::now()),
             retired: Vec::new(),
-            shares: Shares::new(usize::from(shared.config.delivery.window) / 2),
+            shares: TargetQuota::new(usize::from(shared.config.delivery.window) / 2),
             blocked_at: None,
-            targets: Targets::new(shared.config.delivery.avoid_failed_exchange),
+            targets: ExchangeBreaker::new(shared.config.delivery.avoid_failed_exchange),
             alone: VecDeque::new(),
             settled: Vec::new(),
             shared,
@@ -147,7 +147,7 @@ impl Lanes {
         }
     }
 
-    /// The publishes that are settled. Cancel safe. The caller then calls [`Lanes::mend`].
+    /// The publishes that are settled. Cancel safe. The caller then calls [`TargetPublisher::mend`].
     pub async fn settled(&mut self) -> Vec<Settled> {
         poll_fn(|context| self.poll_settled(context)).await
     }
@@ -265,7 +265,7 @@ impl Lanes {
         // a closed channel keeps its place until all of its publishes are settled
         let closed = !self.main.is_open() && self.main.is_empty();
         // never confirmed and never to be: such a channel only grows
-        let grown = self.main.forgotten() > usize::from(self.shared.config.delivery.window);
+        let grown = self.main.abandoned() > usize::from(self.shared.config.delivery.window);
         let stale = self.main_freshness.is_stale(now) && self.main.is_open();
         // one on which nothing is outstanding is closed below
         let spare = |retired: &Vec<_>| retired.len() < self.shared.channels.retired;
@@ -299,7 +299,7 @@ impl Lanes {
 
     /// Looks at what takes long: probes that have passed without a confirm, and publishes without one
     /// for the confirm timeout, which have failed. While an alarm blocks the connection nothing can be
-    /// confirmed, so nothing is overdue. To be called every second or so, and [`Lanes::mend`] after it.
+    /// confirmed, so nothing is overdue. To be called every second or so, and [`TargetPublisher::mend`] after it.
     pub fn look(&mut self, now: Instant) {
         if self.connection.is_blocked() {
             self.blocked_at = Some(now);

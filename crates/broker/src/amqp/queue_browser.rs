@@ -22,14 +22,14 @@ use lapin::options::{
 
 use super::acks::Acks;
 use super::consuming::ConsumingChannel;
-use super::exists::depth;
+use super::inspector::depth;
 use super::properties::from_client;
 use super::{AmqpError, Connection};
 use crate::message::Message;
 
 /// A look at one queue, on a channel of its own. Dropping it gives everything back, too, but perhaps
 /// in another order.
-pub struct Browse {
+pub struct QueueBrowser {
     channel: ConsumingChannel,
     queue: String,
     ready: u32,
@@ -49,7 +49,7 @@ pub struct Browse {
 /// A message that is held until it is removed or given back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
-    /// What [`Browse::remove`] wants.
+    /// What [`QueueBrowser::remove`] wants.
     pub tag: u64,
     /// As it was delivered.
     pub message: Message,
@@ -79,7 +79,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long returned messages may take to be ready again before somebody else must have them.
 const RETURNING: Duration = Duration::from_secs(2);
 
-impl Browse {
+impl QueueBrowser {
     /// Nothing if the queue does not exist.
     pub async fn open(connection: &Connection, queue: &str) -> Result<Option<Self>, AmqpError> {
         let channel = ConsumingChannel::open(connection).await?;

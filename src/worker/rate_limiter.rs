@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Gives turns at equal distances. A turn nobody took is lost, but for a short while of them.
 #[derive(Debug, Clone)]
-pub struct Pace {
+pub struct RateLimiter {
     gap: Duration,
     next: Option<Instant>,
 }
@@ -12,7 +12,7 @@ pub struct Pace {
 /// Turns of so long may be taken at once: timers are not exact, and a rate should be kept.
 const BURST: Duration = Duration::from_millis(50);
 
-impl Pace {
+impl RateLimiter {
     /// So many turns a second; 0 is no limit.
     pub fn new(per_second: u32) -> Self {
         let gap = match per_second {

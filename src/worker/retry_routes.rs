@@ -18,14 +18,14 @@ use tracing::{debug, info};
 
 use super::Shared;
 use crate::amqp::declare::{DeclareError, declare};
-use crate::amqp::exists::Ask;
+use crate::amqp::inspector::Inspector;
 use crate::amqp::remove::Remove;
 use crate::amqp::{AmqpError, Connection};
 use crate::topology::{self, Topology};
 
 /// What is known of the exchanges. Pure.
 #[derive(Debug, Default)]
-pub struct Backs {
+pub struct RetryRoutes {
     known: BTreeMap<String, Standing>,
     /// The queue that was looked at last.
     looked_at: String,
@@ -59,7 +59,7 @@ const AVOIDED: Duration = Duration::from_secs(60);
 /// Queues that are remembered. Names come and go where clients make a queue for each of theirs.
 const REMEMBERED: usize = 10_000;
 
-impl Backs {
+impl RetryRoutes {
     /// Whether to look for the exchange of this queue before a message goes there.
     pub fn look(&self, queue: &str, now: Instant) -> Look {
         match self.known.get(queue) {
@@ -72,7 +72,7 @@ impl Backs {
 
     /// Whether to send through the exchange of this queue. One that nobody looked for is tried: it
     /// tells by a return or a closed channel if it is not there.
-    pub fn leads(&self, queue: &str, now: Instant) -> bool {
+    pub fn is_usable(&self, queue: &str, now: Instant) -> bool {
         match self.known.get(queue) {
             Some(Standing::Leads) | None => true,
             Some(Standing::Missing { until }) => *until <= now,
@@ -161,16 +161,16 @@ pub const LOOK_FOR_QUEUES: Duration = Duration::from_secs(5);
 /// Errors: the connection is gone.
 pub(super) async fn delete_left(
     connection: &Connection,
-    ask: &mut Ask<'_>,
+    inspector: &mut Inspector<'_>,
     shared: &Shared,
 ) -> Result<(), AmqpError> {
     let start = Instant::now();
-    let looks = shared.backs().len().min(LOOKS);
+    let looks = shared.retry_routes().len().min(LOOKS);
     for _ in 0..looks {
-        let Some(queue) = shared.backs().next_to_look_for() else { break };
-        if !ask.queue_is_gone(&queue).await? {
-            shared.backs().stands(&queue);
-        } else if shared.backs().gone(&queue)
+        let Some(queue) = shared.retry_routes().next_to_look_for() else { break };
+        if !inspector.queue_is_gone(&queue).await? {
+            shared.retry_routes().stands(&queue);
+        } else if shared.retry_routes().gone(&queue)
             && let Some(exchange) = shared.names().back(&queue)
         {
             match Remove::open(connection).await?.unused_exchange(&exchange).await {
@@ -188,7 +188,7 @@ pub(super) async fn delete_left(
 
 /// Whether the exchange is there. Its binding cannot be seen: a return tells.
 pub async fn stands(connection: &Connection, exchange: &str) -> Result<bool, AmqpError> {
-    Ask::open(connection).await?.exchange(exchange).await
+    Inspector::open(connection).await?.exchange(exchange).await
 }
 
 /// Finds the exchange that leads back to `queue`, or makes it. False: there is none, and we may not
@@ -201,8 +201,8 @@ pub async fn find_or_bind(
     exchange: &str,
     anew: bool,
 ) -> Result<bool, AmqpError> {
-    let mut ask = Ask::open(connection).await?;
-    let stood = ask.exchange(exchange).await?;
+    let mut inspector = Inspector::open(connection).await?;
+    let stood = inspector.exchange(exchange).await?;
     if stood && !anew {
         return Ok(true);
     }
@@ -220,7 +220,7 @@ pub async fn find_or_bind(
         Err(refused) => refused,
     };
     debug!(%refused, queue, exchange, "cannot bind");
-    if !stood && ask.exchange(exchange).await? {
+    if !stood && inspector.exchange(exchange).await? {
         // what nobody bound leads nowhere
         let remove = Remove::open(connection).await?;
         if let Err(error) = remove.unused_exchange(exchange).await {

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 #[derive(Debug)]
-pub struct Shares<Item> {
+pub struct TargetQuota<Item> {
     limit: usize,
     targets: HashMap<String, Share<Item>>,
 }
@@ -18,7 +18,7 @@ struct Share<Item> {
     line: VecDeque<Item>,
 }
 
-impl<Item> Shares<Item> {
+impl<Item> TargetQuota<Item> {
     pub fn new(limit: usize) -> Self {
         Self { limit: limit.max(1), targets: HashMap::new() }
     }

@@ -9,7 +9,7 @@ use super::in_flight::{InternalQueue, Next};
 use super::tell::Tell;
 use super::unreadable::Looked;
 use super::{Clock, WorkerError};
-use crate::amqp::{Amqp10, Outcome, Replacing, Watched};
+use crate::amqp::{Amqp10, Outcome, Replacing, ScanQueue};
 use crate::config::{Config, DelayExchange};
 use crate::schedule::{Cause, DelayedMessage, Reason};
 use crate::topology::Names;
@@ -26,13 +26,16 @@ struct Source<'a> {
 /// Looks through what clients publish to.
 ///
 /// Errors: the broker is gone, or does not speak AMQP 1.0.
-pub async fn move_uncarried(config: &Arc<Config>, clock: &Clock) -> Result<Looked, WorkerError> {
+pub async fn move_unconvertible(
+    config: &Arc<Config>,
+    clock: &Clock,
+) -> Result<Looked, WorkerError> {
     let mut replacing = Replacing::open(&config.broker).await?;
     let dispatch = Dispatch::new(config, clock.clone(), replacing.frame_max_bytes())?;
     let mut looked = Looked::default();
     let (mut told_of_moved, mut told_of_refused) = (Tell::default(), Tell::default());
     for Source { queue, delay, intake } in sources(config, dispatch.cascade.names()) {
-        let watched = Watched { queue, prefetch: config.intake.prefetch };
+        let watched = ScanQueue { queue, prefetch: config.intake.prefetch };
         let mut look = Amqp10::open(&config.broker, &watched).await?;
         while let Some(mut found) = look.next().await? {
             let problem = &found.problems.join("; ");

@@ -40,12 +40,12 @@ pub(super) async fn depth(channel: &lapin::Channel, name: &str) -> lapin::Result
 }
 
 /// The channel that asks. A queue that does not exist closes it, and then a new one is opened.
-pub struct Ask<'a> {
+pub struct Inspector<'a> {
     connection: &'a Connection,
     channel: lapin::Channel,
 }
 
-impl<'a> Ask<'a> {
+impl<'a> Inspector<'a> {
     /// Opens its channel.
     pub async fn open(connection: &'a Connection) -> Result<Self, AmqpError> {
         Ok(Self { connection, channel: connection.channel().await? })

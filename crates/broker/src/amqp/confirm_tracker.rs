@@ -131,7 +131,7 @@ pub struct Return {
 
 /// The publishes outstanding on one channel.
 #[derive(Debug, Default)]
-pub struct Window {
+pub struct ConfirmTracker {
     outstanding: BTreeSet<Sequence>,
     /// Returns seen whose publish is not settled yet.
     returned: BTreeMap<Sequence, Return>,
@@ -139,7 +139,7 @@ pub struct Window {
     undecided: BTreeSet<Sequence>,
 }
 
-impl Window {
+impl ConfirmTracker {
     /// Notes a publish that has gone out.
     pub fn published(&mut self, sequence: Sequence) {
         self.outstanding.insert(sequence);

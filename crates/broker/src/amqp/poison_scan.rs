@@ -17,14 +17,14 @@ use super::assembly::{Assembled, Assembly, Problem, out_of_step};
 use super::frames::{self, Deliver, Frame};
 use super::keeping::{Held, Keeping};
 use super::raw::read_method;
-use super::replacing::{Replacing, SILENCE, Watched, too_slow};
+use super::replacing::{Replacing, SILENCE, ScanQueue, too_slow};
 use super::{AmqpError, Outcome, RawConnection};
 use crate::config::Broker;
 use crate::message::Message;
 
 /// A look at some queues. What it does not replace goes back when it is closed or dropped, or is kept by
-/// [`Quarantine::keep`].
-pub struct Quarantine<'a> {
+/// [`PoisonScan::keep`].
+pub struct PoisonScan<'a> {
     /// Channel `n + 1` consumes queue `n`. Read only as fast as messages are replaced, so that at most
     /// one body for each queue is kept.
     reading: RawConnection,
@@ -36,7 +36,7 @@ pub struct Quarantine<'a> {
 
 /// A queue, and what came from it.
 struct Queue<'a> {
-    watched: &'a Watched,
+    watched: &'a ScanQueue,
     assembly: Assembly,
     /// What was delivered and not removed, and of that what is not to go back.
     unsettled: BTreeSet<u64>,
@@ -69,9 +69,9 @@ const CONSUMER: &str = "look";
 /// The longest look, in connect timeouts: no message may hold up all others for longer.
 const CONNECT_TIMEOUTS: u32 = 3;
 
-impl<'a> Quarantine<'a> {
+impl<'a> PoisonScan<'a> {
     /// Connects and starts to look.
-    pub async fn open(broker: &Broker, queues: &'a [Watched]) -> Result<Self, AmqpError> {
+    pub async fn open(broker: &Broker, queues: &'a [ScanQueue]) -> Result<Self, AmqpError> {
         let replacing = Replacing::open(broker).await?;
         let reading = RawConnection::open(broker, "dormouse quarantine").await?;
         let mut this = Self {
@@ -91,7 +91,7 @@ impl<'a> Quarantine<'a> {
             self.reading.open_channel(channel).await?;
         }
         for index in 0..self.queues.len() {
-            let Watched { queue, prefetch } = self.queues[index].watched;
+            let ScanQueue { queue, prefetch } = self.queues[index].watched;
             let qos = basic::Qos { prefetch_count: *prefetch, global: false };
             let consume = basic::Consume {
                 queue: queue.as_str().into(),
@@ -276,7 +276,7 @@ impl<'a> Quarantine<'a> {
 }
 
 impl<'a> Queue<'a> {
-    fn new(watched: &'a Watched) -> Self {
+    fn new(watched: &'a ScanQueue) -> Self {
         Self {
             watched,
             assembly: Assembly::default(),

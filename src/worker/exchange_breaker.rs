@@ -18,8 +18,8 @@ use crate::schedule::Cause;
 /// What is known of each exchange, or of each set of keys of one that refused a key. `Item` is a message
 /// on its way.
 #[derive(Debug)]
-pub struct Targets<Item> {
-    /// By door, see [`Targets::door`].
+pub struct ExchangeBreaker<Item> {
+    /// By door, see [`ExchangeBreaker::door`].
     known: HashMap<String, Standing<Item>>,
     /// Doors with messages waiting for a probe, first come first.
     to_probe: VecDeque<String>,
@@ -57,7 +57,7 @@ pub enum Route<Item> {
     Failed(Item, Cause),
 }
 
-impl<Item> Targets<Item> {
+impl<Item> ExchangeBreaker<Item> {
     pub fn new(avoid: Duration) -> Self {
         Self {
             known: HashMap::new(),
@@ -103,7 +103,7 @@ impl<Item> Targets<Item> {
         self.by_key.remove(exchange);
     }
 
-    /// `door` as [`Targets::door`] told it.
+    /// `door` as [`ExchangeBreaker::door`] told it.
     pub fn route(&mut self, door: &str, item: Item, now: Instant) -> Route<Item> {
         match self.known.get_mut(door) {
             Some(Standing::Trusted) => return Route::Shared(item),

@@ -18,26 +18,26 @@ use super::{AmqpError, Connection};
 use crate::topology::{Argument, Arguments};
 
 /// The exclusive claim to work, and then to mark it as done.
-pub struct Marker {
+pub struct SweepLease {
     channel: ConsumingChannel,
     queue: String,
     /// Dropped, it would cancel itself, and with it the claim. Its deliveries are not read.
     _consumer: lapin::Consumer,
 }
 
-/// What became of [`Marker::claim`].
+/// What became of [`SweepLease::claim`].
 pub enum Claim {
     /// It was done since the broker's start.
     Marked,
     /// Another connection works for it.
     Taken,
     /// Nobody else can claim it until it is released, or the connection ends.
-    Mine(Box<Marker>),
+    Mine(Box<SweepLease>),
 }
 
 const TRANSIENT: u8 = 1;
 
-impl Marker {
+impl SweepLease {
     /// Declares the queue and tries to get it, also if it is marked and `although_marked`.
     ///
     /// Errors: the user may not declare, consume or publish there (403).
@@ -63,7 +63,7 @@ impl Marker {
         let consumed =
             channel.basic_consume(queue.into(), "".into(), options, <_>::default()).await;
         match consumed.map_err(AmqpError::from) {
-            Ok(consumer) => Ok(Claim::Mine(Box::new(Marker {
+            Ok(consumer) => Ok(Claim::Mine(Box::new(SweepLease {
                 channel,
                 queue: queue.to_owned(),
                 _consumer: consumer,
