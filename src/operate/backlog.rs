@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
 use crate::management::QueueInfo;
-use crate::topology::diff::Standing;
+use crate::topology::diff::Inventory;
 
 /// How old the management API's counters can be: the queue reports every 5 s, and the API collects
 /// every 5 s. Two looks that far apart cannot have seen the same report.
@@ -46,7 +46,7 @@ impl Backlog {
 /// Counts the queues of those names, beside what was `reported` a moment ago. Queues that are gone are left
 /// out.
 pub(super) async fn count(
-    reported: &Standing,
+    reported: &Inventory,
     connection: &Connection,
     queues: &[String],
 ) -> Result<Vec<Backlog>, AmqpError> {

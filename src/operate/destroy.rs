@@ -10,7 +10,7 @@ use crate::amqp::remove::Remove;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::management::QueueInfo;
-use crate::topology::diff::{Standing, is_ours};
+use crate::topology::diff::{Inventory, is_ours};
 use crate::topology::enable::DEAD_LETTER_EXCHANGE;
 use crate::topology::{Binding, Destination, Exchange, Names, Topology};
 
@@ -20,7 +20,7 @@ const ALTERNATE: &str = "alternate-exchange";
 pub struct DestroyPlan {
     vhost: Vhost,
     connection: Connection,
-    standing: Standing,
+    standing: Inventory,
     pub ours: Ours,
     with_messages: Vec<String>,
     /// What is in the queues.
@@ -220,7 +220,7 @@ impl DestroyPlan {
 }
 
 impl Ours {
-    fn of(config: &Config, standing: &Standing) -> Self {
+    fn of(config: &Config, standing: &Inventory) -> Self {
         let wanted = Topology::of(config);
         let namespace = &config.topology.namespace;
         let expired = format!("{namespace}.expired");

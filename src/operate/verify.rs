@@ -9,7 +9,7 @@ use super::{Vhost, user_name, vhost_name};
 use crate::config::Config;
 use crate::management::ManagementError;
 use crate::topology::diff::Diff;
-use crate::topology::verify::{Finding, Seen, Verdict, Weight, verify as judge};
+use crate::topology::verify::{Finding, Seen, Severity, Verdict, verify as judge};
 
 /// RabbitMQ tells the effective policy of a queue 2 to 9 s after its declare.
 const STATISTICS: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ async fn by_existence(config: &Config, error: &ManagementError) -> Result<Verdic
     let objects: Vec<_> = exchanges.chain(queues).collect();
     if !objects.is_empty() {
         verdict.findings.push(Finding {
-            weight: Weight::Fault,
+            weight: Severity::Fault,
             objects,
             problem: "does not exist".into(),
             effect: "messages that should get there are refused, stay behind or are parked".into(),

@@ -2,9 +2,9 @@
 
 use crate::config::Config;
 use crate::management::{BindingInfo, DestinationType, Management, ManagementError};
-use crate::topology::diff::Standing;
-use crate::topology::enable::Around;
-use crate::topology::verify::{Look, Seen};
+use crate::topology::diff::Inventory;
+use crate::topology::enable::QueueContext;
+use crate::topology::verify::{Visible, Seen};
 
 /// The virtual host that the configuration is about.
 pub struct Vhost {
@@ -38,7 +38,7 @@ impl Vhost {
     }
 
     /// A queue and what may apply to it; none if there is no such queue.
-    pub async fn around(&self, queue: &str) -> Result<Option<Around>, ManagementError> {
+    pub async fn around(&self, queue: &str) -> Result<Option<QueueContext>, ManagementError> {
         let (queues, exchanges, policies) = tokio::try_join!(
             self.management.queues(&self.name),
             self.management.exchanges(&self.name),
@@ -46,7 +46,7 @@ impl Vhost {
         )?;
         let operator_policies = look(self.management.operator_policies(&self.name).await)?;
         let queue = queues.into_iter().find(|found| found.name == queue);
-        Ok(queue.map(|queue| Around { queue, exchanges, policies, operator_policies }))
+        Ok(queue.map(|queue| QueueContext { queue, exchanges, policies, operator_policies }))
     }
 
     /// Whether this exchange is bound to this queue.
@@ -58,13 +58,13 @@ impl Vhost {
             .any(|found| found.source == exchange && is_queue(found) && found.destination == queue))
     }
 
-    pub async fn standing(&self) -> Result<Standing, ManagementError> {
+    pub async fn standing(&self) -> Result<Inventory, ManagementError> {
         let (exchanges, queues, bindings) = tokio::try_join!(
             self.management.exchanges(&self.name),
             self.management.queues(&self.name),
             self.management.bindings(&self.name),
         )?;
-        Ok(Standing { exchanges, queues, bindings })
+        Ok(Inventory { exchanges, queues, bindings })
     }
 
     /// Everything that verify judges. What the user may not see is not an error.
@@ -82,7 +82,7 @@ impl Vhost {
     }
 }
 
-fn look<T>(asked: Result<T, ManagementError>) -> Result<Look<T>, ManagementError> {
+fn look<T>(asked: Result<T, ManagementError>) -> Result<Visible<T>, ManagementError> {
     match asked {
         Ok(seen) => Ok(Ok(seen)),
         Err(ManagementError::Unauthorised { user, remedy, .. }) => {

@@ -11,9 +11,9 @@ use proptest::prelude::*;
 
 /// What stands so far.
 #[derive(Default, Clone)]
-struct Standing<'a>(Vec<Item<'a>>);
+struct Inventory<'a>(Vec<Item<'a>>);
 
-impl<'a> Standing<'a> {
+impl<'a> Inventory<'a> {
     /// An exchange by which a message is lost, if there is one. The first of all, which has no alternate,
     /// leads nowhere until it is bound; by then nothing leads to it.
     fn hole(&self) -> Option<&'a str> {
@@ -98,7 +98,7 @@ fn configurations() -> Vec<Config> {
 
 /// The first hole on the way through these stages, with the items of a stage one after the other.
 fn first_hole<'a>(stages: &[Vec<Item<'a>>]) -> Option<&'a str> {
-    let mut standing = Standing::default();
+    let mut standing = Inventory::default();
     stages.iter().flatten().find_map(|item| {
         standing.0.push(*item);
         standing.hole()
@@ -170,7 +170,7 @@ proptest! {
         let topology = Topology::of(&configurations()[index]);
         let stages = topology.stages();
         let cut = cut.index(stages.len());
-        let mut standing = Standing(stages[..cut].concat());
+        let mut standing = Inventory(stages[..cut].concat());
         let mut random = fastrand::Rng::with_seed(seed);
         let part: BTreeSet<usize> = (0..stages[cut].len()).filter(|_| random.bool()).collect();
         standing.0.extend(part.into_iter().map(|at| stages[cut][at]));

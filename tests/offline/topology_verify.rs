@@ -8,8 +8,8 @@ use dormouse::management::{
     BindingInfo, DestinationType, ExchangeInfo, FeatureFlag, FeatureFlagState, Permissions, Policy,
     QueueInfo,
 };
-use dormouse::topology::diff::{Diff, Standing};
-use dormouse::topology::verify::{Finding, Seen, Verdict, Weight, verify};
+use dormouse::topology::diff::{Diff, Inventory};
+use dormouse::topology::verify::{Finding, Seen, Severity, Verdict, verify};
 use dormouse::topology::{Argument, Arguments, Destination, Topology};
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ fn as_it_should_be(config: &Config) -> Seen {
     let (user, vhost) = ("dormouse".into(), "/".into());
     Seen {
         rabbitmq_version: "3.10.8".into(),
-        standing: Standing {
+        standing: Inventory {
             exchanges: topology.exchanges.iter().map(exchange).collect(),
             queues: topology.queues.iter().map(queue).collect(),
             bindings,
@@ -131,12 +131,12 @@ fn after(spoil: impl FnOnce(&mut Seen)) -> Verdict {
 
 /// The one finding after `spoil`, with its effect in these words.
 #[track_caller]
-fn one(weight: Weight, effect: &str, spoil: impl FnOnce(&mut Seen)) -> Finding {
+fn one(weight: Severity, effect: &str, spoil: impl FnOnce(&mut Seen)) -> Finding {
     let verdict = after(spoil);
     let [finding] = verdict.findings.as_slice() else { panic!("{:#?}", verdict.findings) };
     assert_eq!(finding.weight, weight, "{finding:#?}");
     assert!(finding.effect.contains(effect), "{finding:#?}");
-    assert_eq!(verdict.has_faults(), weight == Weight::Fault);
+    assert_eq!(verdict.has_faults(), weight == Severity::Fault);
     finding.clone()
 }
 
@@ -151,27 +151,27 @@ fn nothing_is_wrong_where_nothing_is() {
 #[test]
 fn on_an_empty_broker_everything_is_to_be_made() {
     let wanted = Topology::of(&config());
-    let diff = Diff::of(&wanted, &Standing::default());
+    let diff = Diff::of(&wanted, &Inventory::default());
     assert_eq!(diff.missing, wanted);
     assert!(diff.different.is_empty() && diff.foreign.is_empty());
 }
 
 #[test]
 fn what_is_missing_says_what_becomes_of_messages() {
-    let finding = one(Weight::Fault, "parked", |seen| {
+    let finding = one(Severity::Fault, "parked", |seen| {
         seen.standing.queues.retain(|queue| queue.name != "dormouse.v1.due");
     });
     assert_eq!(finding.objects, ["queue dormouse.v1.due"]);
-    one(Weight::Fault, "404", |seen| {
+    one(Severity::Fault, "404", |seen| {
         seen.standing.exchanges.retain(|exchange| exchange.name != "dormouse.delay");
     });
-    one(Weight::Fault, "stop a level queue for everybody", |seen| {
+    one(Severity::Fault, "stop a level queue for everybody", |seen| {
         seen.standing.exchanges.retain(|exchange| exchange.name != "dormouse.v1.level.01");
     });
-    one(Weight::Fault, "what consumers reject is dropped", |seen| {
+    one(Severity::Fault, "what consumers reject is dropped", |seen| {
         seen.standing.exchanges.retain(|exchange| exchange.name != "dormouse.retry");
     });
-    let finding = one(Weight::Fault, "parked", |seen| {
+    let finding = one(Severity::Fault, "parked", |seen| {
         seen.standing.bindings.retain(|binding| binding.routing_key != "skip-1");
     });
     assert_eq!(finding.objects, ["binding dormouse.v1.level.01 → dormouse.v1.level.00 (skip-1)"]);
@@ -192,7 +192,7 @@ fn a_different_argument_says_what_it_does() {
         ("dormouse.v1.due", "x-message-ttl", json!(10), "dropped for good"),
         ("dormouse.v1.due", "x-single-active-consumer", json!(true), "406"),
     ] {
-        let finding = one(Weight::Fault, effect, |seen| {
+        let finding = one(Severity::Fault, effect, |seen| {
             let arguments = &mut queue(seen, name).arguments;
             match &value {
                 Value::Null => drop(arguments.remove(argument)),
@@ -215,22 +215,22 @@ fn a_policy_on_a_queue_says_what_it_does() {
     const DUE: &str = "v1.due$";
     let minute = json!(60_000);
     for (pattern, key, value, weight, effect) in [
-        (LEVEL, "message-ttl", json!(3_999), Weight::Fault, "leave this queue early"),
-        (DUE, "message-ttl", minute.clone(), Weight::Fault, "dropped for good"),
-        ("dlq$", "message-ttl", minute.clone(), Weight::Note, "dropped for good"),
-        ("intake$", "message-ttl", minute.clone(), Weight::Note, "a detour, no loss"),
-        (LEVEL, "expires", minute.clone(), Weight::Fault, "for 1m"),
-        (LEVEL, "max-length", json!(5), Weight::Fault, "rejects"),
-        (LEVEL, "max-length-bytes", json!(5), Weight::Fault, "rejects"),
-        (LEVEL, "overflow", json!("drop-head"), Weight::Fault, "at-most-once"),
-        (LEVEL, "overflow", json!("reject-publish-dlx"), Weight::Fault, "at-most-once"),
-        (LEVEL, "dead-letter-routing-key", json!("x"), Weight::Fault, "lose the keys"),
-        (DUE, "dead-letter-exchange", json!("x"), Weight::Note, "removes nothing"),
-        (DUE, "delivery-limit", json!(20), Weight::Fault, "dropped for good"),
-        (DUE, "delivery-limit", json!(-1), Weight::Fault, "dropped for good"),
-        (LEVEL, "delivery-limit", json!(20), Weight::Fault, "ahead of time"),
-        (DUE, "consumer-timeout", json!(1_000), Weight::Fault, "closes the worker's channel"),
-        (DUE, "federation-upstream-set", json!("all"), Weight::Note, "moved here"),
+        (LEVEL, "message-ttl", json!(3_999), Severity::Fault, "leave this queue early"),
+        (DUE, "message-ttl", minute.clone(), Severity::Fault, "dropped for good"),
+        ("dlq$", "message-ttl", minute.clone(), Severity::Note, "dropped for good"),
+        ("intake$", "message-ttl", minute.clone(), Severity::Note, "a detour, no loss"),
+        (LEVEL, "expires", minute.clone(), Severity::Fault, "for 1m"),
+        (LEVEL, "max-length", json!(5), Severity::Fault, "rejects"),
+        (LEVEL, "max-length-bytes", json!(5), Severity::Fault, "rejects"),
+        (LEVEL, "overflow", json!("drop-head"), Severity::Fault, "at-most-once"),
+        (LEVEL, "overflow", json!("reject-publish-dlx"), Severity::Fault, "at-most-once"),
+        (LEVEL, "dead-letter-routing-key", json!("x"), Severity::Fault, "lose the keys"),
+        (DUE, "dead-letter-exchange", json!("x"), Severity::Note, "removes nothing"),
+        (DUE, "delivery-limit", json!(20), Severity::Fault, "dropped for good"),
+        (DUE, "delivery-limit", json!(-1), Severity::Fault, "dropped for good"),
+        (LEVEL, "delivery-limit", json!(20), Severity::Fault, "ahead of time"),
+        (DUE, "consumer-timeout", json!(1_000), Severity::Fault, "closes the worker's channel"),
+        (DUE, "federation-upstream-set", json!("all"), Severity::Note, "moved here"),
     ] {
         let stored = policy("queues", pattern, key, value.clone());
         let by_rule = one(weight, effect, |seen| seen.policies = Ok(vec![stored.clone()]));
@@ -313,14 +313,14 @@ fn a_deleted_policy_is_not_a_fault() {
 #[test]
 fn one_finding_tells_all_queues_that_a_policy_applies_to() {
     let blanket = policy("all", ".*", "expires", json!(60_000));
-    let finding = one(Weight::Fault, "deletes", |seen| seen.policies = Ok(vec![blanket]));
+    let finding = one(Severity::Fault, "deletes", |seen| seen.policies = Ok(vec![blanket]));
     assert_eq!(finding.objects.len(), Topology::of(&config()).queues.len());
 }
 
 #[test]
 fn federation_of_an_exchange_of_ours_duplicates() {
     let federation = policy("exchanges", "level", "federation-upstream-set", json!("all"));
-    one(Weight::Fault, "delivered on both sides", |seen| seen.policies = Ok(vec![federation]));
+    one(Severity::Fault, "delivered on both sides", |seen| seen.policies = Ok(vec![federation]));
 }
 
 #[test]
@@ -334,18 +334,18 @@ fn a_pattern_that_cannot_be_judged_is_said() {
 #[test]
 fn a_foreign_binding_says_where_messages_go() {
     for (source, destination, weight, effect) in [
-        ("dormouse.v1.level.01", "tap", Weight::Fault, "there twice"),
-        ("dormouse.v1.due", "tap", Weight::Fault, "there twice"),
-        ("dormouse.v1.level.01", "dormouse.v1.level.00.001.1s", Weight::Fault, "astray"),
-        ("orders", "dormouse.v1.level.00.001.1s", Weight::Fault, "no stamp"),
-        ("orders", "dormouse.intake", Weight::Note, "scheduled"),
-        ("orders", "dormouse.retry", Weight::Fault, "was not dead-lettered"),
-        ("dormouse.delay", "tap", Weight::Note, "a copy of every message"),
-        ("dormouse.dlq", "audit", Weight::Note, "a copy of every message"),
+        ("dormouse.v1.level.01", "tap", Severity::Fault, "there twice"),
+        ("dormouse.v1.due", "tap", Severity::Fault, "there twice"),
+        ("dormouse.v1.level.01", "dormouse.v1.level.00.001.1s", Severity::Fault, "astray"),
+        ("orders", "dormouse.v1.level.00.001.1s", Severity::Fault, "no stamp"),
+        ("orders", "dormouse.intake", Severity::Note, "scheduled"),
+        ("orders", "dormouse.retry", Severity::Fault, "was not dead-lettered"),
+        ("dormouse.delay", "tap", Severity::Note, "a copy of every message"),
+        ("dormouse.dlq", "audit", Severity::Note, "a copy of every message"),
         (
             "dormouse.v1.level.01",
             "dormouse.v1.level.01.009.36s",
-            Weight::Note,
+            Severity::Note,
             "nothing is planned",
         ),
     ] {
@@ -354,12 +354,12 @@ fn a_foreign_binding_says_where_messages_go() {
         });
         assert_eq!(finding.objects, [format!("binding {source} → {destination} (4s)")]);
     }
-    one(Weight::Fault, "was not dead-lettered", |seen| {
+    one(Severity::Fault, "was not dead-lettered", |seen| {
         let destination_type = DestinationType::Exchange;
         let binding = bound("orders", "dormouse.retry", "");
         seen.standing.bindings.push(BindingInfo { destination_type, ..binding });
     });
-    let finding = one(Weight::Fault, "406", |seen| {
+    let finding = one(Severity::Fault, "406", |seen| {
         let retry = seen.standing.exchanges.iter_mut().find(|found| found.name == "dormouse.retry");
         retry.unwrap().internal = false;
     });
@@ -376,15 +376,15 @@ fn a_foreign_binding_says_where_messages_go() {
 
 #[test]
 fn other_versions_and_orphans_are_told_by_what_sleeps_there() {
-    one(Weight::Note, "still wakes", |seen| {
+    one(Severity::Note, "still wakes", |seen| {
         foreign_queue(seen, "dormouse.v1.level.09.001.9d", 5);
     });
-    one(Weight::Fault, "never delivered", |seen| foreign_queue(seen, "dormouse.v2.due", 5));
+    one(Severity::Fault, "never delivered", |seen| foreign_queue(seen, "dormouse.v2.due", 5));
     assert_eq!(after(|seen| foreign_queue(seen, "dormouse.v2.due", 0)), Verdict::default());
-    one(Weight::Fault, "never delivered", |seen| {
+    one(Severity::Fault, "never delivered", |seen| {
         foreign_queue(seen, "dormouse.intake.old.delay", 1);
     });
-    one(Weight::Note, "none while it is empty", |seen| {
+    one(Severity::Note, "none while it is empty", |seen| {
         foreign_queue(seen, "dormouse.intake.old.delay", 0);
     });
     // somebody else's
@@ -397,26 +397,26 @@ fn other_versions_and_orphans_are_told_by_what_sleeps_there() {
 
 #[test]
 fn queues_that_stand_still_are_told() {
-    one(Weight::Fault, "late", |seen| {
+    one(Severity::Fault, "late", |seen| {
         queue(seen, "dormouse.v1.due").state = Some("minority".into());
     });
-    one(Weight::Note, "stands still for everybody", |seen| {
+    one(Severity::Note, "stands still for everybody", |seen| {
         queue(seen, "dormouse.v1.level.01.001.4s").dead_letter_backlog = Some(32);
     });
-    one(Weight::Note, "until a worker runs", |seen| {
+    one(Severity::Note, "until a worker runs", |seen| {
         queue(seen, "dormouse.v1.due").consumers = Some(0);
     });
 }
 
 #[test]
 fn the_broker_itself_is_judged() {
-    one(Weight::Fault, "lost while they sleep", |seen| seen.rabbitmq_version = "3.9.29".into());
-    one(Weight::Note, "nobody has looked", |seen| seen.rabbitmq_version = "4.4.0-rc.1".into());
+    one(Severity::Fault, "lost while they sleep", |seen| seen.rabbitmq_version = "3.9.29".into());
+    one(Severity::Note, "nobody has looked", |seen| seen.rabbitmq_version = "4.4.0-rc.1".into());
     for version in ["3.10.0", "3.13.7", "4.0.5", "4.3.6"] {
         assert_eq!(after(|seen| seen.rabbitmq_version = version.into()), Verdict::default());
     }
     let disabled = FeatureFlag { name: "stream_queue".into(), state: FeatureFlagState::Disabled };
-    let finding = one(Weight::Fault, "at-most-once", |seen| {
+    let finding = one(Severity::Fault, "at-most-once", |seen| {
         seen.feature_flags = Ok(vec![disabled]);
     });
     assert_eq!(finding.remedy, "rabbitmqctl enable_feature_flag stream_queue");
@@ -432,11 +432,11 @@ fn the_user_may_do_what_a_worker_does() {
             change(permissions);
         }
     };
-    one(Weight::Fault, "cannot connect", |seen| seen.permissions = Ok(None));
-    one(Weight::Fault, "(403)", limited(|may| may.configure = String::new()));
-    one(Weight::Fault, "cannot read", limited(|may| may.read = "level".into()));
+    one(Severity::Fault, "cannot connect", |seen| seen.permissions = Ok(None));
+    one(Severity::Fault, "(403)", limited(|may| may.configure = String::new()));
+    one(Severity::Fault, "cannot read", limited(|may| may.read = "level".into()));
     let finding =
-        one(Weight::Fault, "refused (403)", limited(|may| may.write = "^dormouse".into()));
+        one(Severity::Fault, "refused (403)", limited(|may| may.write = "^dormouse".into()));
     assert_eq!(finding.objects, ["amq.default"]);
     assert_eq!(
         after(limited(|may| may.write = "^(dormouse\\..*|amq\\.default)$".into())),
@@ -469,12 +469,12 @@ fn client_queue(name: &str, kind: &str, arguments: Value, policy: Value) -> Queu
 fn dead_letters_that_multiply_or_go_round_are_told() {
     let argument = json!({ "x-dead-letter-exchange": "dormouse.retry" });
     let policy = json!({ "overflow": "reject-publish-dlx" });
-    let found = one(Weight::Fault, "leaves a copy", |seen| {
+    let found = one(Severity::Fault, "leaves a copy", |seen| {
         seen.standing.queues.push(client_queue("mail", "classic", argument.clone(), policy));
     });
     assert_eq!(found.objects, ["queue mail"]);
     assert!(found.remedy.contains("reject-publish"));
-    let found = one(Weight::Note, "come back at once", |seen| {
+    let found = one(Severity::Note, "come back at once", |seen| {
         let policy = json!({ "dead-letter-exchange": "dormouse.delay" });
         seen.standing.queues.push(client_queue("mail", "quorum", json!({}), policy));
     });
@@ -517,7 +517,7 @@ fn a_limit_of_queues_is_told_before_it_refuses() {
     }
     for (max_queues, standing) in [(0, 0), (all - 1, 0), (all - 1, all - 1), (1, 3)] {
         let told = told(Some(max_queues), standing).expect("it is told");
-        assert_eq!(told.weight, Weight::Fault);
+        assert_eq!(told.weight, Severity::Fault);
         for words in [
             format!("may have {max_queues} queues"),
             format!("{standing} stand"),

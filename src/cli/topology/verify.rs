@@ -5,7 +5,7 @@ use crate::cli::table::{self, count, print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::operate::verify::{self, Verified, VerifyError};
-use crate::topology::verify::{Finding, Weight};
+use crate::topology::verify::{Finding, Severity};
 
 /// How many names a finding lists; programs get all of them.
 const NAMES: usize = 3;
@@ -44,7 +44,7 @@ fn show(config: &Config, Verified { verdict, rabbitmq_version }: &Verified) -> R
         print(format!("{}\n", paragraph("not seen ", &printable(unseen))))?;
     }
     let of = |weight| verdict.findings.iter().filter(|finding| finding.weight == weight).count();
-    let (faults, notes) = (of(Weight::Fault) as u64, of(Weight::Note) as u64);
+    let (faults, notes) = (of(Severity::Fault) as u64, of(Severity::Note) as u64);
     match (faults, notes, verdict.unseen.is_empty()) {
         (0, 0, true) => say("All is as it should be."),
         (0, _, true) => say(&format!("No fault, {}.", count(notes, "note"))),
@@ -56,8 +56,8 @@ fn show(config: &Config, Verified { verdict, rabbitmq_version }: &Verified) -> R
 fn shown(finding: &Finding) -> String {
     let Finding { weight, objects, problem, effect, remedy: _ } = finding;
     let mark = match weight {
-        Weight::Fault => "FAULT ",
-        Weight::Note => "note  ",
+        Severity::Fault => "FAULT ",
+        Severity::Note => "note  ",
     };
     let named = objects.iter().take(NAMES).map(|name| printable(name)).collect::<Vec<_>>();
     let mut named = named.join(", ");

@@ -6,7 +6,7 @@ use crate::amqp::remove::Remove;
 use crate::config::Config;
 use crate::operate::{ManagementNeeded, Vhost};
 use crate::topology::Names;
-use crate::topology::diff::Standing;
+use crate::topology::diff::Inventory;
 
 /// The names of the exchanges that led back to queues that are gone.
 pub async fn plan(config: &Config) -> Result<Vec<String>, RetryError> {
@@ -15,7 +15,7 @@ pub async fn plan(config: &Config) -> Result<Vec<String>, RetryError> {
     // exchanges first: the queue of one that is made meanwhile is seen
     let exchanges = vhost.management().exchanges(&vhost.name).await.map_err(&needed)?;
     let queues = vhost.management().queues(&vhost.name).await.map_err(&needed)?;
-    let standing = Standing { exchanges, queues, ..Standing::default() };
+    let standing = Inventory { exchanges, queues, ..Inventory::default() };
     let left = standing.ways_to_nowhere(&Names::of(config));
     Ok(left.into_iter().map(str::to_owned).collect())
 }

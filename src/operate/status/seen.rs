@@ -10,7 +10,7 @@ use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::management::{ManagementError, QueueInfo};
 use crate::operate::Vhost;
-use crate::topology::diff::Standing;
+use crate::topology::diff::Inventory;
 use crate::topology::{Names, Topology};
 use crate::worker::KeptNote;
 
@@ -115,12 +115,12 @@ async fn depths<'a>(
     Ok(try_join_all(asked).await?.into_iter().flatten().collect())
 }
 
-async fn ask_management(config: &Config) -> Result<(String, Standing), ManagementError> {
+async fn ask_management(config: &Config) -> Result<(String, Inventory), ManagementError> {
     let vhost = Vhost::of(config)?;
     let management = vhost.management();
     let exchanges = management.exchanges(&vhost.name).await?;
     let queues = management.queues(&vhost.name).await?;
-    let standing = Standing { exchanges, queues, ..Standing::default() };
+    let standing = Inventory { exchanges, queues, ..Inventory::default() };
     Ok((management.overview().await?.rabbitmq_version, standing))
 }
 

@@ -9,5 +9,5 @@ mod topology;
 pub use cluster::{FeatureFlag, FeatureFlagState, Overview, Permissions, VhostLimits, Whoami};
 pub use policy::Policy;
 pub use queue::{COLUMNS, QueueInfo};
-pub use snapshot::{Look, Seen, Standing};
+pub use snapshot::{Inventory, Seen, Visible};
 pub use topology::{BindingInfo, DestinationType, ExchangeInfo};

@@ -3,11 +3,11 @@
 use super::{BindingInfo, ExchangeInfo, FeatureFlag, Permissions, Policy, QueueInfo};
 
 /// What the management API showed, or why it did not, in a sentence.
-pub type Look<T> = Result<T, String>;
+pub type Visible<T> = Result<T, String>;
 
 /// What stands in a virtual host, as the management API lists it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Standing {
+pub struct Inventory {
     /// All of them, `amq.*` and the default exchange included.
     pub exchanges: Vec<ExchangeInfo>,
     /// All of them, streams included.
@@ -16,7 +16,7 @@ pub struct Standing {
     pub bindings: Vec<BindingInfo>,
 }
 
-impl Standing {
+impl Inventory {
     /// The exchange of this name, if it stands.
     pub fn exchange(&self, name: &str) -> Option<&ExchangeInfo> {
         self.exchanges.iter().find(|exchange| exchange.name == name)
@@ -34,15 +34,15 @@ pub struct Seen {
     /// Of the node that answered, such as `4.0.5`.
     pub rabbitmq_version: String,
     /// Exchanges, queues and bindings.
-    pub standing: Standing,
+    pub standing: Inventory,
     /// On 3.10 only an administrator may read them.
-    pub feature_flags: Look<Vec<FeatureFlag>>,
+    pub feature_flags: Visible<Vec<FeatureFlag>>,
     /// Users' policies, as they are stored.
-    pub policies: Look<Vec<Policy>>,
+    pub policies: Visible<Vec<Policy>>,
     /// Operators' policies, as they are stored.
-    pub operator_policies: Look<Vec<Policy>>,
+    pub operator_policies: Visible<Vec<Policy>>,
     /// How many queues the virtual host may have; none is no limit.
-    pub max_queues: Look<Option<usize>>,
+    pub max_queues: Visible<Option<usize>>,
     /// What the worker's user may do in the virtual host.
-    pub permissions: Look<Option<Permissions>>,
+    pub permissions: Visible<Option<Permissions>>,
 }

@@ -12,7 +12,7 @@ use crate::inventory::{ExchangeInfo, QueueInfo};
 
 pub use super::leftover::Leftover;
 pub use super::names::is_ours;
-pub use crate::inventory::Standing;
+pub use crate::inventory::Inventory;
 
 /// How what stands differs from what should.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +78,7 @@ impl Crowded {
     /// that a worker in the middle of its declare holds is gone soon.
     pub fn of(
         max_queues: Option<usize>,
-        standing: &Standing,
+        standing: &Inventory,
         missing: &Topology,
         names: &Names,
     ) -> Option<Self> {
@@ -102,7 +102,7 @@ impl fmt::Display for Crowded {
 
 impl Diff {
     /// Compares names, kinds, arguments and bindings. Counters and policies are not looked at.
-    pub fn of(wanted: &Topology, standing: &Standing) -> Self {
+    pub fn of(wanted: &Topology, standing: &Inventory) -> Self {
         let mut missing = Topology::default();
         let mut different = Vec::new();
         for exchange in &wanted.exchanges {

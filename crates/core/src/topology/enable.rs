@@ -12,12 +12,12 @@ use serde_json::Value;
 use super::Names;
 use super::names::is_ours;
 use super::policy::{self, Kind, Owner};
-use crate::inventory::{ExchangeInfo, Look, Policy, QueueInfo};
+use crate::inventory::{ExchangeInfo, Policy, QueueInfo, Visible};
 use crate::settings::Config;
 
 /// What is known of a queue and of what may apply to it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Around {
+pub struct QueueContext {
     /// The queue itself.
     pub queue: QueueInfo,
     /// All exchanges of its virtual host.
@@ -25,7 +25,7 @@ pub struct Around {
     /// All users' policies of its virtual host.
     pub policies: Vec<Policy>,
     /// All operators' policies, if they may be seen.
-    pub operator_policies: Look<Vec<Policy>>,
+    pub operator_policies: Visible<Vec<Policy>>,
 }
 
 /// How a queue gets its dead letters to the retry exchange.
@@ -132,7 +132,11 @@ pub fn refuse_name(config: &Config, queue: &str) -> Result<(), Refusal> {
 
 impl Enable {
     /// Plans the policy; `at_least_once` adds what that guarantee takes.
-    pub fn plan(config: &Config, around: &Around, at_least_once: bool) -> Result<Self, Refusal> {
+    pub fn plan(
+        config: &Config,
+        around: &QueueContext,
+        at_least_once: bool,
+    ) -> Result<Self, Refusal> {
         let names = Names::of(config);
         let queue = &around.queue;
         let retry = names.retry();
@@ -219,7 +223,7 @@ fn keep_what_is_rejected(definition: &mut BTreeMap<String, Value>) -> Vec<String
     changes
 }
 
-impl Around {
+impl QueueContext {
     /// Which policies can apply to it.
     pub fn kind(&self) -> Kind {
         if self.queue.queue_type == "quorum" { Kind::QuorumQueue } else { Kind::ClassicQueue }

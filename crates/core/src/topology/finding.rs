@@ -15,7 +15,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Whether messages suffer.
-    pub weight: Weight,
+    pub weight: Severity,
     /// `queue dormouse.v1.due`, `RabbitMQ 3.9.1`, …
     pub objects: Vec<String>,
     /// What is not as it should be: completes "queue … is …".
@@ -29,7 +29,7 @@ pub struct Finding {
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Weight {
+pub enum Severity {
     /// It loses, delays, duplicates or freezes messages, or can.
     Fault,
     /// Worth knowing, and perhaps meant so.
@@ -39,6 +39,6 @@ pub enum Weight {
 impl Verdict {
     /// Whether messages suffer, or can.
     pub fn has_faults(&self) -> bool {
-        self.findings.iter().any(|finding| finding.weight == Weight::Fault)
+        self.findings.iter().any(|finding| finding.weight == Severity::Fault)
     }
 }

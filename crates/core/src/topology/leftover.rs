@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::names::{is_ours, version_of};
 use super::{Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology};
-use crate::inventory::{BindingInfo, DestinationType, ExchangeInfo, QueueInfo, Standing};
+use crate::inventory::{BindingInfo, DestinationType, ExchangeInfo, Inventory, QueueInfo};
 
 /// Queues and exchanges of one topology version that the configuration does not ask for: an older
 /// version, or a layout that had more levels.
@@ -22,7 +22,7 @@ pub struct Leftover {
     pub exchanges: Vec<String>,
 }
 
-impl Standing {
+impl Inventory {
     /// What stands of any topology version and is not wanted, by version.
     pub fn leftovers(&self, wanted: &Topology, namespace: &str) -> Vec<Leftover> {
         let mut versions = BTreeMap::<u32, Leftover>::new();

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::finding::Weight;
+use super::finding::Severity;
 use super::{DELIVERY_LIMIT, Exchange, Queue};
 use crate::inventory::Policy;
 use crate::settings::words;
 
 /// What a key of a policy does to the messages of a queue or exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Harm {
+pub struct Impact {
     /// How bad that is.
-    pub weight: Weight,
+    pub weight: Severity,
     /// What becomes of messages, in a sentence without its full stop.
     pub effect: String,
 }
@@ -81,7 +81,7 @@ fn applies_to(apply_to: &str, kind: Kind) -> bool {
 }
 
 /// What `key` = `value` does to `queue`, whose messages the worker holds for at most `held`.
-pub fn on_queue(queue: &Queue, key: &str, value: &Value, held: Duration) -> Option<Harm> {
+pub fn on_queue(queue: &Queue, key: &str, value: &Value, held: Duration) -> Option<Impact> {
     match key {
         "message-ttl" => message_ttl(queue, value.as_i64()),
         "expires" => fault(format!(
@@ -122,7 +122,7 @@ pub fn on_queue(queue: &Queue, key: &str, value: &Value, held: Duration) -> Opti
 }
 
 /// What `key` does to `exchange`. An alternate exchange of ours wins over a policy's.
-pub fn on_exchange(exchange: &Exchange, key: &str) -> Option<Harm> {
+pub fn on_exchange(exchange: &Exchange, key: &str) -> Option<Impact> {
     match key {
         "federation-upstream" | "federation-upstream-set" => fault(
             "messages of the upstream's exchange of this name are copied in: each is delivered on \
@@ -135,7 +135,7 @@ pub fn on_exchange(exchange: &Exchange, key: &str) -> Option<Harm> {
     }
 }
 
-fn message_ttl(queue: &Queue, policy_ms: Option<i64>) -> Option<Harm> {
+fn message_ttl(queue: &Queue, policy_ms: Option<i64>) -> Option<Impact> {
     match (queue.ttl_ms(), queue.expires_into()) {
         (Some(ours_ms), _) if policy_ms.is_some_and(|policy_ms| policy_ms >= ours_ms) => None,
         (Some(_), _) => fault(
@@ -150,7 +150,7 @@ fn message_ttl(queue: &Queue, policy_ms: Option<i64>) -> Option<Harm> {
     }
 }
 
-fn delivery_limit(queue: &Queue, limit: Option<i64>) -> Option<Harm> {
+fn delivery_limit(queue: &Queue, limit: Option<i64>) -> Option<Impact> {
     if !queue.is_quorum() || limit.is_some_and(|limit| limit >= DELIVERY_LIMIT) {
         return None;
     }
@@ -164,7 +164,7 @@ fn delivery_limit(queue: &Queue, limit: Option<i64>) -> Option<Harm> {
     ))
 }
 
-fn consumer_timeout(value: &Value, held: Duration) -> Option<Harm> {
+fn consumer_timeout(value: &Value, held: Duration) -> Option<Impact> {
     let timeout = Duration::from_millis(value.as_u64()?);
     if timeout > held {
         return None;
@@ -181,10 +181,10 @@ fn milliseconds(value: &Value) -> String {
     duration.map_or_else(|| value.to_string(), words::duration)
 }
 
-fn fault(effect: impl Into<String>) -> Option<Harm> {
-    Some(Harm { weight: Weight::Fault, effect: effect.into() })
+fn fault(effect: impl Into<String>) -> Option<Impact> {
+    Some(Impact { weight: Severity::Fault, effect: effect.into() })
 }
 
-fn note(effect: impl Into<String>) -> Option<Harm> {
-    Some(Harm { weight: Weight::Note, effect: effect.into() })
+fn note(effect: impl Into<String>) -> Option<Impact> {
+    Some(Impact { weight: Severity::Note, effect: effect.into() })
 }

@@ -3,7 +3,7 @@
 
 use super::diff::{Crowded, Diff, Object};
 use super::names::{is_ours, version_of};
-use super::policy::{self, Harm};
+use super::policy::{self, Impact};
 use super::{Binding, Names, Topology};
 use crate::inventory::{FeatureFlag, FeatureFlagState, QueueInfo};
 use crate::settings::Config;
@@ -12,8 +12,8 @@ mod access;
 mod dead_letters;
 mod policies;
 
-pub use super::finding::{Finding, Verdict, Weight};
-pub use crate::inventory::{Look, Seen};
+pub use super::finding::{Finding, Severity, Verdict};
+pub use crate::inventory::{Seen, Visible};
 
 /// The dead-letter worker of a quorum queue keeps that many messages in flight; when none of them can
 /// go on, the queue's expiry stands still. <https://www.rabbitmq.com/docs/quorum-queues#dead-lettering>
@@ -54,8 +54,8 @@ const RAISE: &str = "raise topology.version, `dormouse topology apply`, then `â€
 
 impl Inspection<'_> {
     /// Adds a finding; the same one on several objects is told once.
-    fn find(&mut self, harm: Harm, object: String, problem: String, remedy: &str) {
-        let Harm { weight, effect } = harm;
+    fn find(&mut self, harm: Impact, object: String, problem: String, remedy: &str) {
+        let Impact { weight, effect } = harm;
         let same = |finding: &&mut Finding| {
             (finding.weight, &*finding.problem, &*finding.effect, &*finding.remedy)
                 == (weight, &*problem, &*effect, remedy)
@@ -73,12 +73,12 @@ impl Inspection<'_> {
     }
 
     fn fault(&mut self, object: String, problem: impl Into<String>, effect: &str, remedy: &str) {
-        let harm = Harm { weight: Weight::Fault, effect: effect.to_owned() };
+        let harm = Impact { weight: Severity::Fault, effect: effect.to_owned() };
         self.find(harm, object, problem.into(), remedy);
     }
 
     fn note(&mut self, object: String, problem: impl Into<String>, effect: &str, remedy: &str) {
-        let harm = Harm { weight: Weight::Note, effect: effect.to_owned() };
+        let harm = Impact { weight: Severity::Note, effect: effect.to_owned() };
         self.find(harm, object, problem.into(), remedy);
     }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Inspection;
 use crate::inventory::{Policy, QueueInfo, Seen};
-use crate::topology::finding::Weight;
+use crate::topology::finding::Severity;
 use crate::topology::policy::{self, Kind, Owner};
 use crate::topology::{Queue, wait_ttl};
 
@@ -119,7 +119,7 @@ impl Inspection<'_> {
             }
             // to keep what failed for a while only is an operator's choice
             if key == "message-ttl" && queue.name == self.names.dlq() {
-                harm.weight = Weight::Note;
+                harm.weight = Severity::Note;
             }
             if told.insert((key.clone(), value.to_string())) {
                 let problem = sets(&label, key, value);
