@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use dormouse::amqp::{Connection, Consumer, Outcome};
-use dormouse::config::{Sources, words};
+use dormouse::config::{Sources, durations};
 use dormouse::message::{Message, Properties, Value, as_text};
 use dormouse::schedule::{UnixMs, headers};
 use dormouse::topology;
@@ -71,8 +71,8 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
     println!(
         "\nA worker runs beside a stock RabbitMQ: {} level queues, unit {}, up to {}.\n",
         layout.queue_count(),
-        words::duration(layout.unit()),
-        words::duration(config.topology.max_delay),
+        durations::duration(layout.unit()),
+        durations::duration(config.topology.max_delay),
     );
 
     let connection = Connection::open(&config.broker, "demo").await?;

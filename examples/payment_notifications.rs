@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dormouse::config::{Config, Uri, words};
+use dormouse::config::{Config, Uri, durations};
 use dormouse_client::{Client, Delivery, Message, RetryPolicy, Scheduled, Target, Verdict};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -110,7 +110,7 @@ async fn main() -> anyhow::Result<()> {
     let mut config = Config::default();
     config.broker.uri = vec![Uri::new(std::env::var("DORMOUSE_URI")?)];
     let ladder = std::env::var("NOTIFY_LADDER").unwrap_or("2m,10m,10m,1h,2h,6h,15h".into());
-    let pauses = ladder.split(',').map(|pause| words::parse_duration(pause.trim()));
+    let pauses = ladder.split(',').map(|pause| durations::parse_duration(pause.trim()));
     let ladder: Vec<Duration> = pauses.collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
     let stop = CancellationToken::new();
     let health = dormouse::worker::Health::default();

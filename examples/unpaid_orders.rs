@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use dormouse::config::{Config, Uri, words};
+use dormouse::config::{Config, Uri, durations};
 use dormouse_client::{Client, Delivery, Message, NotScheduled, Target};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -98,7 +98,7 @@ pub async fn run(config: Config, cancel_after: Duration) -> anyhow::Result<Order
         for order in 1..=10 {
             place(&client, &orders, order, cancel_after).await?;
         }
-        println!("ten orders placed; each has {} to be paid", words::duration(cancel_after));
+        println!("ten orders placed; each has {} to be paid", durations::duration(cancel_after));
         for order in (2..=10).step_by(2) {
             orders.set(order, State::Paid);
         }
@@ -121,7 +121,7 @@ async fn main() -> anyhow::Result<()> {
     let mut config = Config::default();
     config.broker.uri = vec![Uri::new(std::env::var("DORMOUSE_URI")?)];
     let cancel_after = std::env::var("ORDERS_CANCEL_AFTER").unwrap_or("30m".into());
-    let cancel_after = words::parse_duration(&cancel_after).map_err(anyhow::Error::msg)?;
+    let cancel_after = durations::parse_duration(&cancel_after).map_err(anyhow::Error::msg)?;
     let stop = CancellationToken::new();
     let worker = worker(&config, &stop).await?;
     run(config, cancel_after).await?;

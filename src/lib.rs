@@ -17,6 +17,7 @@
 //! | [`config`] | file, environment, flags → one checked configuration |
 //! | [`message`] | what AMQP carries, as values |
 //! | [`schedule`] | headers → due time → plan → stamp; failure → attempt or DLQ; death → retry or DLQ. Pure |
+//! | [`inventory`] | what a broker was seen to hold, as values |
 //! | [`topology`] | configuration → exchanges, queues, bindings as data; comparison. Pure |
 //! | [`amqp`] | declare, publish with confirms, consume with manual acks: all that speaks AMQP |
 //! | [`management`] | what the management API tells of a broker |
@@ -38,7 +39,7 @@
 //!   goes back to its queue. A message on that way has a **retry state**, whose *retries* are counted.
 //! - **attempt**: a delivery tried, counted from 1. (*redelivered* is the broker's word, *reconnect*
 //!   the connection's.) The **DLQ** takes what failed for good.
-//! - **stamp**: our headers on a sleeping message; a **sleeper** is a message with its stamp.
+//! - **stamp**: our headers on a sleeping message; a **delayed message** (or sleeper) has one.
 
 /// The examples of the guides, compiled.
 #[cfg(doctest)]
@@ -49,7 +50,7 @@ mod guides {
     struct Library;
 }
 
-pub use dormouse_core::{cascade, message, schedule, topology};
+pub use dormouse_core::{cascade, inventory, message, schedule, topology};
 
 pub mod config;
 

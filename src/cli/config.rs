@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::table::{count, facts, print, print_json};
 use super::{Exit, Failure, Options, Output};
-use crate::config::{Config, Fault, words};
+use crate::config::{Config, Fault, durations};
 use crate::topology::layout;
 
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ fn sound(config: &Config) -> String {
         ("broker", brokers.join(", ")),
         ("delay exchanges", count(config.delay_exchanges.len() as u64, "exchange")),
         ("levels", format!("{} with {queues}", layout.levels().len())),
-        ("longest delay", words::duration(config.topology.max_delay)),
+        ("longest delay", durations::duration(config.topology.max_delay)),
     ];
     format!("The configuration is sound.\n\n{}", facts(&about))
 }

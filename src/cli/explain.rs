@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::table::{Table, count, facts, left, print, print_json, right};
 use super::{Exit, Failure, Output};
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::operate::When;
 use crate::operate::explain::{Path, Sleep, TooLong, explain};
 use crate::worker::Clock;
@@ -28,7 +28,7 @@ that fails makes further rounds through the same queues.";
 
 /// Zero needs no unit.
 fn delay(text: &str) -> Result<Duration, String> {
-    if text.trim() == "0" { Ok(Duration::ZERO) } else { words::parse_duration(text) }
+    if text.trim() == "0" { Ok(Duration::ZERO) } else { durations::parse_duration(text) }
 }
 
 impl Explain {
@@ -48,7 +48,7 @@ fn screen(path: &Path) -> String {
         None => ("(none)", String::new()),
     };
     let mut about = vec![
-        ("delay", words::duration(path.delay)),
+        ("delay", durations::duration(path.delay)),
         ("published to", format!("exchange {}", path.delay_exchange)),
         ("planned into", format!("exchange {}", path.entry)),
         ("routing key", first.to_owned()),
@@ -57,14 +57,14 @@ fn screen(path: &Path) -> String {
         about.push(("CC", rest));
     }
     about.push(("hops", count(path.plan.hops.into(), "level queue")));
-    about.push(("asleep", words::duration(path.plan.asleep)));
-    about.push(("held", format!("{} in a worker, unacked", words::duration(path.plan.held))));
+    about.push(("asleep", durations::duration(path.plan.asleep)));
+    about.push(("held", format!("{} in a worker, unacked", durations::duration(path.plan.held))));
     format!("{}\n\n{}", facts(&about), table(path))
 }
 
 fn table(path: &Path) -> Table {
     let mut table = Table::new([right("after"), left("in"), right("for")]);
-    let at = words::duration;
+    let at = durations::duration;
     table.row([at(Duration::ZERO), path.intake.clone(), "until planned".into()]);
     for Sleep { queue, ttl, from } in &path.sleeps {
         table.row([at(*from), queue.clone(), at(*ttl)]);

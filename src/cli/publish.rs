@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::table::{print, print_json};
 use super::{Exit, Failure, Output};
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::message::{Headers, ShortString, Value, text};
 use crate::operate::When;
 use crate::operate::publish::{self, Due, DueError, Problem, PublishError, Published};
@@ -21,7 +21,7 @@ pub struct Publish {
     #[arg(long, short, value_name = "KEY")]
     to: String,
     /// How long from now, such as 90s or 2h30m.
-    #[arg(long, short, value_parser = words::parse_duration, value_name = "DURATION", conflicts_with = "at")]
+    #[arg(long, short, value_parser = durations::parse_duration, value_name = "DURATION", conflicts_with = "at")]
     delay: Option<Duration>,
     /// When, as RFC 3339: 2027-01-01T09:00:00+01:00.
     #[arg(long, value_name = "TIME")]
@@ -64,7 +64,7 @@ impl Publish {
         }
         let when = match (delay, at) {
             (_, Some(at)) => format!("due {at}"),
-            (Some(delay), None) => format!("due in {}", words::duration(delay)),
+            (Some(delay), None) => format!("due in {}", durations::duration(delay)),
             (None, None) => "due at once".to_owned(),
         };
         print(format!("{confirmed} confirmed by {exchange:?}, for {to:?}, {when}"))

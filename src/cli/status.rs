@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::table::{Table, count, facts, fold, left, number, print, print_json, right, wide};
 use super::{Exit, Failure, Output};
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::operate::status::overview::{Overview, Stage};
 use crate::operate::status::seen::{Counts, Seen};
 use crate::operate::status::{self, StatusError};
@@ -113,7 +113,7 @@ impl Status {
         for level in overview.levels.iter().rev().filter(|level| is_shown(level.counts)) {
             row(level.number.to_string(), "all".into(), level.counts, *level.due.end());
             for queue in level.queues.iter().filter(|queue| is_shown(queue.counts)) {
-                row(String::new(), words::duration(queue.ttl), queue.counts, *queue.due.end());
+                row(String::new(), durations::duration(queue.ttl), queue.counts, *queue.due.end());
             }
         }
         table
@@ -152,9 +152,9 @@ fn about(config: &Config, seen: &Seen, overview: &Overview) -> Vec<(&'static str
     let version = Names::of(config).version();
     let levels = format!(
         "version {version}: unit {}, radix {}, longest delay {}",
-        words::duration(topology.unit),
+        durations::duration(topology.unit),
         topology.radix,
-        words::duration(topology.max_delay)
+        durations::duration(topology.max_delay)
     );
     let asleep = overview.asleep();
     let asleep = [asleep.ready, asleep.backlog].into_iter().flatten().sum();

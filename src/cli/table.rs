@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Failure;
-use crate::config::{text, words};
+use crate::config::{durations, text};
 
 pub use crate::config::text::COLUMNS as WIDTH;
 pub use crate::operate::{count, number};
@@ -160,7 +160,7 @@ pub fn age(of: Duration) -> String {
     let seconds = of.as_secs();
     let largest = STEPS_S.iter().position(|step| seconds >= *step).unwrap_or(3);
     let finest = STEPS_S[(largest + 1).min(3)];
-    words::duration(Duration::from_secs(seconds - seconds % finest))
+    durations::duration(Duration::from_secs(seconds - seconds % finest))
 }
 
 /// The text with control characters written out, so that a name can neither break a line nor steer

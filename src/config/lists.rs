@@ -8,9 +8,9 @@ use ::config::{Value, ValueKind};
 
 use super::value::{Wrong, duration, number, ratio, split_commas, text, texts};
 use dormouse_core::settings::DelayExchange;
+use dormouse_core::settings::durations;
 use dormouse_core::settings::keys::{LADDER, REASONS};
 use dormouse_core::settings::text::{cut, quoted};
-use dormouse_core::settings::words;
 use dormouse_core::settings::{DeadLetterReason, RetryOverride};
 
 /// `[[delay_exchange]]` tables, or `name=target,name=target` in one string.
@@ -88,7 +88,7 @@ pub(super) fn read_ladder(value: &Value) -> Result<Vec<Duration>, String> {
     match &value.kind {
         ValueKind::String(list) => {
             let pauses = split_commas(list);
-            pauses.iter().map(|pause| words::parse_duration(pause)).collect()
+            pauses.iter().map(|pause| durations::parse_duration(pause)).collect()
         }
         ValueKind::Array(items) => items.iter().map(duration).collect(),
         _ => Err(format!("must be {LADDER}")),

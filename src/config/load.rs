@@ -12,7 +12,7 @@ use dormouse_core::settings::Config;
 use dormouse_core::settings::check;
 use dormouse_core::settings::fault::{ConfigFaults, Fault, closest};
 use dormouse_core::settings::keys::{Field, Key};
-use dormouse_core::settings::rules::Broken;
+use dormouse_core::settings::rules::Violation;
 use dormouse_core::settings::table::{self, KEYS};
 use dormouse_core::settings::text::cut;
 
@@ -68,7 +68,7 @@ pub fn load(sources: Sources) -> Result<Config, ConfigFaults> {
 
     // a rule is not judged by a default that stands in for what could not be read
     let unread: Vec<String> = faults.iter().map(|fault| fault.key.clone()).collect();
-    let judged = |broken: &Broken| {
+    let judged = |broken: &Violation| {
         (all_is_known || broken.involves.len() == 1)
             && !broken.involves.iter().any(|key| unread.iter().any(|u| u == key))
     };
@@ -93,7 +93,7 @@ pub fn check(config: &Config) -> Vec<Fault> {
     broken(config).into_iter().map(|broken| broken.fault).collect()
 }
 
-fn broken(config: &Config) -> Vec<Broken> {
+fn broken(config: &Config) -> Vec<Violation> {
     let mut broken = check::broken(config);
     broken.extend(log::broken(config));
     broken.sort_by_key(|broken| table::position(&broken.fault.key));
@@ -185,7 +185,7 @@ fn keep_known(
                     Field::DelayExchanges(_) | Field::RetryPolicies(_) => {
                         format!("needs two brackets: [[{path}]]")
                     }
-                    _ => format!("is not a section; must be {}", key.right()),
+                    _ => format!("is not a section; must be {}", key.expected()),
                 };
                 faults.push(fault(&path, None, Some(file), problem));
             }

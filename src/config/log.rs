@@ -1,13 +1,13 @@
 //! In: a log filter. Out: what is wrong with it, as the subscriber that reads it says.
 
-use dormouse_core::settings::rules::{Broken, Rules};
+use dormouse_core::settings::rules::{Rules, Violation};
 use dormouse_core::settings::text::{cut, last_line, quoted};
 
 use super::Config;
 
 const KEY: &[&str] = &["log.filter"];
 
-pub(super) fn broken(config: &Config) -> Vec<Broken> {
+pub(super) fn broken(config: &Config) -> Vec<Violation> {
     let mut rules = Rules::new(config);
     let filter = &config.log.filter;
     if let Some(typo) = filter.split(',').map(str::trim).find(|part| is_no_level(part)) {

@@ -11,7 +11,7 @@ use dormouse_core::settings::text::cut;
 
 /// Puts the value where the key says, or leaves the configuration as it was.
 pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), Vec<Wrong>> {
-    let must = || Wrong::whole(format!("must be {}", key.right()));
+    let must = || Wrong::whole(format!("must be {}", key.expected()));
     match &key.field {
         Field::Uris(at) => {
             let uris = texts(value, split_uris).ok_or_else(must)?;
@@ -64,7 +64,7 @@ pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), 
         Field::Text(at, _) => *at(config) = text(value).ok_or_else(must)?.into(),
         Field::Texts(at, _) => {
             *at(config) = texts(value, split_commas).ok_or_else(|| {
-                Wrong::whole(format!("must be {}, a list or separated by commas", key.right()))
+                Wrong::whole(format!("must be {}, a list or separated by commas", key.expected()))
             })?;
         }
         Field::DelayExchanges(at) => *at(config) = lists::delay_exchanges(value)?,

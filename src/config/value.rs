@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ::config::{Value, ValueKind};
 
-use dormouse_core::settings::words;
+use dormouse_core::settings::durations;
 
 /// One thing wrong with a value, or with one item of a list.
 pub(super) struct Wrong {
@@ -22,9 +22,9 @@ impl Wrong {
 /// A duration with its unit, or what is wrong with it.
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
     match &value.kind {
-        ValueKind::String(text) => words::parse_duration(text),
-        ValueKind::I64(number) => Err(words::no_unit(&number.to_string())),
-        ValueKind::Float(number) => Err(words::no_unit(&number.to_string())),
+        ValueKind::String(text) => durations::parse_duration(text),
+        ValueKind::I64(number) => Err(durations::no_unit(&number.to_string())),
+        ValueKind::Float(number) => Err(durations::no_unit(&number.to_string())),
         _ => Err("must be a duration".into()),
     }
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
+use crate::inventory::Inventory;
 use crate::management::QueueInfo;
-use crate::topology::diff::Inventory;
 
 /// How old the management API's counters can be: the queue reports every 5 s, and the API collects
 /// every 5 s. Two looks that far apart cannot have seen the same report.

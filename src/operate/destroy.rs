@@ -9,9 +9,10 @@ use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::remove::Remove;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
+use crate::inventory::Inventory;
 use crate::management::QueueInfo;
-use crate::topology::diff::{Inventory, is_ours};
 use crate::topology::enable::DEAD_LETTER_EXCHANGE;
+use crate::topology::names::is_ours;
 use crate::topology::{Binding, Destination, Exchange, Names, Topology};
 
 const ALTERNATE: &str = "alternate-exchange";

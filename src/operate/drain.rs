@@ -13,7 +13,8 @@ use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::management::DestinationType;
 use crate::topology::Topology;
-use crate::topology::diff::{Diff, Leftover};
+use crate::topology::diff::Diff;
+use crate::topology::leftover::Leftover;
 use crate::worker::Clock;
 use crate::worker::mover::{Mover, MoverError, Speed, Stopped};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::When;
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::schedule::{Layout, Plan, UnixMs};
 use crate::topology::{Names, layout};
 
@@ -38,8 +38,8 @@ pub struct Sleep {
 #[error(
     "{} is longer than the longest delay, topology.max_delay = {}: such a message goes to the DLQ as \
      delay-too-long",
-    words::duration(*delay),
-    words::duration(*max)
+    durations::duration(*delay),
+    durations::duration(*max)
 )]
 pub struct TooLong {
     delay: Duration,

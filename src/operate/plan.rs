@@ -7,7 +7,8 @@ use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::management::ManagementError;
-use crate::topology::diff::{Crowded, Diff, Leftover};
+use crate::topology::diff::{Crowded, Diff};
+use crate::topology::leftover::Leftover;
 use crate::topology::{Binding, Names, Topology};
 
 /// What an apply would do, and how much of it could be seen.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::When;
 use crate::amqp::{AmqpError, Closed, Connection, Outcome, Publisher};
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::message::{Headers, Message, Properties, ShortString, Value};
 use crate::schedule::UnixMs;
 use crate::schedule::headers::{DELIVERY_TIME, X_DELAY};
@@ -23,11 +23,11 @@ pub struct Due(When);
 pub enum DueError {
     #[error(
         "{} is longer than the longest delay, topology.max_delay = {}",
-        words::duration(*delay),
-        words::duration(*max)
+        durations::duration(*delay),
+        durations::duration(*max)
     )]
     TooLong { delay: Duration, max: Duration },
-    #[error("{due} is longer ago than schedule.max_past = {}", words::duration(*max_past))]
+    #[error("{due} is longer ago than schedule.max_past = {}", durations::duration(*max_past))]
     TooLongAgo { due: UnixMs, max_past: Duration },
 }
 
@@ -59,7 +59,7 @@ pub enum PublishError {
     Amqp(#[from] AmqpError),
     #[error(
         "{confirmed} confirmed, then none within {}: {}",
-        words::duration(*timeout),
+        durations::duration(*timeout),
         if *is_blocked { "a memory or disk alarm blocks publishes" } else { "RabbitMQ is silent" }
     )]
     Silent { confirmed: u32, timeout: Duration, is_blocked: bool },

@@ -7,9 +7,11 @@ use serde_json::{Value as Json, json};
 use super::plan::{self, PlanError};
 use super::{Vhost, user_name, vhost_name};
 use crate::config::Config;
+use crate::inventory::Seen;
 use crate::management::ManagementError;
 use crate::topology::diff::Diff;
-use crate::topology::verify::{Finding, Seen, Severity, Verdict, verify as judge};
+use crate::topology::finding::{Finding, Severity, Verdict};
+use crate::topology::verify::verify as judge;
 
 /// RabbitMQ tells the effective policy of a queue 2 to 9 s after its declare.
 const STATISTICS: Duration = Duration::from_secs(10);

@@ -1,10 +1,10 @@
 //! A virtual host, asked through the management API.
 
 use crate::config::Config;
+use crate::inventory::Inventory;
+use crate::inventory::{Seen, Visible};
 use crate::management::{BindingInfo, DestinationType, Management, ManagementError};
-use crate::topology::diff::Inventory;
 use crate::topology::enable::QueueContext;
-use crate::topology::verify::{Visible, Seen};
 
 /// The virtual host that the configuration is about.
 pub struct Vhost {

@@ -424,7 +424,7 @@ async fn a_run_of_one_key_leaves_room_for_others() {
 
 /// A limiter and a concurrency, in either order: both hold.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gate_holds_beside_a_concurrency_in_either_order() {
+async fn a_limiter_holds_beside_a_concurrency_in_either_order() {
     let broker = Broker::fresh("client-limiter-order").await;
     let config = broker.config();
     let worker = Worker::start(&config).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dormouse::config::{
     Config, ConfigFaults, DeadLetterReason, DelayExchange, KEYS, LogFormat, QueueType, Retry,
-    RetryOverride, Sources, Uri, key_table, level_queue_count, words,
+    RetryOverride, Sources, Uri, durations, key_table, level_queue_count,
 };
 use proptest::prelude::*;
 
@@ -174,7 +174,7 @@ fn the_level_queues_are_counted() {
 
 #[test]
 fn durations_are_read_in_every_unit() {
-    let read = |text| words::parse_duration(text).map(|duration| duration.as_millis());
+    let read = |text| durations::parse_duration(text).map(|duration| duration.as_millis());
     assert_eq!(read("250ms"), Ok(250));
     assert_eq!(read("2h30m"), Ok(9_000_000));
     assert_eq!(read("1.5h"), Ok(5_400_000));
@@ -189,13 +189,13 @@ fn durations_are_read_in_every_unit() {
 
 #[test]
 fn durations_are_printed_short() {
-    let print = |ms| words::duration(Duration::from_millis(ms));
+    let print = |ms| durations::duration(Duration::from_millis(ms));
     assert_eq!(print(0), "0s");
     assert_eq!(print(250), "250ms");
     assert_eq!(print(64 * 60_000), "1h4m");
     assert_eq!(print(74 * 3_600_000), "3d2h");
     assert_eq!(print(93_784_005), "1d2h3m4s5ms");
-    assert_eq!(words::duration(Duration::from_nanos(1_002_003)), "1ms2us3ns");
+    assert_eq!(durations::duration(Duration::from_nanos(1_002_003)), "1ms2us3ns");
 }
 
 #[test]
@@ -435,14 +435,14 @@ fn configs() -> impl Strategy<Value = Config> {
 proptest! {
     #[test]
     fn a_printed_duration_reads_as_the_same(duration in durations()) {
-        let text = words::duration(duration);
+        let text = durations::duration(duration);
         prop_assert!(!text.contains(' '));
-        prop_assert_eq!(words::parse_duration(&text), Ok(duration));
+        prop_assert_eq!(durations::parse_duration(&text), Ok(duration));
     }
 
     #[test]
     fn any_text_is_a_duration_or_an_error(text in "\\PC{0,30}|[0-9dhms .,-]{0,20}") {
-        let _ = words::parse_duration(&text);
+        let _ = durations::parse_duration(&text);
     }
 
     #[test]

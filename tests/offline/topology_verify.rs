@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 
 use dormouse::config::{Config, DelayExchange};
+use dormouse::inventory::Inventory;
+use dormouse::inventory::Seen;
 use dormouse::management::{
     BindingInfo, DestinationType, ExchangeInfo, FeatureFlag, FeatureFlagState, Permissions, Policy,
     QueueInfo,
 };
-use dormouse::topology::diff::{Diff, Inventory};
-use dormouse::topology::verify::{Finding, Seen, Severity, Verdict, verify};
+use dormouse::topology::diff::Diff;
+use dormouse::topology::finding::{Finding, Severity, Verdict};
+use dormouse::topology::verify::verify;
 use dormouse::topology::{Argument, Arguments, Destination, Topology};
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::mismatch::Mismatch;
 use crate::amqp::{AmqpError, Refused};
-use crate::config::{ConfigFaults, words};
+use crate::config::{ConfigFaults, durations};
 use crate::message::Unacceptable;
 use crate::schedule::UnixMs;
 
@@ -122,13 +122,13 @@ pub enum Problem {
     #[error("its headers leave no room for Dormouse's in a frame")]
     HeadersTooLarge,
     /// Longer than `topology.max_delay`, or than RabbitMQ can have a message wait.
-    #[error("its delay is longer than the longest, {}", words::duration(*max))]
+    #[error("its delay is longer than the longest, {}", durations::duration(*max))]
     DelayTooLong {
         /// The longest.
         max: Duration,
     },
     /// A time of another unit, most likely: the worker would not take it for "at once" either.
-    #[error("its due time, {due}, is longer ago than schedule.max_past, {}", words::duration(*max))]
+    #[error("its due time, {due}, is longer ago than schedule.max_past, {}", durations::duration(*max))]
     DueLongAgo {
         /// When it was to be due.
         due: UnixMs,
@@ -139,7 +139,7 @@ pub enum Problem {
     #[error("{0}")]
     Mismatch(Mismatch),
     /// No confirm came in time, through any number of connections. It may have been published.
-    #[error("it is not known whether it was published: no confirm within {}", words::duration(*within))]
+    #[error("it is not known whether it was published: no confirm within {}", durations::duration(*within))]
     Unknown {
         /// How long was waited.
         within: Duration,

@@ -19,7 +19,7 @@ use super::publishing::Publishing;
 use super::verdict::{Settlement, settlement, signal_of_batch};
 use super::{Retry, RetryPolicy, Returns, Signal, Verdict, republish, span};
 use crate::clock::Clock;
-use crate::config::words::duration;
+use crate::config::durations::duration;
 use crate::message::Message;
 
 /// Body bytes to a value, or what is wrong with them.

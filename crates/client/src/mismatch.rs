@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection};
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::schedule::{Layout, Level};
 use crate::topology::{self, Names};
 
@@ -126,7 +126,7 @@ async fn shape(
         }
     }
     let Some(unit) = unit else {
-        let (here, broker) = (words::duration(ours.unit), "another".to_owned());
+        let (here, broker) = (durations::duration(ours.unit), "another".to_owned());
         return Ok(vec![Difference { key: "topology.unit", here, broker }]);
     };
     let mut differences = Vec::new();
@@ -135,7 +135,7 @@ async fn shape(
             differences.push(Difference { key, here, broker });
         }
     };
-    note("topology.unit", words::duration(ours.unit), words::duration(unit));
+    note("topology.unit", durations::duration(ours.unit), durations::duration(unit));
     let top_digit = highest(inspector, names, unit, LARGEST_RADIX, 0).await?;
     // the lowest level has every digit, unless it is the only one
     let radix = top_digit + 1;
@@ -149,10 +149,10 @@ async fn shape(
     if differences.is_empty() {
         let units = (radix as u64).pow(top.0 as u32) * (top.1 as u64 + 1);
         let longest = unit.saturating_mul(u32::try_from(units).unwrap_or(u32::MAX));
-        let broker = format!("less than {}", words::duration(longest));
+        let broker = format!("less than {}", durations::duration(longest));
         differences.push(Difference {
             key: "topology.max_delay",
-            here: words::duration(ours.max_delay),
+            here: durations::duration(ours.max_delay),
             broker,
         });
     }
@@ -187,7 +187,7 @@ async fn has(
         .and_then(|step| step.checked_mul(unit.as_millis() as u64));
     let Some(step_ms) = step_ms else { return Ok(false) };
     let keys = (0..=digit as u64)
-        .map(|digit| words::duration(Duration::from_millis(step_ms.saturating_mul(digit))));
+        .map(|digit| durations::duration(Duration::from_millis(step_ms.saturating_mul(digit))));
     let level = Level { number: level, step_ms, radix: radix as u64, keys: keys.collect() };
     Ok(inspector.queue(&names.level_queue(&level, digit)).await?.is_some())
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use super::which::{Which, missed};
 use crate::cli::table::{count, number, print, print_json};
 use crate::cli::{Exit, Failure, Output};
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::operate::When;
 use crate::operate::dlq::redrive::{self, Progress, RedriveError, Redriven};
 
@@ -20,7 +20,7 @@ pub struct Redrive {
     #[arg(long, value_name = "TIME", conflicts_with = "after")]
     at: Option<jiff::Timestamp>,
     /// In how long it is due, such as 90s or 2h30m.
-    #[arg(long = "in", value_name = "DURATION", value_parser = words::parse_duration)]
+    #[arg(long = "in", value_name = "DURATION", value_parser = durations::parse_duration)]
     after: Option<Duration>,
     /// Also messages that had headers left out for want of room; those headers are lost.
     #[arg(long)]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::cli::table::{Table, count, fold, left, print, print_json, wide};
 use crate::cli::{Exit, Failure, Output};
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::operate::plan::{self, PlanError, TopologyPlan};
 use crate::operate::vhost_name;
-use crate::topology::diff::{Crowded, Diff, Difference, Leftover, OTHER_ARGUMENTS};
+use crate::topology::diff::{Crowded, Diff, Difference, OTHER_ARGUMENTS};
+use crate::topology::leftover::Leftover;
 use crate::topology::{Names, Queue, Topology};
 
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
@@ -127,7 +128,7 @@ pub fn say(sentence: &str) -> Result<(), Failure> {
 fn ttl(queue: &Queue) -> String {
     let ttl_ms = queue.ttl_ms().and_then(|ttl_ms| u64::try_from(ttl_ms).ok());
     ttl_ms.map_or_else(String::new, |ttl_ms| {
-        format!("TTL {}", words::duration(Duration::from_millis(ttl_ms)))
+        format!("TTL {}", durations::duration(Duration::from_millis(ttl_ms)))
     })
 }
 

@@ -5,7 +5,7 @@ use crate::cli::table::{self, count, print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::operate::verify::{self, Verified, VerifyError};
-use crate::topology::verify::{Finding, Severity};
+use crate::topology::finding::{Finding, Severity};
 
 /// How many names a finding lists; programs get all of them.
 const NAMES: usize = 3;

@@ -9,7 +9,7 @@ use super::browser::Browser;
 use super::{DlqError, Entry, Selection};
 use crate::amqp::{AmqpError, Closed, Connection, Isolating, Outcome};
 use crate::cascade::Cascade;
-use crate::config::{Config, words};
+use crate::config::{Config, durations};
 use crate::message::Message;
 use crate::operate::When;
 use crate::schedule::{DelayedMessage, UnixMs};
@@ -59,7 +59,7 @@ pub enum Progress {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RedriveError {
-    #[error("due {due} is further away than topology.max_delay = {}", words::duration(*max))]
+    #[error("due {due} is further away than topology.max_delay = {}", durations::duration(*max))]
     TooFar { due: UnixMs, max: Duration },
     /// What was `redriven` until then may be in the DLQ, too.
     #[error("{source}")]

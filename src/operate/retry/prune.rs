@@ -4,9 +4,9 @@ use super::{RetryError, UNCHANGED};
 use crate::amqp::Connection;
 use crate::amqp::remove::Remove;
 use crate::config::Config;
+use crate::inventory::Inventory;
 use crate::operate::{ManagementNeeded, Vhost};
 use crate::topology::Names;
-use crate::topology::diff::Inventory;
 
 /// The names of the exchanges that led back to queues that are gone.
 pub async fn plan(config: &Config) -> Result<Vec<String>, RetryError> {

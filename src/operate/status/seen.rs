@@ -8,9 +8,9 @@ use futures_util::future::try_join_all;
 use crate::amqp::inspector::{Depth, Inspector};
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
+use crate::inventory::Inventory;
 use crate::management::{ManagementError, QueueInfo};
 use crate::operate::Vhost;
-use crate::topology::diff::Inventory;
 use crate::topology::{Names, Topology};
 use crate::worker::KeptNote;
 

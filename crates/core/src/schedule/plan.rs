@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::settings::words;
+use crate::settings::durations;
 
 /// The levels as a configuration makes them, largest number last.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Layout {
             let top_digit = (max_units / step_units).min(radix - 1);
             let key = |digit| match digit {
                 0 => format!("skip-{number}"),
-                digit => words::duration(Duration::from_millis(digit * step_ms)),
+                digit => durations::duration(Duration::from_millis(digit * step_ms)),
             };
             levels.push(Level { number, step_ms, radix, keys: (0..=top_digit).map(key).collect() });
             match step_units.checked_mul(radix) {

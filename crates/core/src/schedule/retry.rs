@@ -8,7 +8,7 @@ use regex::Regex;
 use super::attempt::{self, Cause, Reason};
 use super::retry_state::RetryState;
 use super::time::UnixMs;
-use crate::settings::{self, Config, DeadLetterReason, words};
+use crate::settings::{self, Config, DeadLetterReason, durations};
 
 /// The policies of a configuration, by queue.
 #[derive(Debug, Clone)]
@@ -100,8 +100,8 @@ impl Policy {
             let detail = format!(
                 "its next retry, in {}, would be more than {} after queue {queue:?} first \
                  dead-lettered it, {first}",
-                words::duration(Duration::from_secs(pause.as_secs())),
-                words::duration(oldest),
+                durations::duration(Duration::from_secs(pause.as_secs())),
+                durations::duration(oldest),
             );
             return Err(Cause::new(Reason::RetryTooOld, detail));
         }

@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use super::durations;
 use super::exchanges;
 use super::fault::{ConfigFaults, Fault};
 use super::keys::{Field, Key};
 use super::retry::Retry;
-use super::rules::{Broken, Rules};
+use super::rules::{Rules, Violation};
 use super::secret::Uri;
 use super::table::{KEYS, find, position};
 use super::text::{cut, last_line, quoted};
 use super::values::Config;
-use super::words;
 
 /// Leaves room for what we append, such as `.v1.level.3.12d3h`, in a name of 255 bytes.
 const NAMESPACE_BYTES: usize = 60;
@@ -51,7 +51,7 @@ pub fn level_queue_count(unit: Duration, radix: u32, max_delay: Duration) -> u64
 }
 
 /// Every rule that `config` breaks, with the keys involved, in the order of the table.
-pub fn broken(config: &Config) -> Vec<Broken> {
+pub fn broken(config: &Config) -> Vec<Violation> {
     let mut rules = Rules::new(config);
     rules.limits();
     rules.uris();
@@ -170,7 +170,7 @@ impl Rules<'_> {
             self.fail(&["topology.namespace"], must(key));
         }
         if topology.max_delay < topology.unit {
-            let unit = words::duration(topology.unit);
+            let unit = durations::duration(topology.unit);
             self.fail(
                 &["topology.max_delay", "topology.unit"],
                 format!("must be at least topology.unit, {unit}"),
@@ -188,14 +188,14 @@ impl Rules<'_> {
     fn attempts(&mut self) {
         let attempts = &self.config.attempts;
         if attempts.initial_backoff > attempts.max_backoff {
-            let max = words::duration(attempts.max_backoff);
+            let max = durations::duration(attempts.max_backoff);
             self.fail(
                 &["attempts.initial_backoff", "attempts.max_backoff"],
                 format!("must be at most attempts.max_backoff, {max}"),
             );
         }
         if attempts.max_backoff > self.config.topology.max_delay {
-            let max = words::duration(self.config.topology.max_delay);
+            let max = durations::duration(self.config.topology.max_delay);
             self.fail(
                 &["attempts.max_backoff", "topology.max_delay"],
                 format!("must be at most topology.max_delay, {max}"),
@@ -205,7 +205,7 @@ impl Rules<'_> {
 }
 
 fn must(key: &Key) -> String {
-    format!("must be {}", key.right())
+    format!("must be {}", key.expected())
 }
 
 /// Opened, not only looked at: permissions count.
@@ -223,7 +223,7 @@ impl Rules<'_> {
         const BACKOFF: &[&str] = &["retry.initial_backoff", "retry.max_backoff"];
         let retry = &self.config.retry;
         if shrinks(retry) {
-            let max = words::duration(retry.max_backoff);
+            let max = durations::duration(retry.max_backoff);
             self.fail(BACKOFF, format!("must be at most retry.max_backoff, {max}"));
         }
         for policy in &retry.policies {

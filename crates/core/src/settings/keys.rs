@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::durations;
 use super::retry::{DeadLetterReason, RetryOverride};
 use super::secret::Uri;
 use super::values::{Config, DelayExchange};
-use super::words;
 
 /// One thing an operator can set.
 pub struct Key {
@@ -103,7 +103,7 @@ impl Key {
     }
 
     /// What a value must be, with its unit and limits: completes "must be …".
-    pub fn right(&self) -> String {
+    pub fn expected(&self) -> String {
         match &self.field {
             Field::Uris(_) => "amqp:// or amqps:// URIs, separated by commas".into(),
             Field::MaybeUri(_) => r#"an http:// or https:// URI, or "" to guess"#.into(),
@@ -111,7 +111,11 @@ impl Key {
             Field::MaybeAddress(_) => r#"an IP address and port, or "" for nowhere"#.into(),
             Field::Duration(_, Durations { min, max, step }) => {
                 let whole = if *step == Duration::from_secs(1) { " of whole seconds" } else { "" };
-                format!("a duration{whole}, {} to {}", words::duration(*min), words::duration(*max))
+                format!(
+                    "a duration{whole}, {} to {}",
+                    durations::duration(*min),
+                    durations::duration(*max)
+                )
             }
             Field::Whole { min, max, unit, .. } => {
                 let unit = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
@@ -138,9 +142,9 @@ impl Durations {
     /// What is wrong with a duration for this key, completing "key = value: …".
     pub fn problem(&self, key: &Key, duration: Duration) -> Option<String> {
         if !(self.min..=self.max).contains(&duration) {
-            Some(format!("must be {}", key.right()))
+            Some(format!("must be {}", key.expected()))
         } else if !duration.as_nanos().is_multiple_of(self.step.as_nanos()) {
-            Some(format!("must be a multiple of {}", words::duration(self.step)))
+            Some(format!("must be a multiple of {}", durations::duration(self.step)))
         } else {
             None
         }

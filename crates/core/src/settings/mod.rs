@@ -4,6 +4,7 @@
 //! read elsewhere.
 
 pub mod check;
+pub mod durations;
 mod exchanges;
 pub mod fault;
 pub mod keys;
@@ -15,7 +16,6 @@ mod show;
 pub mod table;
 pub mod text;
 mod values;
-pub mod words;
 
 pub use check::level_queue_count;
 pub use fault::{ConfigFaults, Fault};

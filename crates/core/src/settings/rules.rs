@@ -7,7 +7,7 @@ use super::text::{cut, quoted};
 use super::values::Config;
 
 /// A broken rule and the keys it was judged by.
-pub struct Broken {
+pub struct Violation {
     /// What to tell.
     pub fault: Fault,
     /// The keys, the one to blame first.
@@ -21,7 +21,7 @@ pub struct Rules<'a> {
     /// What is judged.
     pub config: &'a Config,
     /// What was found so far.
-    pub broken: Vec<Broken>,
+    pub broken: Vec<Violation>,
 }
 
 impl<'a> Rules<'a> {
@@ -55,6 +55,6 @@ impl<'a> Rules<'a> {
         of_an_item: bool,
     ) {
         let fault = Fault { key: involves[0].into(), value, origin: None, problem };
-        self.broken.push(Broken { fault, involves, of_an_item });
+        self.broken.push(Violation { fault, involves, of_an_item });
     }
 }

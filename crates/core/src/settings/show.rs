@@ -3,12 +3,12 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::durations;
 use super::keys::{Field, Key};
 use super::retry::{DeadLetterReason, RetryOverride};
 use super::table::KEYS;
 use super::text::{list, quoted};
 use super::values::Config;
-use super::words;
 
 impl Config {
     /// The effective configuration as a file that loads again, every key with its meaning, limits and
@@ -17,7 +17,7 @@ impl Config {
         let mut toml = String::new();
         let mut section = "";
         for key in KEYS {
-            let comment = format!("# {} ({})\n", key.meaning, key.right());
+            let comment = format!("# {} ({})\n", key.meaning, key.expected());
             let Some((in_section, name)) = key.name.split_once('.') else {
                 toml.push_str(&format!("\n{comment}"));
                 for exchange in &self.delay_exchanges {
@@ -64,7 +64,7 @@ pub fn key_table() -> String {
             key.name,
             key.variable(),
             value(key, &defaults),
-            key.right(),
+            key.expected(),
             key.meaning,
         );
     }
@@ -84,7 +84,7 @@ pub(super) fn value(key: &Key, config: &Config) -> String {
             quoted(&at(config).as_ref().map(|path| path.display().to_string()).unwrap_or_default())
         }
         Field::MaybeAddress(at) => quoted(&at(config).map(|a| a.to_string()).unwrap_or_default()),
-        Field::Duration(at, _) => quoted(&words::duration(*at(config))),
+        Field::Duration(at, _) => quoted(&durations::duration(*at(config))),
         Field::Whole { get, .. } => get(config).to_string(),
         Field::Ratio(at, ..) => format!("{:?}", at(config)),
         Field::Switch(at) => at(config).to_string(),
@@ -107,7 +107,7 @@ pub(super) fn value(key: &Key, config: &Config) -> String {
 
 /// The keys and values of an override as TOML, one each.
 fn fields_of(policy: &RetryOverride) -> Vec<(&'static str, String)> {
-    let pause = |of: &Option<Duration>| of.map(|of| quoted(&words::duration(of)));
+    let pause = |of: &Option<Duration>| of.map(|of| quoted(&durations::duration(of)));
     let fields = [
         ("queues", Some(quoted(&policy.queues))),
         ("max_retries", policy.max_retries.map(|number| number.to_string())),
@@ -123,7 +123,7 @@ fn fields_of(policy: &RetryOverride) -> Vec<(&'static str, String)> {
 }
 
 fn shown_ladder(pauses: &[Duration]) -> String {
-    list(pauses.iter().map(|pause| quoted(&words::duration(*pause))))
+    list(pauses.iter().map(|pause| quoted(&durations::duration(*pause))))
 }
 
 fn shown_reasons(reasons: &[DeadLetterReason]) -> String {

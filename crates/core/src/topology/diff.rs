@@ -10,9 +10,7 @@ use serde_json::Value;
 use super::{Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology};
 use crate::inventory::{ExchangeInfo, QueueInfo};
 
-pub use super::leftover::Leftover;
-pub use super::names::is_ours;
-pub use crate::inventory::Inventory;
+use crate::inventory::Inventory;
 
 /// How what stands differs from what should.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Argument, Arguments, Destination, Names, Topology};
 use crate::schedule::Layout;
-use crate::settings::{Config, words};
+use crate::settings::{Config, durations};
 
 /// The topology as RabbitMQ's definitions: for `rabbitmqctl import_definitions`, the management UI's
 /// upload, or the broker's own `load_definitions`. One object a line, in the order of the path.
@@ -97,7 +97,7 @@ pub fn levels(config: &Config) -> String {
     let queues = level_queues(config);
     let mut text = summary(config, &names, &layout);
     let longest = queues.iter().map(|queue| queue.queue.len()).max().unwrap_or_default();
-    let ttl = |queue: &LevelQueue| words::duration(Duration::from_millis(queue.ttl_ms));
+    let ttl = |queue: &LevelQueue| durations::duration(Duration::from_millis(queue.ttl_ms));
     let longest_ttl = queues.iter().map(|queue| ttl(queue).len()).max().unwrap_or_default();
     for level in layout.levels().iter().rev() {
         let count = level.keys.len() - 1;
@@ -114,7 +114,7 @@ pub fn levels(config: &Config) -> String {
 
 fn summary(config: &Config, names: &Names, layout: &Layout) -> String {
     let topology = &config.topology;
-    let unit = words::duration(topology.unit);
+    let unit = durations::duration(topology.unit);
     format!(
         "Layout {}: unit {unit}, radix {}, delays up to {}:\n{} in {}.\n\n\
          A message enters at the highest level it needs and visits at most one queue\n\
@@ -123,10 +123,10 @@ fn summary(config: &Config, names: &Names, layout: &Layout) -> String {
          and a worker holds it for the rest.\n",
         names.versioned().trim_end_matches('.'),
         topology.radix,
-        words::duration(topology.max_delay),
+        durations::duration(topology.max_delay),
         many(layout.queue_count(), "queue"),
         many(layout.levels().len(), "level"),
-        words::duration(config.hold.margin),
+        durations::duration(config.hold.margin),
         names.due(),
     )
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::finding::Severity;
 use super::{DELIVERY_LIMIT, Exchange, Queue};
 use crate::inventory::Policy;
-use crate::settings::words;
+use crate::settings::durations;
 
 /// What a key of a policy does to the messages of a queue or exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,13 +172,13 @@ fn consumer_timeout(value: &Value, held: Duration) -> Option<Impact> {
     fault(format!(
         "RabbitMQ closes the worker's channel while it holds messages, up to {}, for their due time: \
          they are delivered late, and the worker begins anew each time",
-        words::duration(held)
+        durations::duration(held)
     ))
 }
 
 fn milliseconds(value: &Value) -> String {
     let duration = value.as_u64().map(Duration::from_millis);
-    duration.map_or_else(|| value.to_string(), words::duration)
+    duration.map_or_else(|| value.to_string(), durations::duration)
 }
 
 fn fault(effect: impl Into<String>) -> Option<Impact> {

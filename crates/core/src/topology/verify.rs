@@ -12,8 +12,8 @@ mod access;
 mod dead_letters;
 mod policies;
 
-pub use super::finding::{Finding, Severity, Verdict};
-pub use crate::inventory::{Seen, Visible};
+use super::finding::{Finding, Severity, Verdict};
+use crate::inventory::Seen;
 
 /// The dead-letter worker of a quorum queue keeps that many messages in flight; when none of them can
 /// go on, the queue's expiry stands still. <https://www.rabbitmq.com/docs/quorum-queues#dead-lettering>

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use dormouse::cli::table::{Table, fold, left, number, print, print_json, right, wide};
 use dormouse::cli::{Exit, Failure, Options, Output, stop_on_signal};
-use dormouse::config::words;
+use dormouse::config::durations;
 use serde_json::json;
 
 use crate::dev::{Installation, NodeError, WorkerProcess};
@@ -24,13 +24,13 @@ pub struct Drills {
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// How long the load and its delays take together, for each drill.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = words::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = durations::parse_duration)]
     duration: Duration,
     /// Messages published a second.
     #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     rate: u32,
     /// How late a message may be that no fault held up.
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = words::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = durations::parse_duration)]
     bound: Duration,
     /// Root folder of another RabbitMQ, as scripts/get-rabbitmq.sh makes them; / is this machine's. May
     /// be repeated.

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use dormouse::config::{Config, Sources, words};
+use dormouse::config::{Config, Sources, durations};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -63,10 +63,10 @@ fn virtual_host(name: &str) -> String {
 /// millisecond is none.
 fn scaled(config: &Config, unit: Duration) -> Vec<String> {
     let whole_ms = |duration: Duration| {
-        words::duration(Duration::from_millis((duration / SCALE).as_millis() as u64))
+        durations::duration(Duration::from_millis((duration / SCALE).as_millis() as u64))
     };
     vec![
-        format!("topology.unit={}", words::duration(unit)),
+        format!("topology.unit={}", durations::duration(unit)),
         format!("topology.max_delay={}", whole_ms(config.topology.max_delay)),
         format!("hold.margin={}", whole_ms(config.hold.margin)),
         format!("attempts.initial_backoff={}", whole_ms(config.attempts.initial_backoff)),

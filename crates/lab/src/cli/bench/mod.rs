@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use dormouse::cli::table::{print, print_json};
 use dormouse::cli::{self, Exit, Failure, Options, Output};
-use dormouse::config::{Config, Log, words};
+use dormouse::config::{Config, Log, durations};
 use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
@@ -176,7 +176,7 @@ impl Bench {
             Chosen::Burst { .. } => Duration::ZERO,
         };
         if longest > max {
-            let (longest, max) = (words::duration(longest), words::duration(max));
+            let (longest, max) = (durations::duration(longest), durations::duration(max));
             return Err(Failure::usage(format!(
                 "{longest} is longer than the longest delay, topology.max_delay = {max}"
             )));
@@ -312,7 +312,7 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 fn measured(text: &str) -> Result<Duration, String> {
-    let duration = words::parse_duration(text)?;
+    let duration = durations::parse_duration(text)?;
     let (min, max) = (Duration::from_millis(100), Duration::from_secs(3_600));
     if !(min..=max).contains(&duration) {
         return Err("must be 100ms to 1h".into());
@@ -322,7 +322,7 @@ fn measured(text: &str) -> Result<Duration, String> {
 
 fn delays(text: &str) -> Result<Delays, String> {
     let (from, to) = text.split_once("..").unwrap_or((text, text));
-    let (from, to) = (words::parse_duration(from)?, words::parse_duration(to)?);
+    let (from, to) = (durations::parse_duration(from)?, durations::parse_duration(to)?);
     if from > to {
         return Err("the first must be the shorter one".into());
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse::cli::table::{count, facts, number};
-use dormouse::config::words;
+use dormouse::config::durations;
 use hdrhistogram::Histogram;
 use serde_json::{Value as Json, json};
 
@@ -38,7 +38,12 @@ impl Measured {
             ("profile", self.profile_words()),
             (
                 "path",
-                format!("{}, unit {}, radix {}", self.path, words::duration(self.unit), self.radix),
+                format!(
+                    "{}, unit {}, radix {}",
+                    self.path,
+                    durations::duration(self.unit),
+                    self.radix
+                ),
             ),
             ("measured", self.measured_words()),
             (
@@ -79,7 +84,8 @@ impl Measured {
 
     fn profile_words(&self) -> String {
         let range = |Delays { min_ms, max_ms }: Delays| {
-            let [min, max] = [min_ms, max_ms].map(|ms| words::duration(Duration::from_millis(ms)));
+            let [min, max] =
+                [min_ms, max_ms].map(|ms| durations::duration(Duration::from_millis(ms)));
             format!("{min} to {max}")
         };
         let profile = match self.profile {
