@@ -8,6 +8,7 @@
 //! | [`schedule`] | headers → due time → plan → stamp; failure → attempt or DLQ; death → retry or DLQ |
 //! | [`topology`] | settings → exchanges, queues, bindings as data; comparison |
 //! | [`cascade`] | message and moment → the publish that puts it into a queue of ours |
+//! | [`control`] | commands → the log of what is so about keys → whether a message with a key may go |
 //! | [`inventory`] | what a broker was seen to hold |
 //! | [`clock`] | the time of day |
 
@@ -15,6 +16,7 @@
 
 pub mod cascade;
 pub mod clock;
+pub mod control;
 pub mod inventory;
 pub mod message;
 #[allow(missing_docs, reason = "it is being divided anew")]

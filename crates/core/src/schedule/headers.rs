@@ -16,6 +16,10 @@ pub const X_DEATH: &str = "x-death";
 /// Every header of ours begins so.
 pub const PREFIX: &str = "x-dormouse-";
 pub const ID: &str = "x-dormouse-id";
+/// By what a client calls a message, to cancel or reschedule it: [`Key`](crate::control::Key).
+pub const KEY: &str = "x-dormouse-key";
+/// What a unique schedule does if one with its key is to come: `replace` or `keep`.
+pub const IF_EXISTS: &str = "x-dormouse-if-exists";
 pub const DUE_MS: &str = "x-dormouse-due-ms";
 pub const ATTEMPT: &str = "x-dormouse-attempt";
 pub const RETRY_AT_MS: &str = "x-dormouse-retry-at-ms";
