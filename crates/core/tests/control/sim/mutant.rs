@@ -1,0 +1,92 @@
+//! What could be left out, and must not be: each is caught by the judge.
+
+use super::event::Attack;
+
+/// One change of the model. The same code runs with all of them: a mutant changes a value on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// Messages with a key are released by what was read so far.
+    NoFence,
+    /// Any worker's fence, when it is read, is taken for an own one.
+    SharedFence,
+    /// A fence that is delivered again is appended.
+    RedeliveredFences,
+    /// A registrar stops by `basic.cancel`, and finishes what it holds.
+    BasicCancel,
+    /// Batches count whoever writes them.
+    NoEpoch,
+    /// An epoch need not name the one before it.
+    AnyEpoch,
+    /// Log time is the registrar's wall clock.
+    WallClockExpiry,
+    /// Answered when decided.
+    ReplyBeforeConfirm,
+    /// Acknowledged when decided.
+    AckBeforeConfirm,
+    /// Acknowledged at the stream's confirm, without a look whether the batch counts.
+    AckAtConfirm,
+    CheckpointWithoutOverrides,
+    BlindReleases,
+    /// A fence from before a unique schedule lets it go.
+    FenceBeforeSchedule,
+    /// A fence reaches no due time: it is good for half a second, as first designed.
+    NoHorizon,
+    /// A wall clock that was set goes unnoticed.
+    StepUnnoticed,
+    /// Commands that are delivered again are decided again.
+    DecidedAgain,
+    /// A unique schedule is written down first, and published into the levels then.
+    PlacedLast,
+    /// Each registrar has another prefetch.
+    AnyPrefetch,
+    /// A reader goes on where it was, after a power cut.
+    ReadsOn,
+    /// Acknowledged before the log is on disk.
+    AckBeforeDisk,
+}
+
+impl Mutant {
+    pub const ALL: [Mutant; 20] = [
+        Mutant::NoFence,
+        Mutant::SharedFence,
+        Mutant::RedeliveredFences,
+        Mutant::BasicCancel,
+        Mutant::NoEpoch,
+        Mutant::AnyEpoch,
+        Mutant::WallClockExpiry,
+        Mutant::ReplyBeforeConfirm,
+        Mutant::AckBeforeConfirm,
+        Mutant::AckAtConfirm,
+        Mutant::CheckpointWithoutOverrides,
+        Mutant::BlindReleases,
+        Mutant::FenceBeforeSchedule,
+        Mutant::NoHorizon,
+        Mutant::StepUnnoticed,
+        Mutant::DecidedAgain,
+        Mutant::PlacedLast,
+        Mutant::AnyPrefetch,
+        Mutant::ReadsOn,
+        Mutant::AckBeforeDisk,
+    ];
+
+    /// The attack that is made for it; others may find it, too.
+    pub fn attack(self) -> Attack {
+        match self {
+            Mutant::NoFence | Mutant::SharedFence | Mutant::AckBeforeConfirm => Attack::None,
+            Mutant::CheckpointWithoutOverrides | Mutant::BlindReleases => Attack::None,
+            Mutant::NoHorizon => Attack::ClockAhead,
+            Mutant::StepUnnoticed => Attack::ClockBack,
+            Mutant::RedeliveredFences => Attack::Overtaken,
+            Mutant::ReplyBeforeConfirm => Attack::Purged,
+            Mutant::BasicCancel | Mutant::NoEpoch | Mutant::AnyEpoch | Mutant::AckAtConfirm => {
+                Attack::Elections
+            }
+            Mutant::FenceBeforeSchedule | Mutant::DecidedAgain | Mutant::PlacedLast => {
+                Attack::Elections
+            }
+            Mutant::AnyPrefetch => Attack::Elections,
+            Mutant::AckBeforeDisk | Mutant::ReadsOn => Attack::PowerCuts,
+            Mutant::WallClockExpiry => Attack::Outage,
+        }
+    }
+}
