@@ -333,7 +333,8 @@ impl Judge {
         self.that_concern(op).any(|(_, other, _)| match other.kind {
             Kind::Cancel { .. } => !other.refused,
             Kind::Unique { if_exists: IfExists::Replace, .. } => by_unique && !other.refused,
-            Kind::Unique { .. } => by_unique && other.claimed,
+            // purged, it may have been decided
+            Kind::Unique { .. } => by_unique && (other.claimed || other.purged),
             _ => false,
         })
     }
