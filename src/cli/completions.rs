@@ -1,10 +1,10 @@
 //! `dormouse completions SHELL`.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
 use super::table::print;
-use super::{Cli, Exit, Failure};
+use super::{Exit, Failure};
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
@@ -19,10 +19,10 @@ Where the shells look for it:
   fish  dormouse completions fish > ~/.config/fish/completions/dormouse.fish";
 
 impl Completions {
-    pub fn run(self) -> Result<Exit, Failure> {
+    pub fn run(self, mut command: Command) -> Result<Exit, Failure> {
         // in memory first: clap_complete panics on a closed pipe
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "dormouse", &mut script);
+        clap_complete::generate(self.shell, &mut command, "dormouse", &mut script);
         print(String::from_utf8_lossy(&script).trim_end())?;
         Ok(Exit::Done)
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::table::fold;
+use super::paragraph::fold;
 use crate::amqp::AmqpError;
 use crate::amqp::declare::DeclareError;
 use crate::management::ManagementError;

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Failure;
-use crate::config::{durations, text};
+use crate::config::durations;
 
+pub use super::paragraph::{fold, paragraph};
 pub use crate::config::text::COLUMNS as WIDTH;
 pub use crate::operate::{count, number};
 
@@ -124,17 +125,6 @@ pub fn facts(facts: &[(&str, String)]) -> String {
         format!("{name}{pad}{GAP}{}", printable(value)).trim_end().to_owned()
     };
     facts.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Sentences broken at [`WIDTH`], later lines indented by `indent`.
-pub fn fold(text: &str, indent: usize) -> String {
-    paragraph("", text, indent)
-}
-
-/// A label and sentences beside it, broken at [`WIDTH`], later lines indented by `indent`.
-pub fn paragraph(label: &str, text: &str, indent: usize) -> String {
-    let words: Vec<_> = text.split_whitespace().collect();
-    text::fold(&words.join(" "), label, &" ".repeat(indent))
 }
 
 /// Prints to standard output. A reader that has seen enough, such as `head`, is no failure.

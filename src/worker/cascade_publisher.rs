@@ -14,17 +14,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::events::Event;
-use super::in_flight::{InFlight, InternalPublish, InternalQueue, Next};
+use super::in_flight::{InFlight, InternalPublish, InternalQueue, Next, PAUSE};
 use super::kept_deliveries::KeptDeliveries;
 use super::size_limit::is_about_size;
 use super::tell::Tell;
 use super::{KeptMessage, Shared};
 use crate::amqp::{AmqpError, Closed, Connection, Consumer, Isolating, Outcome};
 use crate::schedule::{DelayedMessage, Reason};
-
-/// Pause before a refused publish is made again. A refusal means an alarm, a missing majority or a
-/// policy of the operator's; none of them heals faster.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
 /// A publish under way.
 pub struct Sent {

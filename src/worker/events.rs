@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::cascade_publisher::PAUSE;
-use super::in_flight::InternalQueue;
-use super::kept_deliveries::KEEP;
+use super::in_flight::{InternalQueue, KEEP, PAUSE};
 use super::metrics::Metrics;
 use super::tell::Tell;
 use crate::amqp::Closed;

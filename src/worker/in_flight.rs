@@ -1,7 +1,17 @@
 //! A delivery that is not acked yet, the publish that is to replace it, and what the outcome of that asks for.
 
+use std::time::Duration;
+
 use crate::amqp::{Closed, Outcome};
 use crate::schedule::DelayedMessage;
+
+/// Pause before a refused publish is made again. A refusal means an alarm, a missing majority or a
+/// policy of the operator's; none of them heals faster.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// What nobody takes goes back to its queue after so long at most, and is tried again: well within RabbitMQ's
+/// `consumer_timeout` of 30 minutes, which would close the channel.
+pub(super) const KEEP: Duration = Duration::from_secs(300);
 
 /// A delivery that is not acked yet, and the message in it.
 #[derive(Debug)]

@@ -9,12 +9,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::in_flight::KEEP;
 use super::{KeptMessage, Shared};
 use crate::amqp::{AmqpError, Consumer};
 
-/// What nobody takes goes back to its queue after so long at most, and is tried again: well within RabbitMQ's
-/// `consumer_timeout` of 30 minutes, which would close the channel.
-pub(super) const KEEP: Duration = Duration::from_secs(300);
 /// At first, and after a limit was raised, it goes back sooner, and each time after twice as long: on a channel
 /// that was opened before it is refused by the old limit still.
 const KEEP_AT_FIRST: Duration = Duration::from_secs(15);

@@ -3,16 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Shared;
-use super::health::{Health, Trouble};
 use crate::schedule::UnixMs;
 use crate::schedule::decide::DLQ_AGAIN;
 
 /// A refused publish is made again every second.
-const INSIDE: Duration = Duration::from_secs(5);
+pub(super) const INSIDE: Duration = Duration::from_secs(5);
 
 /// What the DLQ refused asks it again within the longest pause and a quarter, and then it has to get there.
-const DLQ: Duration = DLQ_AGAIN.1.saturating_mul(2);
+pub(super) const DLQ: Duration = DLQ_AGAIN.1.saturating_mul(2);
 
 /// What refuses.
 #[derive(Debug, Default)]
@@ -43,17 +41,5 @@ impl Refusal {
     /// Whether that was within `time`.
     pub fn is_within(&self, time: Duration, now: UnixMs) -> bool {
         now.since(UnixMs(self.0.load(Ordering::Relaxed))) < time
-    }
-}
-
-impl Shared {
-    /// Tells readiness and metrics.
-    pub(super) fn tell_refusals(&self, health: &Health) {
-        let now = self.clock.now();
-        let dlq_refuses = self.refusals.dlq.is_within(DLQ, now);
-        health.set_trouble(Trouble::DlqRefuses, dlq_refuses);
-        health.set_trouble(Trouble::InsideRefuses, self.refusals.inside.is_within(INSIDE, now));
-        self.gauges.dlq_refuses.set(if dlq_refuses { 1.0 } else { 0.0 });
-        self.gauges.kept.set(self.kept().len() as f64);
     }
 }

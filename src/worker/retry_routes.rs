@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
-use super::Shared;
 use crate::amqp::declare::{DeclareError, declare};
 use crate::amqp::inspector::Inspector;
 use crate::amqp::remove::Remove;
@@ -147,43 +146,6 @@ impl RetryRoutes {
         }
         self.known.insert(queue.to_owned(), standing);
     }
-}
-
-/// How many queues are looked for in one go, and for how long: nothing else is watched meanwhile.
-const LOOKS: usize = 200;
-const LOOKING: Duration = Duration::from_millis(300);
-
-/// How often queues are looked for.
-pub const LOOK_FOR_QUEUES: Duration = Duration::from_secs(5);
-
-/// Deletes exchanges whose queue is gone.
-///
-/// Errors: the connection is gone.
-pub(super) async fn delete_left(
-    connection: &Connection,
-    inspector: &mut Inspector<'_>,
-    shared: &Shared,
-) -> Result<(), AmqpError> {
-    let start = Instant::now();
-    let looks = shared.retry_routes().len().min(LOOKS);
-    for _ in 0..looks {
-        let Some(queue) = shared.retry_routes().next_to_look_for() else { break };
-        if !inspector.queue_is_gone(&queue).await? {
-            shared.retry_routes().stands(&queue);
-        } else if shared.retry_routes().gone(&queue)
-            && let Some(exchange) = shared.names().back(&queue)
-        {
-            match Remove::open(connection).await?.unused_exchange(&exchange).await {
-                Ok(()) => info!(queue, exchange, "deleted: the queue that it led back to is gone"),
-                Err(error) if !connection.is_open() => return Err(error),
-                Err(error) => debug!(%error, exchange, "stays"),
-            }
-        }
-        if start.elapsed() > LOOKING {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// Whether the exchange is there. Its binding cannot be seen: a return tells.

@@ -11,14 +11,14 @@ use tracing::{error, info, warn};
 
 use super::channels::{AT_WORK, LEAST};
 use super::delivery::Delivery;
+use super::in_flight::KEEP;
 use super::intake::Intake;
-use super::kept_deliveries::KEEP;
 use super::metrics::reconnected;
 use super::retry::Retry;
 use super::unconvertible::move_unconvertible;
 use super::unreadable::{Looked, move_unreadable};
 use super::watch::watch;
-use super::{Channels, Clock, Health, KeptMessage, Shared, WorkerError, kept, sweep};
+use super::{Channels, Clock, Health, KeptMessage, Shared, WorkerError, kept_notes, sweep};
 use crate::amqp::declare::declare_alone;
 use crate::amqp::inspector::Inspector;
 use crate::amqp::{AmqpError, Connection, Consumer, Keeping, pauses};
@@ -280,7 +280,7 @@ async fn connected(
 
     let beside = async {
         let sweep = sweep::run(&shared, consuming, publishing, stop);
-        tokio::join!(sweep, kept::run(&shared, publishing, stop));
+        tokio::join!(sweep, kept_notes::run(&shared, publishing, stop));
     };
     let watch = watch(&shared, consuming, publishing, health);
     let ended = tokio::select! {

@@ -1,16 +1,26 @@
 //! Beside the parts of a session: looks at the backlog, at alarms and at what queues of ours refuse, tells
 //! metrics and readiness, and has the topology declared again when a part asks for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info};
 
 use super::doors::Doors;
 use super::health::Trouble;
-use super::{Health, Shared, WorkerError, retry_routes};
+use super::{Health, Shared, WorkerError, refusal};
 use crate::amqp::inspector::Inspector;
+use crate::amqp::remove::Remove;
 use crate::amqp::{AmqpError, Connection};
 
 /// How often backlog and alarms are looked at.
 const MONITOR: Duration = Duration::from_secs(1);
+
+/// How many queues are looked for in one go, and for how long: nothing else is watched meanwhile.
+const LOOKS: usize = 200;
+const LOOKING: Duration = Duration::from_millis(300);
+
+/// How often queues are looked for.
+const LOOK_FOR_QUEUES: Duration = Duration::from_secs(5);
 
 /// Keeps an eye on backlog and alarms, and declares the topology again when a part asks for it.
 pub(super) async fn watch(
@@ -33,9 +43,9 @@ pub(super) async fn watch(
         if let Err(error) = doors.tend(heal, consuming, &mut inspector, health).await {
             return error.into();
         }
-        if shared.config.topology.declare && looked.elapsed() > retry_routes::LOOK_FOR_QUEUES {
+        if shared.config.topology.declare && looked.elapsed() > LOOK_FOR_QUEUES {
             looked = tokio::time::Instant::now();
-            if let Err(error) = retry_routes::delete_left(consuming, &mut inspector, shared).await {
+            if let Err(error) = delete_left(consuming, &mut inspector, shared).await {
                 return error.into();
             }
         }
@@ -45,7 +55,7 @@ pub(super) async fn watch(
         }
         shared.gauges.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
         health.set_trouble(Trouble::Blocked, publishing.is_blocked());
-        shared.tell_refusals(health);
+        tell_refusals(shared, health);
         let backlog = match backlog(&mut inspector, shared).await {
             Ok(messages) => messages,
             Err(error) => return error.into(),
@@ -67,4 +77,44 @@ async fn backlog(inspector: &mut Inspector<'_>, shared: &Shared) -> Result<u32, 
         }
     }
     Ok(messages)
+}
+
+/// Tells readiness and metrics what refuses.
+fn tell_refusals(shared: &Shared, health: &Health) {
+    let (refusals, now) = (&shared.refusals, shared.clock.now());
+    let dlq_refuses = refusals.dlq.is_within(refusal::DLQ, now);
+    health.set_trouble(Trouble::DlqRefuses, dlq_refuses);
+    health.set_trouble(Trouble::InsideRefuses, refusals.inside.is_within(refusal::INSIDE, now));
+    shared.gauges.dlq_refuses.set(if dlq_refuses { 1.0 } else { 0.0 });
+    shared.gauges.kept.set(shared.kept().len() as f64);
+}
+
+/// Deletes exchanges whose queue is gone.
+///
+/// Errors: the connection is gone.
+async fn delete_left(
+    connection: &Connection,
+    inspector: &mut Inspector<'_>,
+    shared: &Shared,
+) -> Result<(), AmqpError> {
+    let start = Instant::now();
+    let looks = shared.retry_routes().len().min(LOOKS);
+    for _ in 0..looks {
+        let Some(queue) = shared.retry_routes().next_to_look_for() else { break };
+        if !inspector.queue_is_gone(&queue).await? {
+            shared.retry_routes().stands(&queue);
+        } else if shared.retry_routes().gone(&queue)
+            && let Some(exchange) = shared.names().back(&queue)
+        {
+            match Remove::open(connection).await?.unused_exchange(&exchange).await {
+                Ok(()) => info!(queue, exchange, "deleted: the queue that it led back to is gone"),
+                Err(error) if !connection.is_open() => return Err(error),
+                Err(error) => debug!(%error, exchange, "stays"),
+            }
+        }
+        if start.elapsed() > LOOKING {
+            break;
+        }
+    }
+    Ok(())
 }

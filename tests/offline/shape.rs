@@ -8,11 +8,7 @@ use regex::Regex;
 use crate::docs::rust_files;
 
 /// Circles that stand, by the folder that all their files are in.
-const CIRCLES: [(&str, &str); 3] = [
-    ("src/worker/", "the worker is being divided anew"),
-    ("crates/lab/src/", "has just moved here"),
-    ("src/cli/", "its use cases move out"),
-];
+const CIRCLES: [(&str, &str); 1] = [("crates/lab/src/", "has just moved here")];
 
 const MOST_LINES: usize = 400;
 const MOST_LINES_OF_A_FUNCTION: usize = 60;

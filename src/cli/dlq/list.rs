@@ -2,8 +2,7 @@
 
 use clap::Args;
 
-use super::exchange_name;
-use super::which::{missed, reasons};
+use super::which::{exchange_name, missed, reasons};
 use crate::cli::table::{Table, age, count, left, number, print, print_json, right, wide};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;

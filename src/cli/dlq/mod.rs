@@ -49,10 +49,6 @@ impl Dlq {
     }
 }
 
-fn exchange_name(exchange: &str) -> String {
-    if exchange.is_empty() { "(default)".into() } else { exchange.into() }
-}
-
 impl From<DlqError> for Failure {
     fn from(error: DlqError) -> Self {
         match error {

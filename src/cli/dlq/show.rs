@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::exchange_name;
-use super::which::missed;
+use super::which::{exchange_name, missed};
 use crate::cli::table::{age, count, facts, print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;

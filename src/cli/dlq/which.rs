@@ -44,3 +44,8 @@ pub fn missed(messages: u32) {
         count(messages.into(), "message")
     );
 }
+
+/// As a person calls it.
+pub fn exchange_name(exchange: &str) -> String {
+    if exchange.is_empty() { "(default)".into() } else { exchange.into() }
+}
