@@ -19,7 +19,6 @@ pub mod clock;
 pub mod control;
 pub mod inventory;
 pub mod message;
-#[allow(missing_docs, reason = "it is being divided anew")]
 pub mod schedule;
 pub mod settings;
 pub mod topology;

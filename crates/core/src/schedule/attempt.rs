@@ -55,6 +55,7 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// In the order of the documents.
     pub const ALL: [Reason; 21] = [
         Reason::Unroutable,
         Reason::ExchangeNotFound,
@@ -79,6 +80,7 @@ impl Reason {
         Reason::RefusedInside,
     ];
 
+    /// As headers, metrics and documents call it.
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::Unroutable => "unroutable",
@@ -105,6 +107,7 @@ impl Reason {
         }
     }
 
+    /// The reason of this name; none if there is none.
     pub fn parse(text: &str) -> Option<Reason> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
     }
@@ -146,6 +149,7 @@ impl fmt::Display for Reason {
 /// Why a message does not go on as it was to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
+    /// Why.
     pub reason: Reason,
     /// One sentence: what was tried and what RabbitMQ answered.
     pub detail: String,
@@ -161,10 +165,13 @@ impl Cause {
 /// A failure as the message carries it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    /// Why.
     pub reason: Reason,
     /// One sentence: what was tried and what RabbitMQ answered.
     pub detail: String,
+    /// When its first attempt failed.
     pub first: UnixMs,
+    /// When its last one did.
     pub last: UnixMs,
 }
 
@@ -175,6 +182,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// By `attempts.*` of the configuration.
     pub fn new(attempts: &settings::Attempts) -> Self {
         Self { attempts: attempts.clone() }
     }

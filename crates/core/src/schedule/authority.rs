@@ -23,16 +23,31 @@ pub struct Authority {
 /// Why a destination is refused: a sentence that names it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// An exchange that no delay exchange is for, named by its stamp.
     #[error(
         "exchange {0:?} is not open to delayed messages: add it to targets.header_exchanges or as a delay exchange's target"
     )]
     ExchangeNotOpened(String),
+    /// A name of Dormouse's.
     #[error("{kind} {name:?} is Dormouse's own and no target")]
-    Own { kind: &'static str, name: String },
+    Own {
+        /// Exchange or queue.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A name of RabbitMQ's.
     #[error("{kind} {name:?} is RabbitMQ's own (amq.*) and no target")]
-    Reserved { kind: &'static str, name: String },
+    Reserved {
+        /// Exchange or queue.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// An exchange that only a header names.
     #[error("header {TARGET_EXCHANGE} names {0:?}, which is not in targets.header_exchanges")]
     HeaderNotOpened(String),
+    /// A queue that the operator did not open.
     #[error("queue {0:?} matches none of targets.queues")]
     QueueNotOpened(String),
 }

@@ -21,6 +21,7 @@ use crate::settings::DeadLetterReason;
 pub struct Death {
     /// The queue that dead-lettered it.
     pub queue: String,
+    /// Why that queue did.
     pub reason: DeadLetterReason,
     /// What it was published to. A forged entry's on 3.10, see above.
     pub exchange: String,
@@ -49,13 +50,16 @@ impl Death {
 /// Why nothing is known of a message's death.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeathFault {
+    /// A client published it, or a binding led it here.
     #[error(
         "it was not dead-lettered: it was published to exchange {0:?}, which is bound to the retry \
          exchange. Set the retry exchange as the queue's dead-letter exchange"
     )]
     Published(String),
+    /// A field is missing, or of another type.
     #[error("its newest x-death entry has no {0} that can be read")]
     Unreadable(&'static str),
+    /// None of `rejected`, `expired`, `maxlen` and `delivery_limit`.
     #[error("its newest x-death entry has the reason {0:?}, which is none of RabbitMQ's")]
     UnknownReason(String),
 }

@@ -61,6 +61,7 @@ impl Rules {
         })
     }
 
+    /// The retry policies that it judges by.
     pub fn policies(&self) -> &Policies {
         &self.policies
     }

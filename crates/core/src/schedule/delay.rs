@@ -21,7 +21,9 @@ pub const MAX_DELAY: Duration = Duration::from_millis(315_360_000_000);
 pub enum Due {
     /// No delay asked for, or one that is over: its headers stay as they are.
     AtOnce,
+    /// Later.
     At {
+        /// The moment.
         due: UnixMs,
         /// `x-delay` in ms if that asked for it: it arrives negated, as the plugin documents.
         x_delay_ms: Option<i64>,
@@ -31,16 +33,37 @@ pub enum Due {
 /// Why a delay header cannot be obeyed. Never "at once" instead: the message goes to the DLQ.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DelayFault {
+    /// No number, or one that is none of milliseconds.
     #[error("header {header} is {value}, which is no number of milliseconds")]
-    Malformed { header: &'static str, value: String },
+    Malformed {
+        /// The header's name.
+        header: &'static str,
+        /// Its value, as text.
+        value: String,
+    },
+    /// Beyond the longest delay.
     #[error("header {header} asks for {asked}, longer than the maximum of {max_ms} ms")]
-    TooLong { header: &'static str, asked: String, max_ms: u64 },
+    TooLong {
+        /// The header's name.
+        header: &'static str,
+        /// Its value, as text.
+        asked: String,
+        /// The longest delay, in ms.
+        max_ms: u64,
+    },
     /// Nobody asks for a moment so long ago: the number is of another unit.
     #[error(
         "header {header} asks for {asked}, longer ago than schedule.max_past allows; it counts milliseconds since \
          the epoch{hint}"
     )]
-    LongPast { header: &'static str, asked: String, hint: String },
+    LongPast {
+        /// The header's name.
+        header: &'static str,
+        /// Its value, as text.
+        asked: String,
+        /// Which unit it was, most likely.
+        hint: String,
+    },
 }
 
 /// What a message may ask for.

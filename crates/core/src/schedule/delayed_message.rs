@@ -20,10 +20,12 @@ const PERSISTENT: u8 = 2;
 /// Characters of a failure's detail that are kept: it is repeated in a header on every hop.
 const LONGEST_DETAIL: usize = 400;
 
+/// A message that sleeps, or is about to: what its client published, and our stamp.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DelayedMessage {
+    /// Where it goes, and when.
     pub stamp: Stamp,
-    /// As the target will see it, but for what [`DelayedMessage::at_target`] adds. Its exchange and routing
+    /// As the target will see it, but for what [`DelayedMessage::to_target`] adds. Its exchange and routing
     /// key are empty: the stamp has them.
     message: Message,
 }
@@ -284,14 +286,17 @@ impl DelayedMessage {
         frame::fits(&self.message.properties, &self.stamp, frame_max_bytes)
     }
 
+    /// As the target will see them, but for what the stamp adds.
     pub fn headers(&self) -> &Headers {
         &self.message.properties.headers
     }
 
+    /// As the target will see it, without exchange and routing key.
     pub fn message(&self) -> &Message {
         &self.message
     }
 
+    /// Length of its body.
     pub fn body_bytes(&self) -> usize {
         self.message.body.len()
     }

@@ -15,20 +15,31 @@ pub const X_DEATH: &str = "x-death";
 
 /// Every header of ours begins so.
 pub const PREFIX: &str = "x-dormouse-";
+/// The same from intake to target, over all attempts: a UUIDv7.
 pub const ID: &str = "x-dormouse-id";
 /// By what a client calls a message, to cancel or reschedule it: [`Key`](crate::control::Key).
 pub const KEY: &str = "x-dormouse-key";
 /// What a unique schedule does if one with its key is to come: `replace` or `keep`.
 pub const IF_EXISTS: &str = "x-dormouse-if-exists";
+/// When its client wanted it, ms since the epoch.
 pub const DUE_MS: &str = "x-dormouse-due-ms";
+/// The delivery about to be made, from 1.
 pub const ATTEMPT: &str = "x-dormouse-attempt";
+/// When the next attempt is, ms since the epoch.
 pub const RETRY_AT_MS: &str = "x-dormouse-retry-at-ms";
+/// The property `user_id` of its publish.
 pub const USER_ID: &str = "x-dormouse-user-id";
+/// Why it is in the DLQ: [`Reason`](super::Reason).
 pub const REASON: &str = "x-dormouse-reason";
+/// What was tried, and what RabbitMQ answered.
 pub const DETAIL: &str = "x-dormouse-detail";
+/// When its first attempt failed, ms since the epoch.
 pub const FIRST_FAILURE_MS: &str = "x-dormouse-first-failure-ms";
+/// When its last attempt failed, ms since the epoch.
 pub const LAST_FAILURE_MS: &str = "x-dormouse-last-failure-ms";
+/// Of a message in the DLQ: its target exchange.
 pub const EXCHANGE: &str = "x-dormouse-exchange";
+/// Of a message in the DLQ: its routing key.
 pub const ROUTING_KEY: &str = "x-dormouse-routing-key";
 /// How often a consumer has rejected the message and got it back; absent the first time.
 pub const RETRIES: &str = "x-dormouse-retries";
@@ -38,6 +49,7 @@ pub const ROUNDS: &str = "x-dormouse-rounds";
 pub const HISTORY: &str = "x-dormouse-history";
 /// Where it was published to the first time, on its way back to a queue.
 pub const FIRST_EXCHANGE: &str = "x-dormouse-first-exchange";
+/// Its first routing key, on its way back to a queue.
 pub const FIRST_ROUTING_KEY: &str = "x-dormouse-first-routing-key";
 /// The publisher's `CC`, where a `CC` would take the message to other queues.
 pub const FIRST_CC: &str = "x-dormouse-first-cc";
@@ -47,7 +59,9 @@ pub const QUEUE: &str = "x-dormouse-queue";
 pub const DROPPED: &str = "x-dormouse-dropped-headers";
 /// The property bytes (flags and values) of a message that could not be read, as they came.
 pub const RAW_PROPERTIES: &str = "x-dormouse-raw-properties";
+/// The routing key of a message that could not be read, as it came.
 pub const RAW_ROUTING_KEY: &str = "x-dormouse-raw-routing-key";
+/// The stamp of a message that sleeps: all that the cascade would change or that would act in it.
 pub const ORIGIN: &str = "x-dormouse-origin";
 /// [`ORIGIN`] of a message that is dead and sleeps until the DLQ has room. Another name, so that a worker
 /// that does not know of it finds no stamp, and never takes the message to its target.

@@ -19,9 +19,11 @@ pub struct Layout {
 /// One level of the cascade: a direct exchange and a queue for each digit from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level {
+    /// From 0, the last one before the due queue.
     pub number: usize,
     /// TTL of digit 1 in ms; digit *d* has *d* times as much.
     pub step_ms: u64,
+    /// Digits of a level, zero included.
     pub radix: u64,
     /// The key of digit *d*, by *d*. Zero passes on to the next level. The top level has only as
     /// many as the longest delay needs.
@@ -70,14 +72,17 @@ impl Layout {
         Self { unit_ms, margin_ms: margin.as_millis() as u64, levels }
     }
 
+    /// By number.
     pub fn levels(&self) -> &[Level] {
         &self.levels
     }
 
+    /// TTL of the shortest level queue.
     pub fn unit(&self) -> Duration {
         Duration::from_millis(self.unit_ms)
     }
 
+    /// How much earlier than planned a message leaves the levels, for the hold to be exact.
     pub fn margin(&self) -> Duration {
         Duration::from_millis(self.margin_ms)
     }

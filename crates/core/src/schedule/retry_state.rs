@@ -14,6 +14,7 @@ use crate::settings::DeadLetterReason;
 /// The way back to a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryState {
+    /// Where it goes back to.
     pub queue: String,
     /// How often it has been brought back; the one under way counts once it is decided.
     pub retries: u32,
@@ -24,7 +25,9 @@ pub struct RetryState {
 /// One death of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeathRecord {
+    /// When it was dead-lettered.
     pub at: UnixMs,
+    /// Why.
     pub reason: DeadLetterReason,
 }
 
@@ -68,6 +71,7 @@ impl RetryState {
         self.history.first().map(|past| past.at)
     }
 
+    /// Its deaths, oldest first: the first, and the last few.
     pub fn history(&self) -> &[DeathRecord] {
         &self.history
     }

@@ -20,7 +20,9 @@ use crate::message::{
 /// Where a message goes when it is due.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Target {
+    /// Empty is the default exchange.
     pub exchange: String,
+    /// The primary one.
     pub routing_key: String,
     /// Further routing keys from the publisher's `CC`. Bytes: AMQP does not promise UTF-8.
     pub cc: Vec<LongString>,
@@ -42,6 +44,7 @@ pub struct SetAside {
     pub reply_to: Option<ShortString>,
 }
 
+/// What a message carries of us while it sleeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stamp {
     /// Stable from intake to target.
@@ -56,9 +59,11 @@ pub struct Stamp {
     ///
     /// [`Rounds`]: super::Rounds
     pub rounds: u32,
+    /// Where it goes.
     pub target: Target,
     /// It goes back to a queue, and to that only; the target is then what it was first published to.
     pub retry_state: Option<RetryState>,
+    /// Properties to restore.
     pub set_aside: SetAside,
     /// The last failure, once there was one.
     pub failure: Option<Failure>,

@@ -13,10 +13,12 @@ impl UnixMs {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// So much later; at most the last moment there is.
     pub fn plus(self, duration: Duration) -> UnixMs {
         UnixMs(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// So much earlier; at least the epoch.
     pub fn minus(self, duration: Duration) -> UnixMs {
         UnixMs(self.0.saturating_sub(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use dormouse::cli::{Exit, Failure, Options};
-use dormouse::config::{Config, Uri};
+use dormouse::config::Uri;
 
+use self::conditions::Bench;
 use self::results::{BrokerResults, Results};
 use crate::bench::load_average;
 use crate::dev::{Installation, Node, NodeOptions, WorkerProcess};
@@ -18,6 +19,7 @@ mod backlog;
 mod bars;
 mod burst;
 mod celery;
+mod conditions;
 mod entrants;
 mod flood;
 mod memory;
@@ -85,23 +87,6 @@ enum Relay {
     /// Used by the comparison itself.
     #[command(hide = true)]
     Relay { uri: String, from: String, to: String },
-}
-
-/// How a part measures.
-#[derive(Clone)]
-struct Bench {
-    rounds: usize,
-    seconds: u64,
-    pending: u64,
-    subjects: Vec<String>,
-    /// Of Dormouse's worker.
-    settings: Vec<String>,
-    /// The configuration that these settings make, on the broker under test.
-    config: Config,
-    /// `dormouse`, beside this program.
-    worker: PathBuf,
-    /// This program, which is also the relay.
-    own: PathBuf,
 }
 
 impl Compare {

@@ -5,7 +5,6 @@
 //! records with what was asked for and with the README's table ([`contract`]). The same seed gives the
 //! same load and the same schedule of faults; only the machine's own timing differs.
 
-use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -20,6 +19,7 @@ pub mod contract;
 mod error;
 pub mod load;
 mod network;
+mod outcome;
 mod policies;
 mod proxy;
 pub mod record;
@@ -31,10 +31,9 @@ mod upgrade;
 mod workers;
 
 pub use error::DrillError;
+pub use outcome::{Finding, Outcome};
 pub use site::Options;
 
-use crate::dev::WorkerProcess;
-use check::Verdict;
 use load::{Load, Shape};
 
 /// What is done to a broker, its workers, or the way between them.
@@ -52,22 +51,6 @@ pub enum Drill {
     LayoutChanged,
     Strangers,
 }
-
-/// What came of a drill.
-#[derive(Debug, Clone, Default)]
-pub struct Outcome {
-    pub verdict: Verdict,
-    /// Faults that were made.
-    pub faults: u32,
-    /// Expectations of the drill's own that were not met.
-    pub findings: Vec<Finding>,
-    /// What is worth knowing, and was measured.
-    pub notes: Vec<String>,
-}
-
-/// An expectation that was not met.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding(pub String);
 
 impl Drill {
     pub const ALL: [Drill; 11] = [
@@ -132,63 +115,6 @@ impl Drill {
             Drill::LayoutChanged => upgrade::drained(options).await,
             Drill::Strangers => strangers::came(options).await,
         }
-    }
-}
-
-impl Outcome {
-    /// Nothing that must never be, and something to judge: a load that a fault held up as a whole shows
-    /// nothing about lateness.
-    pub fn passed(&self) -> bool {
-        let proves = self.verdict.expected > 0 && !self.verdict.lateness_ms.is_empty();
-        self.verdict.is_clean() && proves && self.findings.is_empty()
-    }
-
-    /// What came of it in sentences, the last ones what should not be.
-    pub fn words(&self) -> Vec<String> {
-        let (verdict, twice) = (&self.verdict, self.verdict.duplicates);
-        let mut words = vec![format!(
-            "{} messages, {} faults; late by {} ms (median), by {} ms at most",
-            verdict.confirmed,
-            self.faults,
-            verdict.lateness_ms(0.5),
-            verdict.lateness_ms(1.0)
-        )];
-        if twice.total() > 0 {
-            words.push(format!(
-                "twice: {} by a worker's delivery, {} by its intake, {} by the drill's publisher, \
-                 {} by its consumer",
-                twice.by_delivery, twice.by_intake, twice.by_publisher, twice.by_consumer
-            ));
-        }
-        if verdict.held_up > 0 {
-            words.push(format!("{} late while a fault was in force", verdict.held_up));
-        }
-        words.extend(self.notes.iter().cloned());
-        words.extend(self.findings.iter().map(|finding| finding.0.clone()));
-        words.extend(verdict.findings.iter().cloned());
-        words
-    }
-
-    fn expect(&mut self, met: bool, finding: impl FnOnce() -> Finding) {
-        if !met {
-            self.findings.push(finding());
-        }
-    }
-
-    /// What the workers themselves say of `dormouse_early_total`.
-    async fn expect_never_early(&mut self, hands: &[WorkerProcess]) {
-        for hand in hands {
-            let early = hand.metric("dormouse_early_total").await;
-            self.expect(early == Some(0.0), || {
-                Finding::new("dormouse_early_total", format!("{early:?}"))
-            });
-        }
-    }
-}
-
-impl Finding {
-    fn new(what: &str, value: impl fmt::Display) -> Self {
-        Self(format!("{what}: {value}"))
     }
 }
 
