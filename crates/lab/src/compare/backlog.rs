@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use dormouse_core::clock::Clock;
 
-use super::Bench;
+use super::conditions::Bench;
 use super::entrants::Entrant;
 use super::flood::{flood, fly, round, trial};
 use super::memory::ASLEEP;

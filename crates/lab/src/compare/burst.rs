@@ -6,7 +6,7 @@ use std::time::Duration;
 use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use super::Bench;
+use super::conditions::Bench;
 use super::results::Burst;
 use crate::bench::{Flow, Flown, Profile, Progress, Report, Subject};
 

@@ -9,7 +9,8 @@ use dormouse::config::{Config, Sources, durations};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{Bench, celery};
+use super::celery;
+use super::conditions::Bench;
 use crate::bench::{Binary, Delays, Environment, Subject};
 
 /// One subject with its virtual host, which has all that it needs.

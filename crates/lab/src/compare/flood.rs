@@ -6,7 +6,7 @@ use std::time::Duration;
 use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use super::Bench;
+use super::conditions::Bench;
 use super::entrants::{Entrant, HEADER, RELAY, RELAY_SLOW};
 use super::results::{MaxRow, Round};
 use crate::bench::{

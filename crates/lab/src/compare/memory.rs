@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use dormouse::config::Uri;
 use dormouse_core::clock::Clock;
-use serde::Serialize;
 
-use super::Bench;
+use super::conditions::Bench;
+use super::results::Memory;
 use crate::bench::{Delays, Flow, Profile, Subject};
 use crate::dev::{Installation, Node, NodeOptions};
 
@@ -27,13 +27,6 @@ const IN_USE: &str =
 const READINGS: usize = 4;
 const PAUSE: Duration = Duration::from_secs(1);
 const READINGS_AT_MOST: usize = 60;
-
-#[derive(Debug, Serialize)]
-pub struct Memory {
-    pub messages: u64,
-    pub bytes_per_sleeper: f64,
-    pub bytes_per_plain: f64,
-}
 
 pub async fn measure(
     bench: &Bench,

@@ -106,7 +106,7 @@ impl Compare {
             let measured = self.broker(root, settings).await;
             results.brokers.push(measured.with_context(|| root.display().to_string())?);
             // what is measured is kept, whatever becomes of the next broker
-            results.write(&self.into)?;
+            write(&results, &self.into)?;
         }
         println!("{}", paper::markdown(&results));
         println!("Written to {}/.", self.into.display());
@@ -160,4 +160,16 @@ impl Compare {
         node.stop().await?;
         Ok(results)
     }
+}
+
+fn write(results: &Results, folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("results.md"), paper::markdown(results))?;
+    if results.brokers.iter().any(|broker| !broker.max.is_empty()) {
+        std::fs::write(folder.join("results.svg"), plot::svg(results))?;
+    }
+    let bars: Vec<_> = results.brokers.iter().map(bars::bars).collect();
+    let document = serde_json::json!({ "results": results, "bars": bars });
+    std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&document)?)?;
+    Ok(())
 }

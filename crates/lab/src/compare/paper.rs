@@ -1,9 +1,7 @@
 //! The results as a page to read. Pure.
 
 use super::bars::{Wanted, bars};
-use super::memory::Memory;
-use super::profile::Work;
-use super::results::{BrokerResults, MaxRow, Results};
+use super::results::{BrokerResults, MaxRow, Memory, Results, Work};
 use crate::bench::median;
 
 pub fn markdown(results: &Results) -> String {

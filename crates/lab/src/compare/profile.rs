@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use dormouse_core::clock::Clock;
-use serde::Serialize;
 
-use super::Bench;
+use super::conditions::Bench;
 use super::entrants::{BINARY, CEILING, CLIENT, Entrant, FLOOR, HEADER, TWO, UNSCALED};
 use super::flood::{flood, fly, trial};
+use super::results::{ProfileRow, Work};
 use crate::bench::Report;
 use crate::dev::Node;
 
@@ -21,80 +21,6 @@ const PROFILED: [&str; 7] = [CEILING, FLOOR, BINARY, HEADER, CLIENT, TWO, UNSCAL
 
 /// `rabbitmqctl` takes so long to begin, at most; the flood goes on for as much longer.
 const CTL: Duration = Duration::from_secs(6);
-
-#[derive(Debug, Serialize)]
-pub struct ProfileRow {
-    pub name: String,
-    pub per_second: f64,
-    /// Broker's CPU time for each message, µs.
-    pub broker_us: Option<f64>,
-    /// Reductions for each message: the work, where CPU time is also what a busy machine adds to it.
-    pub reductions: f64,
-    /// Shares of all reductions, the largest first.
-    pub shares: Vec<(Work, f64)>,
-}
-
-/// Of the broker's work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Work {
-    Connections,
-    Channels,
-    Levels,
-    DeadLettering,
-    Intake,
-    Due,
-    OtherQueues,
-    WriteAheadLog,
-    Other,
-}
-
-impl Work {
-    pub const ALL: [Work; 9] = [
-        Work::Connections,
-        Work::Channels,
-        Work::Levels,
-        Work::DeadLettering,
-        Work::Intake,
-        Work::Due,
-        Work::OtherQueues,
-        Work::WriteAheadLog,
-        Work::Other,
-    ];
-
-    pub fn words(self) -> &'static str {
-        match self {
-            Work::Connections => "connections",
-            Work::Channels => "channels",
-            Work::Levels => "level queues",
-            Work::DeadLettering => "dead-lettering",
-            Work::Intake => "intake queue",
-            Work::Due => "due queue",
-            Work::OtherQueues => "other queues, the target",
-            Work::WriteAheadLog => "write-ahead log, segments",
-            Work::Other => "other",
-        }
-    }
-
-    /// By the module that a process runs, and the name of the queue whose Raft member it is.
-    fn of(module: &str, queue: &str) -> Work {
-        match module {
-            "rabbit_reader" | "rabbit_writer" => Work::Connections,
-            "rabbit_channel" => Work::Channels,
-            "rabbit_fifo_dlx_worker" => Work::DeadLettering,
-            "ra_log_wal" | "ra_log_segment_writer" => Work::WriteAheadLog,
-            "ra_server_proc" if queue.contains(".intake") => Work::Intake,
-            "ra_server_proc" if queue.ends_with(".due") => Work::Due,
-            "ra_server_proc"
-                if ["level", "delayed", "hop"].iter().any(|word| queue.contains(word)) =>
-            {
-                Work::Levels
-            }
-            "ra_server_proc" => Work::OtherQueues,
-            _ => Work::Other,
-        }
-    }
-}
 
 pub async fn measure(bench: &Bench, node: &Node) -> anyhow::Result<Vec<ProfileRow>> {
     let mut rows = Vec::new();

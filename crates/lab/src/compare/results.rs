@@ -1,13 +1,9 @@
 //! Everything that was measured, as it goes into the JSON.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::memory::Memory;
-use super::profile::ProfileRow;
-use super::{bars, paper, plot};
 use crate::bench::{Cost, Report, Subject, WindowReport, median};
 
 #[derive(Debug, Serialize)]
@@ -82,6 +78,87 @@ pub struct Side {
     pub lateness_p99_ms: Vec<f64>,
 }
 
+#[derive(Debug, Serialize)]
+pub struct Memory {
+    pub messages: u64,
+    pub bytes_per_sleeper: f64,
+    pub bytes_per_plain: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct ProfileRow {
+    pub name: String,
+    pub per_second: f64,
+    /// Broker's CPU time for each message, µs.
+    pub broker_us: Option<f64>,
+    /// Reductions for each message: the work, where CPU time is also what a busy machine adds to it.
+    pub reductions: f64,
+    /// Shares of all reductions, the largest first.
+    pub shares: Vec<(Work, f64)>,
+}
+
+/// Of the broker's work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    Connections,
+    Channels,
+    Levels,
+    DeadLettering,
+    Intake,
+    Due,
+    OtherQueues,
+    WriteAheadLog,
+    Other,
+}
+
+impl Work {
+    pub const ALL: [Work; 9] = [
+        Work::Connections,
+        Work::Channels,
+        Work::Levels,
+        Work::DeadLettering,
+        Work::Intake,
+        Work::Due,
+        Work::OtherQueues,
+        Work::WriteAheadLog,
+        Work::Other,
+    ];
+
+    pub fn words(self) -> &'static str {
+        match self {
+            Work::Connections => "connections",
+            Work::Channels => "channels",
+            Work::Levels => "level queues",
+            Work::DeadLettering => "dead-lettering",
+            Work::Intake => "intake queue",
+            Work::Due => "due queue",
+            Work::OtherQueues => "other queues, the target",
+            Work::WriteAheadLog => "write-ahead log, segments",
+            Work::Other => "other",
+        }
+    }
+
+    /// By the module that a process runs, and the name of the queue whose Raft member it is.
+    pub fn of(module: &str, queue: &str) -> Work {
+        match module {
+            "rabbit_reader" | "rabbit_writer" => Work::Connections,
+            "rabbit_channel" => Work::Channels,
+            "rabbit_fifo_dlx_worker" => Work::DeadLettering,
+            "ra_log_wal" | "ra_log_segment_writer" => Work::WriteAheadLog,
+            "ra_server_proc" if queue.contains(".intake") => Work::Intake,
+            "ra_server_proc" if queue.ends_with(".due") => Work::Due,
+            "ra_server_proc"
+                if ["level", "delayed", "hop"].iter().any(|word| queue.contains(word)) =>
+            {
+                Work::Levels
+            }
+            "ra_server_proc" => Work::OtherQueues,
+            _ => Work::Other,
+        }
+    }
+}
+
 impl Results {
     pub fn new() -> Self {
         let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -93,18 +170,6 @@ impl Results {
             started: dormouse_core::clock::Clock::default().now().to_string(),
             brokers: Vec::new(),
         }
-    }
-
-    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join("results.md"), paper::markdown(self))?;
-        if self.brokers.iter().any(|broker| !broker.max.is_empty()) {
-            std::fs::write(folder.join("results.svg"), plot::svg(self))?;
-        }
-        let bars: Vec<_> = self.brokers.iter().map(bars::bars).collect();
-        let document = serde_json::json!({ "results": self, "bars": bars });
-        std::fs::write(folder.join("results.json"), serde_json::to_string_pretty(&document)?)?;
-        Ok(())
     }
 }
 

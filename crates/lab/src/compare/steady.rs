@@ -6,7 +6,7 @@ use std::time::Duration;
 use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use super::Bench;
+use super::conditions::Bench;
 use super::entrants::{AT_ONCE, CEILING, CLIENT, HEADER, RELAY};
 use super::results::SteadyRow;
 use crate::bench::{Delays, Flow, Profile, Progress, Report, Subject, WindowReport};
