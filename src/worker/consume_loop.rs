@@ -12,7 +12,7 @@ use crate::amqp::{AmqpError, Consumer, Delivered};
 
 pub(super) struct ConsumeLoop {
     consumer: Consumer,
-    inward: CascadePublisher,
+    cascade: CascadePublisher,
     stopping: bool,
 }
 
@@ -27,20 +27,20 @@ pub(super) enum Happened {
 pub(super) const TOGETHER: usize = 64;
 
 impl ConsumeLoop {
-    pub fn new(consumer: Consumer, inward: CascadePublisher) -> Self {
-        Self { consumer, inward, stopping: false }
+    pub fn new(consumer: Consumer, cascade: CascadePublisher) -> Self {
+        Self { consumer, cascade, stopping: false }
     }
 
     /// What happens next; nothing once it was told to `stop`, all that was in flight is confirmed, and
     /// RabbitMQ has its acks.
     pub async fn next(&mut self, stop: &CancellationToken) -> Result<Option<Happened>, AmqpError> {
-        while !(self.stopping && self.inward.outstanding() == 0) {
+        while !(self.stopping && self.cascade.outstanding() == 0) {
             self.consumer.tend().await?;
             let acks_at = self.consumer.acks_at();
             tokio::select! {
                 biased;
-                done = self.inward.settled() => {
-                    self.inward.mend(&mut self.consumer).await?;
+                done = self.cascade.settled() => {
+                    self.cascade.mend(&mut self.consumer).await?;
                     for publish in &done {
                         self.consumer.settle(publish.from.tag);
                     }
@@ -61,11 +61,11 @@ impl ConsumeLoop {
     }
 
     pub fn send(&mut self, publish: InternalPublish) {
-        self.inward.send(publish);
+        self.cascade.send(publish);
     }
 
     /// Sends it after a pause.
     pub fn send_later(&mut self, publish: InternalPublish) {
-        self.inward.send_later(publish);
+        self.cascade.send_later(publish);
     }
 }

@@ -29,8 +29,8 @@ pub struct Delivery {
     hold: Hold<InFlight>,
     timer: PreciseTimer,
     held_bytes: u64,
-    lanes: TargetPublisher,
-    inward: CascadePublisher,
+    targets: TargetPublisher,
+    cascade: CascadePublisher,
     last_look: Look,
     told_of_early_wakes: Tell,
     /// Turns of what is overdue.
@@ -80,8 +80,8 @@ impl Delivery {
         publishing: &Arc<Connection>,
         versions: &[u32],
     ) -> Result<Self, AmqpError> {
-        let inward = CascadePublisher::open(shared.clone(), publishing).await?;
-        let lanes = TargetPublisher::open(shared.clone(), publishing.clone()).await?;
+        let cascade = CascadePublisher::open(shared.clone(), publishing).await?;
+        let targets = TargetPublisher::open(shared.clone(), publishing.clone()).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.keep_headers(|name| !is_set_by_broker(name));
         let max_messages = shared.config.hold.max_messages;
@@ -102,8 +102,8 @@ impl Delivery {
             hold,
             timer: PreciseTimer::open(),
             held_bytes: 0,
-            lanes,
-            inward,
+            targets,
+            cascade,
             last_look,
             told_of_early_wakes: Tell::default(),
             overdue,
@@ -114,17 +114,17 @@ impl Delivery {
     /// the broker requeues it for the next worker.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
         let mut stopping = false;
-        while !(stopping && self.lanes.outstanding() + self.inward.outstanding() == 0) {
+        while !(stopping && self.targets.outstanding() + self.cascade.outstanding() == 0) {
             let wake = self.next_wake();
             let acks_at = self.consumer.acks_at();
             tokio::select! {
                 biased;
-                settled = self.lanes.settled() => {
-                    self.lanes.mend().await?;
+                settled = self.targets.settled() => {
+                    self.targets.mend().await?;
                     self.settle(settled, stopping);
                 }
-                done = self.inward.settled() => {
-                    self.inward.mend(&mut self.consumer).await?;
+                done = self.cascade.settled() => {
+                    self.cascade.mend(&mut self.consumer).await?;
                     done.into_iter().for_each(|publish| self.done(publish));
                 }
                 () = self.timer.at(wake), if !stopping => {}
@@ -138,7 +138,7 @@ impl Delivery {
                 () = sleep_until(acks_at.unwrap_or(wake).into()), if acks_at.is_some() => {}
             }
             if self.look() {
-                self.lanes.mend().await?;
+                self.targets.mend().await?;
             }
             if !stopping {
                 self.release();
@@ -152,10 +152,10 @@ impl Delivery {
 
     /// When to release the next one, and within a second in any case.
     fn next_wake(&self) -> Instant {
-        let room = self.lanes.has_room();
+        let room = self.targets.has_room();
         let due = self.hold.next_due().filter(|_| room);
         let left = due.map(|due| self.shared.clock.until(due));
-        let look = if self.lanes.is_blocked() { LOOK_WHILE_BLOCKED } else { LOOK };
+        let look = if self.targets.is_blocked() { LOOK_WHILE_BLOCKED } else { LOOK };
         Instant::now() + left.unwrap_or(look).min(look)
     }
 
@@ -209,7 +209,7 @@ impl Delivery {
 
     /// Publishes what is due, as far as the window allows.
     fn release(&mut self) {
-        while self.lanes.has_room() {
+        while self.targets.has_room() {
             let now = self.shared.clock.now();
             let Some(from) = self.hold.pop_due(now) else { return };
             let message = &from.message;
@@ -219,7 +219,7 @@ impl Delivery {
                 continue;
             }
             self.shared.events().note(message, Event::Released { now });
-            self.lanes.send(TargetPublish {
+            self.targets.send(TargetPublish {
                 back: self.back(message),
                 sent: Instant::now(),
                 alone: self.shared.size_limit.is_below(message),
@@ -247,7 +247,7 @@ impl Delivery {
         let after = self.shared.clock.now().plus(wait);
         // a part at a time: enough to keep the broker sending, few enough to keep the soonest
         let part = (self.consumer.unacked() / 4).max(1);
-        for _ in self.inward.outstanding()..part {
+        for _ in self.cascade.outstanding()..part {
             let Some(from) = self.hold.pop_last(after) else { return };
             self.held_bytes -= from.message.body_bytes() as u64;
             self.shared.events().note(&from.message, Event::PutBack);
@@ -285,7 +285,7 @@ impl Delivery {
             self.shared.retry_routes().lost(&retry_state.queue);
         }
         publish.back = None;
-        self.lanes.send(publish);
+        self.targets.send(publish);
     }
 
     /// Another attempt after a pause, or the DLQ.
@@ -296,7 +296,7 @@ impl Delivery {
     }
 
     fn send(&mut self, from: InFlight, to: InternalQueue) {
-        self.inward.send(InternalPublish { from, to });
+        self.cascade.send(InternalPublish { from, to });
     }
 
     fn done(&mut self, InternalPublish { from: InFlight { tag, message }, to }: InternalPublish) {
@@ -329,7 +329,7 @@ impl Delivery {
             }
         }
         self.last_look = look;
-        self.lanes.look(look.monotonic);
+        self.targets.look(look.monotonic);
         true
     }
 
@@ -337,6 +337,6 @@ impl Delivery {
         let gauges = &self.shared.gauges;
         gauges.held_messages.set(self.hold.len() as f64);
         gauges.held_bytes.set(self.held_bytes as f64);
-        gauges.unconfirmed.set(self.lanes.outstanding() as f64);
+        gauges.unconfirmed.set(self.targets.outstanding() as f64);
     }
 }

@@ -29,7 +29,7 @@ enum Source {
 pub struct Intake {
     shared: Arc<Shared>,
     sources: Vec<Source>,
-    consumer_loop: ConsumeLoop,
+    consume_loop: ConsumeLoop,
     told_of_parked: Tell,
 }
 
@@ -42,7 +42,7 @@ impl Intake {
         consuming: &Connection,
         publishing: &Arc<Connection>,
     ) -> Result<Self, AmqpError> {
-        let inward = CascadePublisher::open(shared.clone(), publishing).await?;
+        let cascade = CascadePublisher::open(shared.clone(), publishing).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         let mut sources = Vec::new();
         let prefetch = shared.config.intake.prefetch;
@@ -55,13 +55,13 @@ impl Intake {
         }
         consumer.consume(&shared.names().parking(), PARKING_PREFETCH).await?;
         sources.push(Source::Parking);
-        let consumer_loop = ConsumeLoop::new(consumer, inward);
-        Ok(Self { shared, sources, consumer_loop, told_of_parked: Tell::default() })
+        let consume_loop = ConsumeLoop::new(consumer, cascade);
+        Ok(Self { shared, sources, consume_loop, told_of_parked: Tell::default() })
     }
 
     /// Runs until `stop`, then until what is in flight is confirmed.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
-        while let Some(event) = self.consumer_loop.next(&stop).await? {
+        while let Some(event) = self.consume_loop.next(&stop).await? {
             match event {
                 Happened::Delivered(together) => {
                     together.into_iter().for_each(|delivered| self.take(delivered));
@@ -81,7 +81,7 @@ impl Intake {
             Source::Expired(delay, intake) => dispatch.accept(message, delay, Some(intake)),
             Source::Parking => return self.unpark(tag, message),
         };
-        self.consumer_loop.send(InternalPublish { from: InFlight { tag, message }, to });
+        self.consume_loop.send(InternalPublish { from: InFlight { tag, message }, to });
     }
 
     /// A parked message found no queue in the cascade: the topology is declared again and the message
@@ -107,6 +107,6 @@ impl Intake {
         };
         let told = if ours { self.told_of_parked.due() } else { None };
         dispatch.events.note(&message, Event::Parked { ours, told });
-        self.consumer_loop.send_later(InternalPublish { from: InFlight { tag, message }, to });
+        self.consume_loop.send_later(InternalPublish { from: InFlight { tag, message }, to });
     }
 }

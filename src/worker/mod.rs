@@ -3,7 +3,7 @@
 //! ```text
 //! intake queues ─▶ intake ─┐
 //! retry queue ───▶ retry ──┴─▶ level queues ─▶ due queue ─▶ delivery (hold) ─▶ targets
-//!                                                └────────── inward ◀──┘ attempts, DLQ, wait queue
+//!                                                └───────── cascade ◀──┘ attempts, DLQ, wait queue
 //! ```
 //!
 //! A worker keeps no state: whatever it holds is unacknowledged, so the broker requeues it when the

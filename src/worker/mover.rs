@@ -95,7 +95,7 @@ impl Way {
     }
 }
 
-/// A move that is confirmed so late may have been planned for another moment: see `worker/inward.rs`.
+/// A move that is confirmed so late may have been planned for another moment: see `worker/cascade_publisher.rs`.
 const LATE: Duration = Duration::from_secs(1);
 
 impl Mover {

@@ -18,7 +18,7 @@ pub struct Retry {
     shared: Arc<Shared>,
     /// Binds; a refusal closes a channel and nothing else.
     binding: Arc<Connection>,
-    consumer_loop: ConsumeLoop,
+    consume_loop: ConsumeLoop,
 }
 
 impl Retry {
@@ -27,20 +27,20 @@ impl Retry {
         consuming: &Connection,
         publishing: &Arc<Connection>,
     ) -> Result<Self, AmqpError> {
-        let inward = CascadePublisher::open(shared.clone(), publishing).await?;
+        let cascade = CascadePublisher::open(shared.clone(), publishing).await?;
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.consume(&shared.names().retry(), shared.config.intake.prefetch).await?;
         shared.events().expect_policies(shared.dispatch.rules.policies());
         Ok(Self {
             shared,
             binding: publishing.clone(),
-            consumer_loop: ConsumeLoop::new(consumer, inward),
+            consume_loop: ConsumeLoop::new(consumer, cascade),
         })
     }
 
     /// Runs until `stop`, then until what is in flight is confirmed.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), AmqpError> {
-        while let Some(event) = self.consumer_loop.next(&stop).await? {
+        while let Some(event) = self.consume_loop.next(&stop).await? {
             match event {
                 Happened::Delivered(together) => {
                     for delivered in together {
@@ -60,7 +60,7 @@ impl Retry {
         if let (InternalQueue::Levels, Some(retry_state)) = (to, &message.stamp.retry_state) {
             self.shared.find_the_way(&self.binding, &retry_state.queue).await?;
         }
-        self.consumer_loop.send(InternalPublish { from: InFlight { tag, message }, to });
+        self.consume_loop.send(InternalPublish { from: InFlight { tag, message }, to });
         Ok(())
     }
 }
