@@ -20,7 +20,7 @@ dev: rabbitmq
 test: rabbitmq
 	scripts/test.sh
 
-## Every fault on every version that can be had, 22 minutes; one table at the end. ARGS='--duration 60s': an hour.
+## Every fault on every version that can be had, half an hour; one table at the end. ARGS='--duration 60s': over an hour.
 drill: rabbitmq
 	scripts/drill.sh $(or $(ARGS),--duration 12s)
 

@@ -8,7 +8,11 @@
 #   scripts/get-clients.sh java      amqp-client: Debian's package
 #   scripts/get-clients.sh c         amqp-publish: Debian's package amqp-tools
 #   scripts/get-clients.sh celery    Celery, in a virtual environment
+#   scripts/get-clients.sh browser   Debian's Chromium, playwright-core that drives it, and axe-core
 #   scripts/get-clients.sh amqp10    Qpid Proton for Python, which speaks AMQP 1.0: Debian's package
+#   scripts/get-clients.sh webhooks_python   standardwebhooks, which verifies webhooks, in a virtual environment
+#   scripts/get-clients.sh webhooks_node     standardwebhooks
+#   scripts/get-clients.sh schemathesis      Schemathesis, which tries the HTTP API by its document, and a linter of that
 #
 # They go to $DORMOUSE_CLIENTS, default .dormouse/clients; an interpreter that is missing is installed
 # from Debian's packages, as root. The last line printed is the folder to run a program in; for go, java,
@@ -21,7 +25,8 @@ main() {
     local language=${1:-} clients
     clients=${DORMOUSE_CLIENTS:-$(dirname "$(dirname "$(realpath "$0")")")/.dormouse/clients}
     folder=$clients/$language
-    case "$language" in python | celery | node | php | go | java | c | amqp10) ;; *) fail "say python, celery, node, php, go, java, c or amqp10" ;; esac
+    [[ $language =~ ^[a-z0-9_]+$ ]] && declare -F "get_$language" >/dev/null && [[ $language != from_* ]] ||
+        fail "it knows no client called '$language'; its first lines name them all."
     mkdir -p "$folder"
     # several tests may ask at once
     exec 9>"$clients/.$language.lock"
@@ -34,23 +39,42 @@ get_python() { get_from_pip pika 'pika>=1.3,<2'; }
 
 get_celery() { get_from_pip Celery 'celery>=5.4,<6'; }
 
-# get_from_pip NAME REQUIREMENT: in a virtual environment of its own.
+get_webhooks_python() { get_from_pip standardwebhooks 'standardwebhooks>=1,<2'; }
+
+get_schemathesis() { get_from_pip Schemathesis 'schemathesis>=4,<5' 'openapi-spec-validator>=0.7,<1'; }
+
+# get_from_pip NAME REQUIREMENT...: in a virtual environment of its own.
 get_from_pip() {
     [[ -e $folder/venv/.done ]] && return
     has "Python" python3 python3
     python3 -c 'import ensurepip' 2>/dev/null || install "Python's venv" python3-venv
     rm -rf "$folder/venv"
     python3 -m venv "$folder/venv" >&2 || fail "python3 -m venv failed; its words are above."
-    "$folder/venv/bin/pip" install --quiet "$2" >&2 || fail "pip could not install $1; its words are above."
+    "$folder/venv/bin/pip" install --quiet "${@:2}" >&2 || skip "$1" "pip could not install it"
     touch "$folder/venv/.done"
 }
 
-get_node() {
+get_node() { get_from_npm amqplib 'amqplib@^0.10'; }
+
+get_webhooks_node() { get_from_npm standardwebhooks 'standardwebhooks@^1'; }
+
+# get_from_npm NAME REQUIREMENT: beside the programs that import it.
+get_from_npm() {
     [[ -e $folder/.done ]] && return
     has "Node.js" node nodejs
     has "npm" npm npm
-    (cd "$folder" && npm install --silent --no-save --no-audit --no-fund 'amqplib@^0.10' >&2) ||
-        fail "npm could not install amqplib; its words are above."
+    (cd "$folder" && npm install --silent --no-save --no-audit --no-fund "$2" >&2) ||
+        skip "$1" "npm could not install it"
+    touch "$folder/.done"
+}
+
+get_browser() {
+    has "Chromium" chromium chromium
+    [[ -e $folder/.done ]] && return
+    has "Node.js" node nodejs
+    has "npm" npm npm
+    (cd "$folder" && npm install --silent --no-save --no-audit --no-fund 'playwright-core@^1' 'axe-core@^4' >&2) ||
+        fail "npm could not install playwright-core and axe-core; its words are above."
     touch "$folder/.done"
 }
 

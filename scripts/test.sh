@@ -5,12 +5,20 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+about_messages=(
+  all_roles:: amqp10:: api:: api_endpoints:: api_who:: authority:: channels:: client:: client_batches:: client_commands::
+  client_examples:: client_faults:: client_flow:: client_kills:: client_refused:: client_retry::
+  client_schedule:: client_stops:: client_trace:: clients:: commands:: commands_stand:: conformance:: console:: console_acts:: console_down:: control::
+  delivery:: doors:: extremes:: hold:: hostile:: hostile_targets:: index:: index_workers:: ledger::
+  ledger_faults:: lost_log:: privileges:: refused:: retry:: retry_enable:: retry_routes:: run_now:: settings::
+  tls:: unreadable:: webhook_clients:: webhooks::
+)
 if cargo nextest --version >/dev/null 2>&1; then
   run=(cargo nextest run --workspace --all-features --no-fail-fast)
-  messages=(--test broker amqp10:: channels:: delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: doors:: client:: client_examples:: client_faults:: client_flow:: client_refused:: client_retry:: client_stops:: conformance:: authority:: privileges:: extremes:: refused:: settings:: tls::)
+  messages=(--test broker "${about_messages[@]}")
 else
   run=(cargo test --workspace --all-features --tests --no-fail-fast)
-  messages=(--test broker -- amqp10:: channels:: delivery:: hostile:: hold:: unreadable:: retry:: retry_enable:: clients:: doors:: client:: client_examples:: client_faults:: client_flow:: client_refused:: client_retry:: client_stops:: conformance:: authority:: privileges:: extremes:: refused:: settings:: tls::)
+  messages=(--test broker -- "${about_messages[@]}")
 fi
 # the same rules are a test, which needs no further program
 if cargo deny --version >/dev/null 2>&1; then
@@ -28,6 +36,7 @@ cargo clippy --quiet --workspace --all-features --all-targets -- -D warnings
 
 # what is optional: the library without it, then everything with all of it
 cargo check --quiet --package dormouse-client
+cargo check --quiet --package dormouse --no-default-features
 cargo build --workspace --all-features --all-targets
 cargo test --workspace --all-features --doc --quiet
 
@@ -42,12 +51,12 @@ esac
 
 if [ $# -eq 0 ]; then
   # clients in other languages; what this machine cannot have is skipped, and said to be
-  for language in python celery node php go java c amqp10; do
+  for language in python celery node php go java c browser amqp10 webhooks_python webhooks_node schemathesis; do
     code=0
     said=$(scripts/get-clients.sh "$language") || code=$?
     case "$code" in
     0) ;;
-    3) echo "— the client in $language: $said" ;;
+    3) echo "— the client $language: $said" ;;
     *) echo "$said"; exit "$code" ;;
     esac
   done

@@ -16,14 +16,19 @@
 //! |---|---|
 //! | [`config`] | file, environment, flags → one checked configuration |
 //! | [`message`] | what AMQP carries, as values |
+//! | [`control`] | commands → the log of what is so about keys → whether a message with a key may go. Pure |
 //! | [`schedule`] | headers → due time → plan → stamp; failure → attempt or DLQ; death → retry or DLQ. Pure |
 //! | [`inventory`] | what a broker was seen to hold, as values |
 //! | [`topology`] | configuration → exchanges, queues, bindings as data; comparison. Pure |
 //! | [`amqp`] | declare, publish with confirms, consume with manual acks: all that speaks AMQP |
 //! | [`management`] | what the management API tells of a broker |
 //! | [`worker`] | intake, retry, hold, delivery: a process that keeps no state |
+//! | `index` | the ledger → find, list, count and load, in a file |
 //! | [`operate`] | what an operator wants of a broker: status, topology, DLQ, retry; values in, values out |
 //! | [`http`] | metrics and health |
+//! | [`api`] | the HTTP API: schedule, cancel and look, as whoever asks may |
+//! | `console` | a page for people: what sleeps, and what can be done about it |
+//! | [`service`] | a process and its roles, with one stop signal |
 //! | [`cli`] | the command line |
 //!
 //! Glossary, beside RabbitMQ's own words:
@@ -50,16 +55,29 @@ mod guides {
     struct Library;
 }
 
-pub use dormouse_core::{cascade, inventory, message, schedule, topology};
+pub use dormouse_core::{cascade, control, inventory, message, schedule, topology};
 
 pub mod config;
 
 pub use dormouse_broker::{amqp, management};
 
+mod counted;
+
+pub mod webhooks;
 pub mod worker;
+
+#[cfg(feature = "index")]
+pub mod index;
 
 pub mod operate;
 
 pub mod http;
+
+pub mod api;
+
+#[cfg(feature = "console")]
+pub mod console;
+
+pub mod service;
 
 pub mod cli;

@@ -4,9 +4,10 @@ use ::config::{File, FileFormat};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
-use super::table::{count, facts, print, print_json};
+use super::table::{facts, print, print_json};
 use super::{Exit, Failure, Options, Output};
 use crate::config::{Config, Fault, durations};
+use crate::operate::count;
 use crate::topology::layout;
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use crate::amqp::AmqpError;
 use crate::amqp::declare::DeclareError;
 use crate::management::ManagementError;
 use crate::operate::ManagementNeeded;
+use crate::service::ServiceError;
 use crate::worker::WorkerError;
 
 /// For `--help`; tested.
@@ -124,6 +125,15 @@ impl From<WorkerError> for Failure {
             | WorkerError::Part(_)
             | WorkerError::FewChannels { .. }
             | WorkerError::Http { .. }) => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<ServiceError> for Failure {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Worker(error) => error.into(),
+            error => Self::failed(error.to_string()),
         }
     }
 }

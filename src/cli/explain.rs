@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::table::{Table, count, facts, left, print, print_json, right};
+use super::table::{Table, facts, left, print, print_json, right};
 use super::{Exit, Failure, Output};
 use crate::config::{Config, durations};
-use crate::operate::When;
 use crate::operate::explain::{Path, Sleep, TooLong, explain};
+use crate::operate::{When, count};
 use crate::worker::Clock;
 
 #[derive(Debug, Args)]

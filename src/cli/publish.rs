@@ -4,15 +4,17 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::command::table;
 use super::table::{print, print_json};
 use super::{Exit, Failure, Output};
 use crate::config::{Config, durations};
+use crate::control::{IfExists, Key, Outcome};
 use crate::message::{Headers, ShortString, Value, text};
-use crate::operate::When;
-use crate::operate::publish::{self, Due, DueError, Problem, PublishError, Published};
+use crate::operate::publish::{self, Decided, Due, DueError, Published};
+use crate::operate::{Problem, PublishError, When};
 use crate::worker::Clock;
 
 #[derive(Debug, Args)]
@@ -29,6 +31,13 @@ pub struct Publish {
     /// The delay exchange; by default the one for everyone.
     #[arg(long, value_name = "NAME")]
     exchange: Option<String>,
+    /// By what it can be cancelled or rescheduled: 1 to 255 bytes.
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// At most one with its key is to come: whether this one takes the place of one that is, or does
+    /// not come itself. The answer says which.
+    #[arg(long, value_enum, requires = "key", conflicts_with_all = ["exchange", "count"], value_name = "WHAT")]
+    if_exists: Option<WhatIfExists>,
     /// A header, NAME=VALUE; whole numbers are sent as such. May be repeated.
     #[arg(long = "header", short = 'H', value_name = "NAME=VALUE")]
     headers: Vec<String>,
@@ -42,9 +51,23 @@ pub struct Publish {
     body: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WhatIfExists {
+    Replace,
+    Keep,
+}
+
 impl Publish {
     pub async fn run(self, config: Config, output: Output) -> Result<Exit, Failure> {
         let publish = self.request(&config)?;
+        if let (Some(key), Some(what)) = (&publish.key, self.if_exists) {
+            let if_exists = match what {
+                WhatIfExists::Replace => IfExists::Replace,
+                WhatIfExists::Keep => IfExists::Keep,
+            };
+            let decided = publish::publish_unique(&config, &publish, key, if_exists).await?;
+            return report_unique(decided, output);
+        }
         let published = publish::publish(&config, &publish).await?;
         self.report(&published, output)?;
         Ok(Exit::Done)
@@ -70,6 +93,11 @@ impl Publish {
         print(format!("{confirmed} confirmed by {exchange:?}, for {to:?}, {when}"))
     }
 
+    fn key(&self) -> Result<Option<Key>, Failure> {
+        let key = self.key.as_ref().map(|key| Key::new(key.as_bytes())).transpose();
+        key.map_err(|fault| Failure::usage(format!("--key: {fault}")))
+    }
+
     fn request(&self, config: &Config) -> Result<publish::Publish, Failure> {
         let headers = self.headers()?;
         let now = Clock::default().now();
@@ -84,6 +112,7 @@ impl Publish {
             to: ShortString::try_new(self.to.as_str())
                 .map_err(|error| Failure::usage(format!("--to: {error}")))?,
             exchange: self.exchange.clone(),
+            key: self.key()?,
             body: self.body()?.into(),
             count: self.count,
         })
@@ -118,6 +147,21 @@ impl Publish {
     }
 }
 
+fn report_unique(decided: Decided, output: Output) -> Result<Exit, Failure> {
+    let told = match decided {
+        Decided::Told(told) => told,
+        Decided::Silent(why) => return Err(Failure::failed(why)),
+    };
+    match output {
+        Output::Json => print_json(&told)?,
+        Output::Table => print(table(&[&told]))?,
+    }
+    Ok(match told.outcome {
+        Outcome::Refused(_) | Outcome::TooLate => Exit::Failed,
+        _ => Exit::Done,
+    })
+}
+
 impl From<DueError> for Failure {
     fn from(error: DueError) -> Self {
         Self::usage(error.to_string())
@@ -127,11 +171,13 @@ impl From<DueError> for Failure {
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         let exit = match &error {
-            PublishError::Failed { problem: Problem::Forbidden(_), .. } => Exit::Refused,
+            PublishError::Failed { problem: Problem::Forbidden(_), .. }
+            | PublishError::CommandsOff { .. } => Exit::Refused,
             PublishError::Failed { problem: Problem::Lost(_), .. } => Exit::Unreachable,
-            PublishError::Amqp(_) | PublishError::Silent { .. } | PublishError::Failed { .. } => {
-                Exit::Failed
-            }
+            PublishError::Amqp(_)
+            | PublishError::Silent { .. }
+            | PublishError::Failed { .. }
+            | PublishError::Reply(_) => Exit::Failed,
         };
         match error {
             PublishError::Amqp(error) => error.into(),

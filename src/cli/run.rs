@@ -1,21 +1,38 @@
-//! `dormouse run`: a worker as a service.
+//! `dormouse run`: a worker and what else it may do, as a service.
 
 use std::io::IsTerminal;
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Exit, Failure};
 use crate::config::{Config, Log, LogFormat};
+use crate::service::{self, Ports};
 use crate::{http, worker};
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What this process does: worker, index, api, webhooks. It is the key service.roles.
+    #[arg(long, value_name = "ROLE,…")]
+    roles: Option<String>,
+}
+
+impl Run {
+    /// What it sets.
+    pub fn settings(&self) -> Vec<String> {
+        self.roles.iter().map(|roles| format!("service.roles={roles}")).collect()
+    }
+}
 
 pub async fn run(config: Config) -> Result<Exit, Failure> {
     log(&config.log)?;
     let stop = stop_on_signal()?;
     let health = worker::Health::default();
+    let ports = Ports::take(&config)?;
     let (server, clock) =
         (http::serve(http::listen(config.http.listen)?, health.clone())?, worker::Clock::default());
-    let ended = worker::run(config, clock, health, stop).await;
+    let ended = service::run(config, ports, clock, health, stop).await;
     server.abort();
     ended?;
     Ok(Exit::Done)

@@ -2,12 +2,16 @@
 
 use clap::Args;
 
-use super::table::{Table, count, facts, fold, left, number, print, print_json, right, wide};
+use super::paragraph::fold;
+use super::table::{Table, facts, left, print, print_json, right, wide};
 use super::{Exit, Failure, Output};
 use crate::config::{Config, durations};
+use crate::operate::status::commands::{Commands, Registrar};
 use crate::operate::status::overview::{Overview, Stage};
 use crate::operate::status::seen::{Counts, Seen};
+use crate::operate::status::stream::Stream;
 use crate::operate::status::{self, StatusError};
+use crate::operate::{count, number};
 use crate::schedule::UnixMs;
 use crate::topology::Names;
 use crate::worker::Clock;
@@ -33,7 +37,8 @@ What RabbitMQ takes from nobody, not even for the DLQ, is noted by the worker
 that keeps it, every ten seconds.
 
 Exit code 3: exchanges or queues are missing, a queue is full, no worker runs,
-messages are parked, or RabbitMQ takes some from nobody.";
+messages are parked, RabbitMQ takes some from nobody, or a worker takes no part
+in commands.";
 
 /// For a counter that cannot be seen.
 const UNKNOWN: &str = "?";
@@ -43,12 +48,13 @@ impl Status {
         let status = status::status(&config, &Clock::default()).await?;
         match output {
             Output::Json => print_json(&status.document(&config))?,
-            Output::Table => print(self.screen(&config, &status.seen, &status.overview))?,
+            Output::Table => print(self.screen(&config, &status))?,
         }
         Ok(if status.is_sound() { Exit::Done } else { Exit::Differs })
     }
 
-    fn screen(&self, config: &Config, seen: &Seen, overview: &Overview) -> String {
+    fn screen(&self, config: &Config, status: &status::Status) -> String {
+        let status::Status { seen, overview, commands, ledger, .. } = status;
         let mut parts = vec![facts(&about(config, seen, overview))];
         let levels = self.levels(overview);
         if levels.is_empty() {
@@ -57,6 +63,11 @@ impl Status {
             parts.push(levels.to_string());
         }
         parts.push(self.stages(overview).to_string());
+        let mut streams = commands.as_ref().map(about_commands).unwrap_or_default();
+        streams.extend(ledger.as_ref().map(|ledger| ("ledger", in_stream(ledger))));
+        if !streams.is_empty() {
+            parts.push(facts(&streams));
+        }
         for other in &overview.other_versions {
             let messages = other.counts.ready.unwrap_or(0)
                 + other.counts.unacked.unwrap_or(0)
@@ -164,6 +175,34 @@ fn about(config: &Config, seen: &Seen, overview: &Overview) -> Vec<(&'static str
         ("asleep", count(asleep, "message")),
         ("workers", known(overview.workers)),
     ]
+}
+
+fn about_commands(commands: &Commands) -> Vec<(&'static str, String)> {
+    let Commands { queue, waiting, taking_part, taking_in, registrar, log } = commands;
+    let waiting = [waiting.ready, waiting.unacked, waiting.backlog];
+    let waiting = waiting.into_iter().flatten().reduce(|sum, more| sum + more);
+    let decide = format!("{} of {} take part", known(*taking_part), known(*taking_in));
+    let registrar = match registrar {
+        Some(Registrar { consumer_tag, connection: Some(connection) }) => {
+            format!("{consumer_tag} ({connection})")
+        }
+        Some(Registrar { consumer_tag, connection: None }) => consumer_tag.clone(),
+        None if taking_part.is_some() => "none".to_owned(),
+        None => UNKNOWN.to_owned(),
+    };
+    vec![
+        ("commands", format!("{} in {queue}", known(waiting))),
+        ("workers", decide),
+        ("registrar", registrar),
+        ("log", in_stream(log)),
+    ]
+}
+
+fn in_stream(of: &Stream) -> String {
+    let files = of
+        .bytes_at_most()
+        .map_or_else(String::new, |bytes| format!(", at most {} MB", number(bytes / 1_000_000)));
+    format!("{} messages in {}{files}", known(of.messages), of.stream)
 }
 
 fn known(counter: Option<u64>) -> String {

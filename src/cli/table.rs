@@ -8,10 +8,7 @@ use serde::Serialize;
 
 use super::Failure;
 use crate::config::durations;
-
-pub use super::paragraph::{fold, paragraph};
-pub use crate::config::text::COLUMNS as WIDTH;
-pub use crate::operate::{count, number};
+pub use crate::config::text::COLUMNS;
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -81,7 +78,7 @@ impl Table {
             .map(|(at, column)| cells(at).max().unwrap_or(0).max(width(column.title)))
             .collect();
         let gaps = GAP.len() * widths.len().saturating_sub(1);
-        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(WIDTH);
+        let mut excess = (widths.iter().sum::<usize>() + gaps).saturating_sub(COLUMNS);
         while excess > 0 {
             let wide = (0..widths.len())
                 .filter(|at| self.columns[*at].gives_way && widths[*at] > NARROWEST);
@@ -186,6 +183,7 @@ fn width(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operate::number;
 
     #[test]
     fn a_row_is_aligned_and_never_wider_than_a_terminal() {
@@ -193,7 +191,7 @@ mod tests {
         table.row(["a1".into(), number(1_234_567), "orders".into(), "k".repeat(200)]);
         table.row(["b\x1b[2J".into(), number(0), "e".repeat(30), "\n".into()]);
         let shown = table.to_string();
-        assert!(shown.lines().all(|line| width(line) <= WIDTH), "{shown}");
+        assert!(shown.lines().all(|line| width(line) <= COLUMNS), "{shown}");
         assert_eq!(shown.lines().count(), 3, "{shown}");
         assert!(shown.contains("\\u{1b}[2J"), "{shown}");
         let at = shown.lines().next().unwrap().find("exchange").unwrap();

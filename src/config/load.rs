@@ -32,7 +32,7 @@ const COMMAND_LINE: &str = "command line";
 const DEFAULT: &str = "default";
 
 /// Defaults < file < environment < overrides; a list is replaced as a whole. Unknown keys and
-/// unknown `DORMOUSE_` variables are faults, and so is everything [`check`] finds.
+/// unknown `DORMOUSE_` variables are faults, and so is everything [`check()`] finds.
 pub fn load(sources: Sources) -> Result<Config, ConfigFaults> {
     let mut faults = Vec::new();
     let file = sources

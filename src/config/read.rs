@@ -21,7 +21,9 @@ pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), 
             *at(config) = uris.into_iter().map(Uri::new).collect();
         }
         Field::MaybeUri(at) => *at(config) = maybe(text(value).ok_or_else(must)?).map(Uri::new),
-        Field::MaybeFile(at) => *at(config) = maybe(text(value).ok_or_else(must)?).map(Into::into),
+        Field::MaybeFile(at) | Field::MaybePath(at) => {
+            *at(config) = maybe(text(value).ok_or_else(must)?).map(Into::into);
+        }
         Field::MaybeAddress(at) => {
             let address = maybe(text(value).ok_or_else(must)?);
             *at(config) = address.map(|a| a.parse()).transpose().map_err(|_| must())?;

@@ -67,7 +67,7 @@ async fn count_one(
 ) -> Result<Option<Backlog>, AmqpError> {
     let Some(depth) = inspector.queue(name).await? else { return Ok(None) };
     let of = |counter: fn(&QueueInfo) -> Option<u64>| reported.and_then(counter);
-    let is_classic = reported.is_some_and(|queue| queue.queue_type == "classic");
+    let is_quorum = reported.is_none_or(|queue| queue.queue_type == "quorum");
     Ok(Some(Backlog {
         queue: name.to_owned(),
         ready_now: depth.ready.into(),
@@ -77,10 +77,11 @@ async fn count_one(
             reported => Some(reported.unwrap_or(0).max(depth.ready.into())),
         },
         unacked: of(|queue| queue.messages_unacked),
-        dead_letter_backlog: if is_classic {
-            Some(0)
-        } else {
+        // no other kind dead-letters at least once
+        dead_letter_backlog: if is_quorum {
             of(|queue| queue.dead_letter_backlog)
+        } else {
+            Some(0)
         },
         consumers: depth.consumers.into(),
     }))

@@ -24,16 +24,21 @@ pub struct DestroyPlan {
     standing: Inventory,
     pub ours: Ours,
     with_messages: Vec<String>,
+    names: Names,
     /// What is in the queues.
     pub counted: Vec<Backlog>,
+    /// Messages in the log of commands, which are no client's; none if there is no log, or it was not counted yet.
+    pub logged: Option<u64>,
+    /// The same of the ledger.
+    pub in_ledger: Option<u64>,
     force: bool,
 }
 
 /// Everything of ours that stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ours {
-    /// They let messages in, and go first.
-    pub delay_exchanges: Vec<String>,
+    /// They let messages and commands in, and go first.
+    pub doors: Vec<String>,
     pub exchanges: Vec<String>,
     pub queues: Vec<String>,
 }
@@ -44,13 +49,17 @@ pub struct Destroyed {
     pub ours: Ours,
     /// Messages that were deleted, by the last count.
     pub lost: u64,
+    /// See [`DestroyPlan::logged`].
+    pub logged: Option<u64>,
+    /// See [`DestroyPlan::in_ledger`].
+    pub in_ledger: Option<u64>,
 }
 
-/// Messages came in after the plan was made, so nothing but the delay exchanges was deleted.
+/// Messages came in after the plan was made, so nothing but the doors was deleted.
 #[derive(Debug)]
 pub enum Progress<'a> {
     CameIn(&'a [Backlog]),
-    /// The delay exchanges are back, as they were.
+    /// The doors are back, as they were.
     Restored,
 }
 
@@ -61,7 +70,7 @@ pub enum DestroyError {
     Management(#[from] ManagementNeeded),
     #[error(transparent)]
     Amqp(#[from] AmqpError),
-    /// The delay exchanges could not be restored.
+    /// The doors could not be restored.
     #[error(transparent)]
     Declare(#[from] DeclareError),
     #[error(transparent)]
@@ -115,7 +124,10 @@ pub async fn plan(config: &Config, force: bool) -> Result<Option<DestroyPlan>, D
         standing,
         ours,
         with_messages,
+        names: Names::of(config),
         counted: Vec::new(),
+        logged: None,
+        in_ledger: None,
         force,
     };
     plan.count().await?;
@@ -127,7 +139,7 @@ pub async fn plan(config: &Config, force: bool) -> Result<Option<DestroyPlan>, D
     Ok(Some(plan))
 }
 
-/// Deletes what was planned. Unless it is forced, it looks once more after the delay exchanges are gone, when
+/// Deletes what was planned. Unless it is forced, it looks once more after the doors are gone, when
 /// RabbitMQ has counted again, and restores them if messages came in.
 pub async fn carry_out(
     mut plan: DestroyPlan,
@@ -136,7 +148,7 @@ pub async fn carry_out(
     // a publisher sees that at once, by a closed channel: unbound, an exchange would drop what is
     // published to it, and confirm it
     let remove = Remove::open(&plan.connection).await?;
-    for exchange in &plan.ours.delay_exchanges {
+    for exchange in &plan.ours.doors {
         remove.exchange(exchange).await?;
     }
     if !plan.force {
@@ -157,7 +169,12 @@ pub async fn carry_out(
         remove.queue(queue).await?;
     }
     plan.connection.close().await;
-    Ok(Destroyed { lost: backlog::total(&plan.counted), ours: plan.ours })
+    Ok(Destroyed {
+        lost: backlog::total(&plan.counted),
+        logged: plan.logged,
+        in_ledger: plan.in_ledger,
+        ours: plan.ours,
+    })
 }
 
 impl DestroyPlan {
@@ -165,6 +182,9 @@ impl DestroyPlan {
         let needed = ManagementNeeded::or("cannot count what sleeps");
         let reported = self.vhost.standing().await.map_err(needed)?;
         self.counted = backlog::count(&reported, &self.connection, &self.with_messages).await?;
+        let of_stream = |name: String| reported.queue(&name).and_then(|stream| stream.messages);
+        self.logged = of_stream(self.names.log());
+        self.in_ledger = of_stream(self.names.ledger());
         Ok(())
     }
 
@@ -201,18 +221,18 @@ impl DestroyPlan {
         Err(Refusal::NotEmpty { counted: self.counted.clone() })
     }
 
-    /// Builds the delay exchanges again as they stood, with all of their bindings, those of others
+    /// Builds the doors again as they stood, with all of their bindings, those of others
     /// included.
     async fn restore(&self) -> Result<(), DestroyError> {
-        let was = |name: &str| self.ours.delay_exchanges.iter().any(|exchange| exchange == name);
+        let was = |name: &str| self.ours.doors.iter().any(|exchange| exchange == name);
         let stood = self.standing.exchanges.iter().filter(|found| was(&found.name));
         let exchanges = stood.map(Exchange::from).collect();
         declare(&self.connection, &Topology { exchanges, ..Topology::default() }).await?;
         let remove = Remove::open(&self.connection).await?;
         for found in &self.standing.bindings {
             let binding = Binding::from(found);
-            let to_delay = matches!(&binding.destination, Destination::Exchange(name) if was(name));
-            if was(&binding.source) || to_delay {
+            let to_door = matches!(&binding.destination, Destination::Exchange(name) if was(name));
+            if was(&binding.source) || to_door {
                 remove.bind(&binding, &found.arguments).await?;
             }
         }
@@ -227,20 +247,21 @@ impl Ours {
         let expired = format!("{namespace}.expired");
         let configured: BTreeSet<&str> =
             config.delay_exchanges.iter().map(|delay| delay.name.as_str()).collect();
+        let names = Names::of(config);
         let mut ours = Self::default();
         for found in &standing.exchanges {
             let alternate = found.arguments.get(ALTERNATE).and_then(|name| name.as_str());
             // one that is no longer configured is told by where its strays go
-            let is_delay = configured.contains(found.name.as_str())
+            let is_door = configured.contains(found.name.as_str())
+                || [names.command(), names.unique()].contains(&found.name)
                 || found.kind == "topic" && alternate.is_some_and(|to| to.starts_with(&expired));
-            if is_delay {
-                ours.delay_exchanges.push(found.name.clone());
+            if is_door {
+                ours.doors.push(found.name.clone());
             } else if wanted.has_exchange(&found.name) || is_ours(namespace, &found.name) {
                 ours.exchanges.push(found.name.clone());
             }
         }
         let queues = standing.queues.iter().map(|queue| &queue.name);
-        let names = Names::of(config);
         let is_ours = |name: &&String| {
             wanted.has_queue(name) || is_ours(namespace, name) || names.is_of_workers(name)
         };

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`explain`] | a delay → the path of such a message |
 //! | [`publish`] | a message and when it is due → confirmed, or why not |
+//! | [`command`] | keys → cancelled or put off, with an answer for each |
 //! | [`status`] | → how much sleeps where, and until when at most |
 //! | [`plan`], [`apply`], [`verify`] | → what is missing; the same, created; what is not as it should be |
 //! | [`drain`] | older versions and layouts → their messages in the current one |
@@ -18,11 +19,15 @@
 
 mod amount;
 pub mod apply;
+mod asking;
 pub mod backlog;
+pub mod command;
+mod confirming;
 pub mod destroy;
 pub mod dlq;
 pub mod drain;
 pub mod explain;
+pub mod log;
 pub mod plan;
 pub mod publish;
 pub mod retry;
@@ -32,6 +37,7 @@ mod vhost;
 mod when;
 
 pub use amount::{count, number};
+pub use confirming::{Problem, PublishError};
 pub use vhost::{ManagementNeeded, Vhost, user_name, vhost_name};
 pub use when::When;
 
@@ -65,6 +71,8 @@ mod tests {
             }
             Ok::<_, destroy::DestroyError>(())
         });
+        let keys = command::Keys::checked(&["key".into()]).expect("a key");
+        is_send(command::command(&config, &keys, command::Command::Cancel { due_by: None }, true));
         is_send(apply::apply(&config));
         is_send(verify::verify(&config));
         is_send(status::status(&config, &crate::worker::Clock::default()));

@@ -18,6 +18,10 @@ pub struct TopologyPlan {
     pub diff: Diff,
     /// What stands of other versions and layouts.
     pub leftovers: Vec<Leftover>,
+    /// What stands for commands, which the configuration has off: `queue dormouse.command`, …
+    pub left_of_commands: Vec<String>,
+    /// The same of the ledger.
+    pub left_of_ledger: Vec<String>,
     /// Why only existence could be seen: neither arguments nor bindings.
     pub blind: Option<ManagementError>,
     /// The virtual host has no room for what is missing.
@@ -41,11 +45,13 @@ async fn through_management(config: &Config) -> Result<TopologyPlan, ManagementE
     let vhost = Vhost::of(config)?;
     let standing = vhost.standing().await?;
     let wanted = Topology::of(config);
-    let diff = Diff::of(&wanted, &standing);
+    let (diff, names) = (Diff::of(&wanted, &standing), Names::of(config));
     // who may not see it learns so from verify
     let max_queues = vhost.management().max_queues(&vhost.name).await.unwrap_or(None);
     Ok(TopologyPlan {
-        crowded: Crowded::of(max_queues, &standing, &diff.missing, &Names::of(config)),
+        crowded: Crowded::of(max_queues, &standing, &diff.missing, &names),
+        left_of_commands: standing.left_of_commands(&wanted, &names),
+        left_of_ledger: standing.left_of_ledger(&wanted, &names),
         leftovers: standing.leftovers(&wanted, &config.topology.namespace),
         blind: None,
         diff,
@@ -59,7 +65,15 @@ async fn over_amqp(config: &Config, error: ManagementError) -> Result<TopologyPl
     let missing = Inspector::open(&connection).await?.missing(&wanted).await?;
     connection.close().await;
     let diff = Diff { missing, different: Vec::new(), foreign: Vec::new() };
-    Ok(TopologyPlan { wanted, diff, leftovers: Vec::new(), blind: Some(error), crowded: None })
+    Ok(TopologyPlan {
+        wanted,
+        diff,
+        leftovers: Vec::new(),
+        left_of_commands: Vec::new(),
+        left_of_ledger: Vec::new(),
+        blind: Some(error),
+        crowded: None,
+    })
 }
 
 impl TopologyPlan {
@@ -74,7 +88,7 @@ impl TopologyPlan {
     /// As programs get it.
     pub fn document(&self, config: &Config) -> Json {
         let Diff { missing, different, foreign } = &self.diff;
-        json!({
+        let mut document = json!({
             "vhost": vhost_name(config),
             "create": created(missing),
             "refused": different,
@@ -82,7 +96,14 @@ impl TopologyPlan {
             "leftovers": self.leftovers,
             "crowded": self.crowded,
             "unseen": self.blind.as_ref().map(|error| format!("arguments and bindings: {error}")),
-        })
+        });
+        if !self.left_of_commands.is_empty() {
+            document["left_of_commands"] = json!(self.left_of_commands);
+        }
+        if !self.left_of_ledger.is_empty() {
+            document["left_of_ledger"] = json!(self.left_of_ledger);
+        }
+        document
     }
 }
 

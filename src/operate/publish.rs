@@ -1,15 +1,20 @@
-//! Schedules messages on a delay exchange.
+//! Schedules messages on a delay exchange, or one on the exchange of unique schedules.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::When;
-use crate::amqp::{AmqpError, Closed, Connection, Outcome, Publisher};
+use super::asking::ask;
+use super::command::{silence, told};
+use super::confirming::{Problem, PublishError};
+use crate::amqp::{Connection, Publisher};
 use crate::config::{Config, durations};
-use crate::message::{Headers, Message, Properties, ShortString, Value};
+use crate::control::{IfExists, Key, Told};
+use crate::message::{Headers, Message, Properties, ShortString, Value, text};
 use crate::schedule::UnixMs;
-use crate::schedule::headers::{DELIVERY_TIME, X_DELAY};
+use crate::schedule::headers::{DELIVERY_TIME, IF_EXISTS, KEY, X_DELAY};
+use crate::topology::Names;
 
 /// Publishes without a confirm at a time.
 const WINDOW: usize = 500;
@@ -40,9 +45,19 @@ pub struct Publish {
     pub to: ShortString,
     pub due: Due,
     pub headers: Headers,
+    /// By what it can be cancelled.
+    pub key: Option<Key>,
     pub body: Bytes,
     /// How many copies, each with a `message_id` of its own.
     pub count: u32,
+}
+
+/// What was decided about a unique schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decided {
+    Told(Told),
+    /// RabbitMQ has confirmed it, but nobody has answered in time.
+    Silent(String),
 }
 
 /// All copies are confirmed.
@@ -50,40 +65,6 @@ pub struct Publish {
 pub struct Published {
     pub exchange: String,
     pub confirmed: u32,
-}
-
-/// Why not all copies are. What is not confirmed may have arrived.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishError {
-    #[error(transparent)]
-    Amqp(#[from] AmqpError),
-    #[error(
-        "{confirmed} confirmed, then none within {}: {}",
-        durations::duration(*timeout),
-        if *is_blocked { "a memory or disk alarm blocks publishes" } else { "RabbitMQ is silent" }
-    )]
-    Silent { confirmed: u32, timeout: Duration, is_blocked: bool },
-    #[error("publishing to {exchange:?} failed after {confirmed} confirmed: {problem}")]
-    Failed { exchange: String, confirmed: u32, problem: Problem },
-}
-
-/// What RabbitMQ did instead of confirming.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    #[error(
-        "returned: {code} {text} (no queue is bound to it; `dormouse topology plan` tells what is missing)"
-    )]
-    Returned { code: u16, text: String },
-    #[error("rejected by the intake queue")]
-    Nacked,
-    #[error(
-        "{0} (a worker declares it when it starts; `dormouse topology apply` does it without one)"
-    )]
-    NoExchange(String),
-    #[error("{0}")]
-    Forbidden(String),
-    #[error("{0}")]
-    Lost(String),
 }
 
 impl Due {
@@ -101,6 +82,11 @@ impl Due {
         Ok(Self(when))
     }
 
+    /// In ms since the epoch.
+    pub fn at(self, now: UnixMs) -> UnixMs {
+        self.0.due(now)
+    }
+
     fn header(self) -> Option<(ShortString, Value)> {
         let (name, ms) = match self.0 {
             When::Now => return None,
@@ -115,6 +101,7 @@ impl Publish {
     fn message(&self, config: &Config) -> Message {
         let mut headers = self.headers.clone();
         headers.extend(self.due.header());
+        headers.extend(self.key.iter().map(|key| (KEY.into(), text(key.as_str()))));
         let exchange = self.exchange.as_ref().unwrap_or(&config.delay_exchanges[0].name);
         Message {
             exchange: exchange.clone(),
@@ -153,20 +140,27 @@ pub async fn publish(config: &Config, publish: &Publish) -> Result<Published, Pu
     Ok(Published { exchange: message.exchange, confirmed })
 }
 
+/// Publishes it once, as the only one with its key that is to come, and waits for what is decided about it and the one
+/// before it.
+///
+/// Errors: it is not confirmed.
+pub async fn publish_unique(
+    config: &Config,
+    publish: &Publish,
+    key: &Key,
+    if_exists: IfExists,
+) -> Result<Decided, PublishError> {
+    let mut message = publish.message(config);
+    let headers = &mut message.properties.headers;
+    headers.insert(KEY.into(), text(key.as_str()));
+    headers.insert(IF_EXISTS.into(), text(if_exists.word()));
+    message.exchange = Names::of(config).unique();
+    let replies = ask(config, "dormouse publish", vec![message], true).await?;
+    let told = replies.into_iter().flat_map(|reply| told(std::slice::from_ref(key), reply)).next();
+    Ok(told.map_or_else(|| Decided::Silent(silence(config)), Decided::Told))
+}
+
 fn send(publisher: &mut Publisher<()>, mut message: Message) {
     message.properties.message_id = Some(uuid::Uuid::now_v7().to_string().into());
     publisher.publish(message, ());
-}
-
-impl Problem {
-    fn of(outcome: Outcome) -> Option<Self> {
-        Some(match outcome {
-            Outcome::Confirmed => return None,
-            Outcome::Returned { code, text } => Self::Returned { code, text },
-            Outcome::Nacked => Self::Nacked,
-            Outcome::Unknown(Closed { code: 404, text }) => Self::NoExchange(text),
-            Outcome::Unknown(Closed { code: 403, text }) => Self::Forbidden(text),
-            Outcome::Unknown(Closed { text, .. }) => Self::Lost(text),
-        })
-    }
 }

@@ -70,7 +70,9 @@ impl Vhost {
     /// Everything that verify judges. What the user may not see is not an error.
     pub async fn seen(&self, user: &str) -> Result<Seen, ManagementError> {
         let (standing, overview) = tokio::try_join!(self.standing(), self.management.overview())?;
+        let nodes = overview.node_names.as_ref().map(Vec::len);
         Ok(Seen {
+            nodes: nodes.ok_or_else(|| "it takes the tag monitoring".to_owned()),
             rabbitmq_version: overview.rabbitmq_version,
             standing,
             feature_flags: look(self.management.feature_flags().await)?,

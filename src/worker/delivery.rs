@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use super::cascade_publisher::CascadePublisher;
+use super::clock_watch::{ClockWatch, LOOK, Stepped};
 use super::consume_loop::TOGETHER;
 use super::events::Event;
 use super::in_flight::{InFlight, InternalPublish, InternalQueue};
-use super::metrics::clock_stepped;
+use super::keyed_hold::{KeyedHold, Woken};
 use super::target_publish::TargetPublish;
 use super::target_publisher::{Settled, TargetPublisher};
 use super::tell::Tell;
@@ -27,34 +27,21 @@ pub struct Delivery {
     shared: Arc<Shared>,
     consumer: Consumer,
     hold: Hold<InFlight>,
+    /// Of those with a key, if commands are on.
+    keyed: Option<KeyedHold>,
     timer: PreciseTimer,
     held_bytes: u64,
     targets: TargetPublisher,
     cascade: CascadePublisher,
-    last_look: Look,
+    clock_watch: ClockWatch,
     told_of_early_wakes: Tell,
+    told_of_waiting: Tell,
     /// Turns of what is overdue.
     overdue: RateLimiter,
 }
 
-/// One look at both clocks, to notice steps of the wall clock.
-#[derive(Clone, Copy)]
-struct Look {
-    wall: UnixMs,
-    monotonic: Instant,
-}
-
-/// The wall clock is looked at this often, whatever the timers say.
-const LOOK: Duration = Duration::from_secs(1);
-
 /// So soon after an alarm what came due goes on.
 const LOOK_WHILE_BLOCKED: Duration = Duration::from_millis(20);
-
-/// A difference between the clocks that counts as a step and not as noise.
-const STEP: Duration = Duration::from_millis(250);
-
-/// A step ahead of so much makes it worth to plan again what sleeps.
-const WORTH_A_SWEEP: Duration = Duration::from_millis(500);
 
 /// Later than this is a downtime's work, and not a busy moment's.
 const OVERDUE: Duration = Duration::from_secs(5);
@@ -64,6 +51,14 @@ const LATE: Duration = Duration::from_secs(1);
 
 /// Prefetch for the due queues of other topology versions, which only run dry.
 const OLD_VERSION_PREFETCH: u16 = 1_000;
+
+/// Never, if there is nothing with a key.
+async fn changed(keyed: &Option<KeyedHold>) {
+    match keyed {
+        Some(keyed) if keyed.len() > 0 => keyed.changed().await,
+        Some(_) | None => std::future::pending().await,
+    }
+}
 
 /// Whether the exchange that leads back to a queue failed, and not the queue.
 fn is_off_the_way(publish: &TargetPublish, reason: Reason) -> bool {
@@ -93,19 +88,22 @@ impl Delivery {
             // a drain deletes it when it is empty
             consumer.consume_while_it_stands(&due, prefetch).await?;
         }
-        let last_look = Look { wall: shared.clock.now(), monotonic: Instant::now() };
+        let clock_watch = ClockWatch::new(shared.clock.now(), Instant::now());
         let hold = Hold::default();
+        let keyed = shared.control.clone().map(KeyedHold::new);
         let overdue = RateLimiter::new(shared.config.delivery.overdue_rate);
         Ok(Self {
             shared,
             consumer,
             hold,
+            keyed,
             timer: PreciseTimer::open(),
             held_bytes: 0,
             targets,
             cascade,
-            last_look,
+            clock_watch,
             told_of_early_wakes: Tell::default(),
+            told_of_waiting: Tell::default(),
             overdue,
         })
     }
@@ -128,6 +126,7 @@ impl Delivery {
                     done.into_iter().for_each(|publish| self.done(publish));
                 }
                 () = self.timer.at(wake), if !stopping => {}
+                () = changed(&self.keyed), if !stopping => {}
                 () = stop.cancelled(), if !stopping => {
                     stopping = true;
                     self.consumer.cancel().await?;
@@ -142,6 +141,7 @@ impl Delivery {
             }
             if !stopping {
                 self.release();
+                self.release_keyed();
                 self.relieve();
             }
             self.consumer.tend().await?;
@@ -153,7 +153,8 @@ impl Delivery {
     /// When to release the next one, and within a second in any case.
     fn next_wake(&self) -> Instant {
         let room = self.targets.has_room();
-        let due = self.hold.next_due().filter(|_| room);
+        let keyed = self.keyed.as_ref().and_then(|keyed| keyed.tend(self.shared.clock.now()));
+        let due = [self.hold.next_due(), keyed].into_iter().flatten().min().filter(|_| room);
         let left = due.map(|due| self.shared.clock.until(due));
         let look = if self.targets.is_blocked() { LOOK_WHILE_BLOCKED } else { LOOK };
         Instant::now() + left.unwrap_or(look).min(look)
@@ -168,6 +169,11 @@ impl Delivery {
         };
         let mut from = InFlight { tag, message };
         let message = &mut from.message;
+        if self.shared.with_log(message, InternalQueue::Levels) == InternalQueue::Wait
+            && !message.stamp.waits_for_dlq
+        {
+            return self.send(from, InternalQueue::Wait);
+        }
         if message.stamp.waits_for_dlq {
             // it has slept because the DLQ refused it
             message.wake_for_dlq();
@@ -192,7 +198,12 @@ impl Delivery {
 
     fn keep(&mut self, until: UnixMs, from: InFlight) {
         self.held_bytes += from.message.body_bytes() as u64;
-        self.hold.insert(until, from);
+        match &mut self.keyed {
+            Some(keyed) if from.message.stamp.key.is_some() => {
+                keyed.insert(until, from, self.shared.clock.now());
+            }
+            Some(_) | None => self.hold.insert(until, from),
+        }
     }
 
     /// What is overdue goes at its rate, so that a target is not flooded after a downtime. What has to
@@ -212,21 +223,56 @@ impl Delivery {
         while self.targets.has_room() {
             let now = self.shared.clock.now();
             let Some(from) = self.hold.pop_due(now) else { return };
-            let message = &from.message;
-            self.held_bytes -= message.body_bytes() as u64;
-            if let Err(cause) = self.shared.dispatch.rules.check_target(message) {
-                self.fail(from, cause);
-                continue;
-            }
-            self.shared.events().note(message, Event::Released { now });
-            self.targets.send(TargetPublish {
-                back: self.back(message),
-                sent: Instant::now(),
-                alone: self.shared.size_limit.is_below(message),
-                shared: false,
-                from,
-            });
+            self.held_bytes -= from.message.body_bytes() as u64;
+            self.attempt(from, now);
         }
+    }
+
+    /// The same of those with a key, as far as control lets them go.
+    fn release_keyed(&mut self) {
+        while let Some(keyed) = &mut self.keyed
+            && self.targets.has_room()
+        {
+            let now = self.shared.clock.now();
+            let Some(woken) = keyed.pop(now) else { return };
+            let (Woken::Release(from)
+            | Woken::Drop(from, _)
+            | Woken::SleepAgain(from, _)
+            | Woken::GoRound(from, _)) = &woken;
+            self.held_bytes -= from.message.body_bytes() as u64;
+            match woken {
+                Woken::Release(from) => self.attempt(from, now),
+                Woken::Drop(from, cause) => {
+                    self.shared.events().note(&from.message, Event::Dropped { cause });
+                    self.ack(from.tag);
+                }
+                Woken::SleepAgain(mut from, until) => {
+                    self.shared.events().note(&from.message, Event::Rescheduled { until });
+                    from.message.reschedule(until);
+                    self.send(from, InternalQueue::Levels);
+                }
+                Woken::GoRound(from, wait) => {
+                    let told = self.told_of_waiting.due();
+                    self.shared.events().note(&from.message, Event::Waits { wait, told });
+                    self.send(from, InternalQueue::Wait);
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, from: InFlight, now: UnixMs) {
+        let message = &from.message;
+        if let Err(cause) = self.shared.dispatch.rules.check_target(message) {
+            return self.fail(from, cause);
+        }
+        self.shared.events().note(message, Event::Released { now });
+        self.targets.send(TargetPublish {
+            back: self.back(message),
+            sent: Instant::now(),
+            alone: self.shared.size_limit.is_below(message),
+            shared: false,
+            from,
+        });
     }
 
     /// The exchange that leads back to a message's queue, if it goes back to one.
@@ -248,10 +294,24 @@ impl Delivery {
         // a part at a time: enough to keep the broker sending, few enough to keep the soonest
         let part = (self.consumer.unacked() / 4).max(1);
         for _ in self.cascade.outstanding()..part {
-            let Some(from) = self.hold.pop_last(after) else { return };
+            let Some(from) = self.pop_last(after) else { return };
             self.held_bytes -= from.message.body_bytes() as u64;
             self.shared.events().note(&from.message, Event::PutBack);
             self.send(from, InternalQueue::Wait);
+        }
+    }
+
+    /// Of both holds; before all others what cannot go for another reason than its time.
+    fn pop_last(&mut self, after: UnixMs) -> Option<InFlight> {
+        match &mut self.keyed {
+            None => self.hold.pop_last(after),
+            Some(keyed) => keyed.pop_waiting().or_else(|| {
+                if keyed.last_due() > self.hold.last_due() {
+                    keyed.pop_last(after)
+                } else {
+                    self.hold.pop_last(after)
+                }
+            }),
         }
     }
 
@@ -310,32 +370,28 @@ impl Delivery {
         self.consumer.settle(tag);
     }
 
-    /// Compares the clocks, at least every second: due times are wall-clock times, and a step makes
-    /// what is held due sooner or later than the timers thought.
+    /// Looks at what no event tells, once in a while.
     fn look(&mut self) -> bool {
-        let look = Look { wall: self.shared.clock.now(), monotonic: Instant::now() };
-        let passed = look.monotonic - self.last_look.monotonic;
-        if passed < LOOK {
+        let now = Instant::now();
+        let Some(stepped) = self.clock_watch.look(self.shared.clock.now(), now) else {
             return false;
+        };
+        // what is held follows by itself, what sleeps does not
+        if stepped == Stepped::FarAhead {
+            self.shared.signals.stepped_ahead.notify_one();
         }
-        let expected = self.last_look.wall.plus(passed);
-        let step_ms = look.wall.0 as i64 - expected.0 as i64;
-        if step_ms.unsigned_abs() > STEP.as_millis() as u64 {
-            clock_stepped();
-            warn!(step_ms, "the wall clock was stepped; due times follow it");
-            // what is held follows by itself, what sleeps does not
-            if step_ms > WORTH_A_SWEEP.as_millis() as i64 {
-                self.shared.signals.stepped_ahead.notify_one();
-            }
-        }
-        self.last_look = look;
-        self.targets.look(look.monotonic);
+        self.targets.look(now);
+        self.keyed.iter_mut().for_each(KeyedHold::look);
         true
     }
 
     fn measure(&self) {
         let gauges = &self.shared.gauges;
-        gauges.held_messages.set(self.hold.len() as f64);
+        let keyed = self.keyed.as_ref().map_or(0, KeyedHold::len);
+        if let (Some(keyed), Some(control)) = (&self.keyed, &self.shared.control) {
+            control.gauges.waiting.set(keyed.waiting() as f64);
+        }
+        gauges.held_messages.set((self.hold.len() + keyed) as f64);
         gauges.held_bytes.set(self.held_bytes as f64);
         gauges.unconfirmed.set(self.targets.outstanding() as f64);
     }

@@ -1,11 +1,14 @@
 //! Decides on messages and puts them where they belong: carries out what the rules say, tells of it, and makes
 //! the publish. It needs no connection, so who looks through queues by other means has one, too.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::Clock;
 use super::events::{Event, Events};
 use super::in_flight::InternalQueue;
+use super::ledger::Ledger;
 use crate::cascade::Cascade;
 use crate::config::{Config, DelayExchange};
 use crate::message::Message;
@@ -26,12 +29,13 @@ impl Dispatch {
         config: &Config,
         clock: Clock,
         frame_max_bytes: usize,
+        ledger: Option<Arc<Ledger>>,
     ) -> Result<Self, regex::Error> {
         let cascade = Cascade::of(config);
         Ok(Self {
             rules: Rules::new(config, cascade.names().retry(), frame_max_bytes)?,
             cascade,
-            events: Events::default(),
+            events: Events::new(ledger),
             clock,
             frame_max_bytes,
         })
@@ -45,13 +49,22 @@ impl Dispatch {
         delay: &DelayExchange,
         expired_in: Option<&str>,
     ) -> (DelayedMessage, InternalQueue) {
-        let (id, now) = (new_id(), self.clock.now());
-        let (mut message, scheduled) = self.rules.accept(message, delay, expired_in, id, now);
+        let (mut message, scheduled) = self.schedule(message, delay, expired_in);
         let to = match scheduled {
             Ok(()) => InternalQueue::Levels,
             Err(cause) => self.doom(&mut message, cause),
         };
         (message, to)
+    }
+
+    /// The same, but the caller decides what becomes of one that never will be due.
+    pub fn schedule(
+        &self,
+        message: Message,
+        delay: &DelayExchange,
+        expired_in: Option<&str>,
+    ) -> (DelayedMessage, Result<(), Cause>) {
+        self.rules.accept(message, delay, expired_in, new_id(), self.clock.now())
     }
 
     /// Decides on a message that was dead-lettered: when it is brought back, or why it is dead.
@@ -81,7 +94,7 @@ impl Dispatch {
     pub fn fail(&self, message: &mut DelayedMessage, cause: Cause) -> InternalQueue {
         let now = self.clock.now();
         let pause = self.rules.next_attempt(message, cause.reason, fastrand::f64());
-        self.events.note(message, Event::AttemptFailed { cause: &cause, pause });
+        self.events.note(message, Event::AttemptFailed { cause: &cause, pause, now });
         message.fail(cause.reason, cause.detail, now);
         match pause {
             Some(pause) => {
@@ -122,13 +135,15 @@ impl Dispatch {
         if message.stamp.waits_for_dlq {
             return;
         }
+        // by what is left now, which is what the plan was made for, or nearly
+        let hops = || self.cascade.hops(message, self.clock.now());
         let event = match (to, &message.stamp.retry_state) {
             (InternalQueue::Dlq, _) => Event::Dead,
             (InternalQueue::Levels | InternalQueue::Wait, Some(retry_state)) => {
                 let policy = &self.rules.policies().of_queue(&retry_state.queue).name;
-                Event::TakenBack { policy }
+                Event::TakenBack { policy, hops: hops() }
             }
-            (InternalQueue::Levels | InternalQueue::Wait, None) => Event::TakenIn,
+            (InternalQueue::Levels | InternalQueue::Wait, None) => Event::TakenIn { hops: hops() },
         };
         self.events.note(message, event);
     }

@@ -91,6 +91,11 @@ impl Health {
         }
     }
 
+    /// A process without a worker has nothing to wait for.
+    pub(crate) fn set_ready_without_worker(&self) {
+        self.set_connected(true);
+    }
+
     pub(super) fn set_stopping(&self) {
         self.0.stopping.store(true, Ordering::Relaxed);
     }

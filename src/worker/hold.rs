@@ -2,6 +2,7 @@
 //! what is due by its clock, and when to ask again.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use crate::schedule::UnixMs;
 
@@ -28,6 +29,16 @@ impl<Item> Hold<Item> {
     pub fn pop_due(&mut self, now: UnixMs) -> Option<Item> {
         let soonest = self.items.first_entry()?;
         (soonest.key().0 <= now).then(|| soonest.remove())
+    }
+
+    /// The first that is due after that.
+    pub fn next_due_after(&self, after: UnixMs) -> Option<UnixMs> {
+        let later = (Bound::Excluded((after, u64::MAX)), Bound::Unbounded);
+        self.items.range(later).next().map(|((due, _), _)| *due)
+    }
+
+    pub fn last_due(&self) -> Option<UnixMs> {
+        self.items.last_key_value().map(|((due, _), _)| *due)
     }
 
     pub fn next_due(&self) -> Option<UnixMs> {

@@ -55,7 +55,7 @@ impl Intake {
         }
         consumer.consume(&shared.names().parking(), PARKING_PREFETCH).await?;
         sources.push(Source::Parking);
-        let consume_loop = ConsumeLoop::new(consumer, cascade);
+        let consume_loop = ConsumeLoop::new(consumer, cascade, shared.gate());
         Ok(Self { shared, sources, consume_loop, told_of_parked: Tell::default() })
     }
 
@@ -66,9 +66,12 @@ impl Intake {
                 Happened::Delivered(together) => {
                     together.into_iter().for_each(|delivered| self.take(delivered));
                 }
-                Happened::Done(done) => done.iter().for_each(|publish| {
-                    self.shared.dispatch.entered(&publish.from.message, publish.to);
-                }),
+                Happened::Done(done) => {
+                    for publish in &done {
+                        self.shared.dispatch.entered(&publish.from.message, publish.to);
+                    }
+                    self.consume_loop.settle(&done);
+                }
             }
         }
         Ok(())
@@ -76,11 +79,12 @@ impl Intake {
 
     fn take(&mut self, Delivered { tag, queue, message, .. }: Delivered) {
         let dispatch = &self.shared.dispatch;
-        let (message, to) = match &self.sources[queue] {
+        let (mut message, to) = match &self.sources[queue] {
             Source::Delay(delay) => dispatch.accept(message, delay, None),
             Source::Expired(delay, intake) => dispatch.accept(message, delay, Some(intake)),
             Source::Parking => return self.unpark(tag, message),
         };
+        let to = self.shared.with_log(&mut message, to);
         self.consume_loop.send(InternalPublish { from: InFlight { tag, message }, to });
     }
 
@@ -90,7 +94,7 @@ impl Intake {
         let Shared { config, dispatch, signals, .. } = &*self.shared;
         signals.heal.notify_one();
         let delays = &config.delay_exchanges;
-        let (message, to, ours) = if message.exchange == dispatch.cascade.names().retry() {
+        let (mut message, to, ours) = if message.exchange == dispatch.cascade.names().retry() {
             // dead-lettered by a client's queue, and found no queue of ours
             let (message, to) = dispatch.judge(message);
             (message, to, false)
@@ -105,6 +109,7 @@ impl Intake {
                 Ok(dead) | Err(dead) => (dead, InternalQueue::Dlq, true),
             }
         };
+        let to = self.shared.with_log(&mut message, to);
         let told = if ours { self.told_of_parked.due() } else { None };
         dispatch.events.note(&message, Event::Parked { ours, told });
         self.consume_loop.send_later(InternalPublish { from: InFlight { tag, message }, to });

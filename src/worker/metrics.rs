@@ -1,5 +1,8 @@
 //! The worker's metrics, by name. Counters end in `_total`, durations are seconds.
 
+use std::time::Duration;
+
+use dormouse_core::control::{self, Outcome};
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram,
@@ -15,6 +18,8 @@ const DEAD_LETTERED: &str = "dormouse_dead_lettered_total";
 const RETRIED: &str = "dormouse_retried_total";
 const ATTEMPTS_FAILED: &str = "dormouse_attempts_failed_total";
 const RECONNECTS: &str = "dormouse_reconnects_total";
+const COMMANDS: &str = "dormouse_commands_total";
+const DROPPED: &str = "dormouse_dropped_total";
 const CLOCK_STEPS: &str = "dormouse_clock_steps_total";
 
 /// What is counted of messages, looked up once. Only [`Events`](super::events::Events) has one.
@@ -23,6 +28,7 @@ pub(super) struct Metrics {
     pub delivered: Counter,
     pub early: Counter,
     pub lateness: Histogram,
+    pub keyed_lateness: Histogram,
     pub confirm: Histogram,
     pub hops: Histogram,
     pub put_back: Counter,
@@ -40,6 +46,7 @@ impl Default for Metrics {
             delivered: counter!("dormouse_delivered_total"),
             early: counter!("dormouse_early_total"),
             lateness: histogram!("dormouse_lateness_seconds"),
+            keyed_lateness: histogram!("dormouse_keyed_lateness_seconds"),
             confirm: histogram!("dormouse_target_confirm_seconds"),
             hops: histogram!("dormouse_hops"),
             put_back: counter!("dormouse_put_back_total"),
@@ -59,6 +66,10 @@ impl Metrics {
 
     pub fn retried(&self, policy: &str, messages: u64) {
         counter!(RETRIED, "policy" => policy.to_owned()).increment(messages);
+    }
+
+    pub fn dropped(&self, cause: control::Cause) {
+        counter!(DROPPED, "cause" => cause.as_str()).increment(1);
     }
 
     pub fn attempt_failed(&self, reason: Reason) {
@@ -95,6 +106,87 @@ impl Default for Gauges {
     }
 }
 
+/// What control shows of itself.
+pub(super) struct ControlGauges {
+    /// 1 while this worker decides the commands.
+    pub registrar: Gauge,
+    pub blind: Gauge,
+    pub keys: Gauge,
+    pub key_bytes: Gauge,
+    /// Due, and not let go yet.
+    pub waiting: Gauge,
+    /// Workers that have no part in commands.
+    pub bystanders: Gauge,
+    fence: Histogram,
+}
+
+impl Default for ControlGauges {
+    fn default() -> Self {
+        Self {
+            registrar: gauge!("dormouse_registrar"),
+            blind: gauge!("dormouse_log_blind"),
+            keys: gauge!("dormouse_keys"),
+            key_bytes: gauge!("dormouse_keys_bytes"),
+            waiting: gauge!("dormouse_keyed_waiting_messages"),
+            bystanders: gauge!("dormouse_workers_without_commands"),
+            fence: histogram!("dormouse_fence_seconds"),
+        }
+    }
+}
+
+impl ControlGauges {
+    /// A fence was read back, so long after it was published.
+    pub fn fence_took(&self, took: Duration) {
+        self.fence.record(took.as_secs_f64());
+    }
+
+    /// A command was decided, and that can be relied on.
+    pub fn decided(&self, verb: &'static str, outcomes: &[Outcome], refused: bool) {
+        if refused {
+            counter!(COMMANDS, "verb" => verb, "outcome" => "refused").increment(1);
+        }
+        for outcome in outcomes {
+            counter!(COMMANDS, "verb" => verb, "outcome" => outcome.as_str()).increment(1);
+        }
+    }
+}
+
+/// What the ledger shows of itself.
+pub(super) struct LedgerMetrics {
+    noted: Counter,
+    given_up: Counter,
+    waiting: Gauge,
+    lag: Gauge,
+    stalled: Gauge,
+}
+
+impl Default for LedgerMetrics {
+    fn default() -> Self {
+        Self {
+            noted: counter!("dormouse_ledger_events_total"),
+            given_up: counter!("dormouse_ledger_gap_events_total"),
+            waiting: gauge!("dormouse_ledger_waiting_events"),
+            lag: gauge!("dormouse_ledger_lag_seconds"),
+            stalled: gauge!("dormouse_ledger_stalled"),
+        }
+    }
+}
+
+impl LedgerMetrics {
+    /// The stream has so many more.
+    pub fn noted(&self, events: u64) {
+        self.noted.increment(events);
+    }
+
+    /// So many wait, the oldest for so long; and so many were given up in all.
+    pub fn measure(&self, waiting: usize, lag: Duration, stalled: bool, given_up: u64) {
+        self.waiting.set(waiting as f64);
+        self.lag.set(lag.as_secs_f64());
+        self.stalled.set(if stalled { 1.0 } else { 0.0 });
+        self.given_up.absolute(given_up);
+    }
+}
+
 /// A session was lost.
 pub(super) fn reconnected() {
     counter!(RECONNECTS).increment(1);
@@ -106,7 +198,7 @@ pub(super) fn clock_stepped() {
 }
 
 /// What each counts, for the help texts.
-const COUNTERS: [(&str, &str); 14] = [
+const COUNTERS: [(&str, &str); 18] = [
     ("dormouse_scheduled_total", "Messages planned and put into the cascade"),
     ("dormouse_delivered_total", "Messages confirmed by their target"),
     ("dormouse_early_total", "Messages published before their due time; must stay 0"),
@@ -127,9 +219,16 @@ const COUNTERS: [(&str, &str); 14] = [
     (DEAD_LETTERED, "Messages put into the DLQ, by reason"),
     (RETRIED, "Rejected messages put to sleep until they go back to their queue, by retry policy"),
     (ATTEMPTS_FAILED, "Deliveries that failed, by reason"),
+    (COMMANDS, "Commands decided by this worker, for each key, by verb and outcome"),
+    (DROPPED, "Messages with a key that were not delivered, by cause"),
+    ("dormouse_ledger_events_total", "Events that are noted in the ledger"),
+    (
+        "dormouse_ledger_gap_events_total",
+        "Events that the ledger did not take in time, and that are told as a gap",
+    ),
 ];
 /// What each shows.
-const GAUGES: [(&str, &str); 10] = [
+const GAUGES: [(&str, &str); 19] = [
     ("dormouse_held_messages", "Messages in the hold, unacknowledged"),
     ("dormouse_held_bytes", "Bytes of bodies in the hold"),
     ("dormouse_dlq_refuses", "1 while the DLQ refuses messages, which sleep until it has room"),
@@ -149,10 +248,33 @@ const GAUGES: [(&str, &str); 10] = [
         "Exchanges of ours that were deleted and are not declared again; must be 0",
     ),
     ("dormouse_blocked", "1 while an alarm of RabbitMQ blocks publishes"),
+    ("dormouse_registrar", "1 while this worker decides the commands"),
+    (
+        "dormouse_log_blind",
+        "1 while this worker does not know what was cancelled: messages with a key wait",
+    ),
+    ("dormouse_keys", "Keys that are remembered"),
+    ("dormouse_keys_bytes", "Bytes of memory that they take"),
+    (
+        "dormouse_keyed_waiting_messages",
+        "Messages with a key that are due and wait for a fence, the log or an operator",
+    ),
+    (
+        "dormouse_workers_without_commands",
+        "Workers that take messages in and have no part in commands; must be 0",
+    ),
+    ("dormouse_ledger_waiting_events", "Events that the ledger does not have yet"),
+    ("dormouse_ledger_lag_seconds", "How long the oldest of them has been waiting"),
+    ("dormouse_ledger_stalled", "1 while the ledger takes nothing, and nobody waits for it"),
 ];
 /// What each measures.
-const HISTOGRAMS: [(&str, &str); 3] = [
+const HISTOGRAMS: [(&str, &str); 5] = [
     ("dormouse_lateness_seconds", "From the due time to the publish to the target"),
+    (
+        "dormouse_keyed_lateness_seconds",
+        "The same of messages with a key, which dormouse_lateness_seconds has, too",
+    ),
+    ("dormouse_fence_seconds", "From the publish of a fence until it was read back in the log"),
     ("dormouse_target_confirm_seconds", "From the publish to a target to its confirm"),
     ("dormouse_hops", "Level queues planned for a message"),
 ];

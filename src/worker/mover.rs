@@ -38,7 +38,16 @@ pub struct Mover {
     moved: u64,
     to_dlq: u64,
     late: bool,
+    wanted: Option<Wanted>,
+    found: Option<Moved>,
+    told: Option<Told>,
 }
+
+/// Whether a message is the one that somebody looks for.
+pub type Wanted = Box<dyn Fn(&DelayedMessage) -> bool + Send>;
+
+/// Hears of each message that is taken.
+pub type Told = Box<dyn FnMut(&DelayedMessage) + Send>;
 
 /// How fast to move.
 #[derive(Debug, Clone, Copy)]
@@ -129,7 +138,39 @@ impl Mover {
             moved: 0,
             to_dlq: 0,
             late: false,
+            wanted: None,
+            found: None,
+            told: None,
         })
+    }
+
+    /// Tells of each message that it takes and can read.
+    pub fn tell(&mut self, told: Told) {
+        self.told = Some(told);
+    }
+
+    /// Keeps back the first message that is wanted, and takes no more then but what is on its way.
+    pub fn look_for(&mut self, wanted: Wanted) {
+        self.wanted = Some(wanted);
+    }
+
+    /// What is kept back.
+    pub fn found(&self) -> Option<&DelayedMessage> {
+        self.found.as_ref().map(|found| &found.delayed)
+    }
+
+    /// Puts back what it has found, as it is by then, and looks for no more.
+    pub fn let_go(&mut self, change: impl FnOnce(&mut DelayedMessage)) {
+        self.wanted = None;
+        if let Some(mut found) = self.found.take() {
+            change(&mut found.delayed);
+            self.send(found);
+        }
+    }
+
+    /// Taken, and not confirmed where they go.
+    pub fn unsettled(&self) -> usize {
+        self.unsettled
     }
 
     /// Moves messages for this long, or until `stop`.
@@ -155,7 +196,13 @@ impl Mover {
                         self.send(moved);
                     }
                 }
-                delivered = next => self.take(delivered?),
+                delivered = next => {
+                    self.take(delivered?);
+                    if self.found.is_some() {
+                        // what is on its way is put back as it comes
+                        self.consumer.cancel().await?;
+                    }
+                }
             }
         }
     }
@@ -204,13 +251,22 @@ impl Mover {
         self.taken += 1;
         self.last_delivery = now;
         let (delayed, to_dlq) = match DelayedMessage::read(message) {
-            Ok(delayed) => (delayed, false),
+            Ok(delayed) => {
+                self.told.iter_mut().for_each(|told| told(&delayed));
+                (delayed, false)
+            }
             Err((fault, message)) => {
                 let id = Uuid::now_v7().to_string();
                 (unstamped(message, &fault, id, self.way.clock.now()), true)
             }
         };
-        self.send(Moved { delayed, tag, to_dlq, at: now });
+        let moved = Moved { delayed, tag, to_dlq, at: now };
+        let is_wanted = |wanted: &Wanted| wanted(&moved.delayed);
+        if self.found.is_none() && !to_dlq && self.wanted.as_ref().is_some_and(is_wanted) {
+            self.found = Some(moved);
+        } else {
+            self.send(moved);
+        }
     }
 
     fn send(&mut self, mut moved: Moved) {

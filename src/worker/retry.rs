@@ -31,11 +31,8 @@ impl Retry {
         let mut consumer = Consumer::open_bounded(consuming, shared.config.hold.max_bytes).await?;
         consumer.consume(&shared.names().retry(), shared.config.intake.prefetch).await?;
         shared.events().expect_policies(shared.dispatch.rules.policies());
-        Ok(Self {
-            shared,
-            binding: publishing.clone(),
-            consume_loop: ConsumeLoop::new(consumer, cascade),
-        })
+        let consume_loop = ConsumeLoop::new(consumer, cascade, shared.gate());
+        Ok(Self { shared, binding: publishing.clone(), consume_loop })
     }
 
     /// Runs until `stop`, then until what is in flight is confirmed.
@@ -47,9 +44,12 @@ impl Retry {
                         self.take(delivered).await?;
                     }
                 }
-                Happened::Done(done) => done.iter().for_each(|publish| {
-                    self.shared.dispatch.entered(&publish.from.message, publish.to);
-                }),
+                Happened::Done(done) => {
+                    for publish in &done {
+                        self.shared.dispatch.entered(&publish.from.message, publish.to);
+                    }
+                    self.consume_loop.settle(&done);
+                }
             }
         }
         Ok(())

@@ -10,11 +10,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::channels::{AT_WORK, LEAST};
+use super::control;
 use super::delivery::Delivery;
 use super::in_flight::KEEP;
 use super::intake::Intake;
+use super::ledger::{self, Ledger};
 use super::metrics::reconnected;
 use super::retry::Retry;
+use super::shared::Lasting;
 use super::unconvertible::move_unconvertible;
 use super::unreadable::{Looked, move_unreadable};
 use super::watch::watch;
@@ -65,14 +68,43 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
     let config = Arc::new(config);
+    let lasting = Lasting::of(&config, &clock);
+    let (mut beside, mut writing) = (JoinSet::new(), JoinSet::new());
+    if let Some(control) = lasting.control.clone() {
+        let ledger = lasting.ledger.clone();
+        beside.spawn(control::run(config.clone(), clock.clone(), control, ledger, stop.clone()));
+    }
+    // it ends after all that is to be noted
+    let ended = CancellationToken::new();
+    if let Some(ledger) = lasting.ledger.clone() {
+        writing.spawn(ledger::run(config.clone(), ledger, ended.clone()));
+    }
+    let ran = tokio::select! {
+        ran = sessions(&config, &clock, &lasting, &health, &stop) => ran,
+        Some(Err(panicked)) = beside.join_next() => return Err(panicked.into()),
+        Some(Err(panicked)) = writing.join_next() => return Err(panicked.into()),
+    };
+    ended.cancel();
+    writing.join_all().await;
+    ran.inspect(|()| info!("stopped"))
+}
+
+/// One session after the other, until `stop`.
+async fn sessions(
+    config: &Arc<Config>,
+    clock: &Clock,
+    lasting: &Lasting,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Result<(), WorkerError> {
     let mut pause = pauses(&config.broker);
     let mut past = Past::default();
     let mut keeping = Vec::new();
     while !stop.is_cancelled() {
         let ended = tokio::select! {
-            ended = session(config.clone(), clock.clone(), &health, &mut past, &stop) => ended,
+            ended = session(config.clone(), clock.clone(), lasting.clone(), health, &mut past, stop) => ended,
             () = keep(std::mem::take(&mut keeping)) => unreachable!("it only waits"),
-            () = stopped_for(&stop, config.stop.grace) => {
+            () = stopped_for(stop, config.stop.grace) => {
                 warn!(grace = ?config.stop.grace, "not everything was confirmed in time; the broker requeues the rest");
                 Ok(())
             }
@@ -82,6 +114,7 @@ pub async fn run(
             pause = pauses(&config.broker);
         }
         health.set_connected(false);
+        lasting.ledger.iter().for_each(|ledger| ledger.set_session(false));
         metrics::gauge!("dormouse_connected").set(0.0);
         if let Err(error) = &ended {
             past.note_limit(error);
@@ -90,7 +123,8 @@ pub async fn run(
             Ok(()) => break,
             Err(error)
                 if error.may_be_a_delivery()
-                    && let Some(looked) = quarantined(&config, &clock, &error, &stop).await =>
+                    && let Some(looked) =
+                        quarantined(config, clock, lasting, &error, stop).await =>
             {
                 (past.kept, keeping) = (looked.refused, looked.keeping);
             }
@@ -109,7 +143,6 @@ pub async fn run(
             }
         }
     }
-    info!("stopped");
     Ok(())
 }
 
@@ -123,12 +156,13 @@ async fn keep(keeping: Vec<Keeping>) {
 async fn quarantined(
     config: &Arc<Config>,
     clock: &Clock,
+    lasting: &Lasting,
     error: &WorkerError,
     stop: &CancellationToken,
 ) -> Option<Looked> {
     warn!(%error, "not connected; looking for messages that cannot be read");
     let moved = tokio::select! {
-        moved = moved(config, clock, error.may_be_amqp10()) => moved,
+        moved = moved(config, clock, &lasting.ledger, error.may_be_amqp10()) => moved,
         () = stop.cancelled() => return None,
     };
     match moved {
@@ -148,13 +182,16 @@ async fn quarantined(
 async fn moved(
     config: &Arc<Config>,
     clock: &Clock,
+    ledger: &Option<Arc<Ledger>>,
     may_be_amqp10: bool,
 ) -> Result<Looked, WorkerError> {
     if may_be_amqp10 {
-        return move_unconvertible(config, clock).await;
+        return move_unconvertible(config, clock, ledger.clone()).await;
     }
     match move_unreadable(config, clock).await {
-        Err(error) if error.may_be_amqp10() => move_unconvertible(config, clock).await,
+        Err(error) if error.may_be_amqp10() => {
+            move_unconvertible(config, clock, ledger.clone()).await
+        }
         looked => looked,
     }
 }
@@ -168,6 +205,7 @@ async fn stopped_for(stop: &CancellationToken, grace: Duration) {
 async fn session(
     config: Arc<Config>,
     clock: Clock,
+    lasting: Lasting,
     health: &Health,
     past: &mut Past,
     stop: &CancellationToken,
@@ -198,7 +236,8 @@ async fn session(
     let (consuming, publishing) = (Arc::new(consuming), Arc::new(publishing));
     let ended = match within_channels(&config, &consuming, &publishing, past.channels) {
         Ok(channels) => {
-            let shared = Shared::new(config, clock, publishing.frame_max_bytes(), channels)?;
+            let frame_max_bytes = publishing.frame_max_bytes();
+            let shared = Shared::new(config, clock, lasting, frame_max_bytes, channels)?;
             for message in std::mem::take(&mut past.kept) {
                 shared.kept().add(message);
             }
@@ -276,6 +315,10 @@ async fn connected(
     parts.spawn(delivery.run(stop.clone()));
     info!(address = consuming.address(), ?versions, "running");
     health.set_connected(true);
+    if let Some(control) = &shared.control {
+        control.declared.notify_one();
+    }
+    shared.ledger.iter().for_each(|ledger| ledger.set_session(true));
     shared.gauges.connected.set(1.0);
 
     let beside = async {

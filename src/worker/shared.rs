@@ -4,21 +4,47 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
+use super::control::{self, Control};
 use super::dispatch::Dispatch;
 use super::events::Events;
+use super::in_flight::InternalQueue;
 use super::kept::Kept;
+use super::ledger::{self, Gate, Ledger};
 use super::metrics::Gauges;
 use super::refusal::Refusals;
 use super::retry_routes::RetryRoutes;
 use super::size_limit::SizeLimit;
 use super::{Channels, Clock};
 use crate::config::Config;
+use crate::schedule::DelayedMessage;
 use crate::topology::Names;
+
+/// What a process has one of, and its sessions use one after the other.
+#[derive(Clone)]
+pub(super) struct Lasting {
+    /// Of messages with a key, if commands are on.
+    pub control: Option<Arc<Control>>,
+    /// Of what happens to messages, if it is on.
+    pub ledger: Option<Arc<Ledger>>,
+}
+
+impl Lasting {
+    pub fn of(config: &Config, clock: &Clock) -> Self {
+        Self {
+            control: control::of(config.commands.enabled, clock),
+            ledger: ledger::of(config.ledger.enabled, clock),
+        }
+    }
+}
 
 /// What the parts of one session share.
 pub(super) struct Shared {
     pub config: Arc<Config>,
     pub clock: Clock,
+    /// Of messages with a key, if commands are on.
+    pub control: Option<Arc<Control>>,
+    /// Of what happens to messages, if it is on.
+    pub ledger: Option<Arc<Ledger>>,
     /// What each connection may have open.
     pub channels: Channels,
     /// Decides on messages and tells of them.
@@ -54,13 +80,16 @@ impl Shared {
     pub fn new(
         config: Arc<Config>,
         clock: Clock,
+        Lasting { control, ledger }: Lasting,
         frame_max_bytes: usize,
         channels: Channels,
     ) -> Result<Self, regex::Error> {
         Ok(Self {
-            dispatch: Dispatch::new(&config, clock.clone(), frame_max_bytes)?,
+            dispatch: Dispatch::new(&config, clock.clone(), frame_max_bytes, ledger.clone())?,
             config,
             clock,
+            control,
+            ledger,
             channels,
             gauges: <_>::default(),
             signals: <_>::default(),
@@ -77,6 +106,27 @@ impl Shared {
 
     pub fn events(&self) -> &Events {
         &self.dispatch.events
+    }
+
+    /// Holds what is to be acked until the ledger has what was noted of it; nothing where that is off.
+    pub fn gate(&self) -> Gate {
+        Gate::new(self.ledger.clone())
+    }
+
+    /// Stamps a message that has a key with the log that is there. While none is known, it goes round through
+    /// the wait queue, so that nothing waits behind it.
+    pub fn with_log(&self, message: &mut DelayedMessage, to: InternalQueue) -> InternalQueue {
+        let (Some(control), Some(key)) = (&self.control, &mut message.stamp.key) else { return to };
+        if key.log != 0 || to == InternalQueue::Dlq {
+            return to;
+        }
+        match control.log() {
+            Some(log) => {
+                key.log = log;
+                to
+            }
+            None => InternalQueue::Wait,
+        }
     }
 
     /// Never held over an await.

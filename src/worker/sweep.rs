@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Shared;
-use super::mover::{Mover, MoverError, Speed};
+use super::mover::MoverError;
+use super::walk::Walk;
 use crate::amqp::inspector::Inspector;
 use crate::amqp::sweep_lease::{Claim, SweepLease};
 use crate::amqp::{AmqpError, Connection};
@@ -34,18 +35,6 @@ const REST: Duration = Duration::from_secs(5);
 /// And so many times as long as moving so many takes at full rate, and as long as the last one took: neither
 /// a large backlog nor a slow broker is swept all the time.
 const REST_FACTOR: u32 = 10;
-
-/// How long one look at the progress takes.
-const TICK: Duration = Duration::from_millis(25);
-
-/// An empty queue that gives nothing for so long has given all.
-const EMPTY: Duration = Duration::from_millis(50);
-
-/// Any queue that gives nothing for so long has.
-const QUIET: Duration = Duration::from_millis(500);
-
-/// Messages in flight, as a share of those of a second: they are held out of their queue for so long.
-const IN_FLIGHT: u32 = 20;
 
 /// Runs until `stop`. It never ends a session: what goes wrong is logged and tried again.
 pub(super) async fn run(
@@ -141,37 +130,18 @@ impl Sweeper<'_> {
         stood: u64,
         inspector: &mut Inspector<'_>,
     ) -> Result<u64, MoverError> {
-        let rate = self.shared.config.sweep.rate;
-        let speed = Speed { rate, window: (rate / IN_FLIGHT).clamp(1, 500) as usize };
+        let Shared { config, clock, .. } = self.shared;
         let connections = (self.consuming, self.publishing);
-        let clock = self.shared.clock.clone();
-        let mut mover = Mover::start(
-            &self.shared.config,
-            clock,
-            connections,
-            std::slice::from_ref(&queue),
-            speed,
-        )
-        .await?;
+        let rate = config.sweep.rate;
+        let mut walk = Walk::start(config, clock, connections, (queue, stood), rate).await?;
         let mut counted = 0;
-        while mover.taken() < stood && !mover.is_quiet_for(QUIET) && !self.stop.is_cancelled() {
-            // what is taken during an alarm would enter its level when that is over
-            if self.publishing.is_blocked() {
-                tokio::time::sleep(TICK).await;
-                continue;
-            }
-            mover.work(TICK, self.stop).await?;
-            counted = self.count(counted, mover.moved());
-            if mover.is_quiet_for(EMPTY)
-                && inspector.queue(&queue).await?.is_none_or(|depth| depth.ready == 0)
-            {
-                break;
-            }
+        while walk.step(inspector, self.stop).await? {
+            counted = self.count(counted, walk.moved());
         }
-        if mover.was_late() {
+        if walk.was_late() {
             self.shared.signals.may_be_late.notify_one();
         }
-        let moved = mover.stop().await?.moved;
+        let moved = walk.stop().await?.moved;
         self.count(counted, moved);
         Ok(moved)
     }

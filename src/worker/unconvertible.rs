@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::dispatch::Dispatch;
 use super::events::Event;
 use super::in_flight::{InternalQueue, Next};
+use super::ledger::Ledger;
 use super::tell::Tell;
 use super::unreadable::Looked;
 use super::{Clock, WorkerError};
 use crate::amqp::{Amqp10, Outcome, Replacing, ScanQueue};
 use crate::config::{Config, DelayExchange};
+use crate::message::Message;
 use crate::schedule::{Cause, DelayedMessage, Reason};
 use crate::topology::Names;
 
@@ -29,32 +31,72 @@ struct Source<'a> {
 pub async fn move_unconvertible(
     config: &Arc<Config>,
     clock: &Clock,
+    ledger: Option<Arc<Ledger>>,
 ) -> Result<Looked, WorkerError> {
-    let mut replacing = Replacing::open(&config.broker).await?;
-    let dispatch = Dispatch::new(config, clock.clone(), replacing.frame_max_bytes())?;
-    let mut looked = Looked::default();
-    let (mut told_of_moved, mut told_of_refused) = (Tell::default(), Tell::default());
-    for Source { queue, delay, intake } in sources(config, dispatch.cascade.names()) {
+    let mut moving = Moving::open(config, clock, ledger).await?;
+    for Source { queue, delay, intake } in sources(config, &Names::of(config)) {
         let watched = ScanQueue { queue, prefetch: config.intake.prefetch };
-        let mut look = Amqp10::open(&config.broker, &watched).await?;
+        let accept = |dispatch: &Dispatch, message, _: &str| match delay {
+            Some(delay) => dispatch.accept(message, delay, intake.as_deref()),
+            None => dispatch.judge(message),
+        };
+        moving.look_through(&watched, accept).await?;
+    }
+    Ok(moving.end().await)
+}
+
+/// A look through one queue after the other.
+pub(super) struct Moving {
+    config: Arc<Config>,
+    dispatch: Dispatch,
+    replacing: Replacing,
+    looked: Looked,
+    told_of_moved: Tell,
+    told_of_refused: Tell,
+}
+
+impl Moving {
+    pub async fn open(
+        config: &Arc<Config>,
+        clock: &Clock,
+        ledger: Option<Arc<Ledger>>,
+    ) -> Result<Self, WorkerError> {
+        let replacing = Replacing::open(&config.broker).await?;
+        Ok(Self {
+            config: config.clone(),
+            dispatch: Dispatch::new(config, clock.clone(), replacing.frame_max_bytes(), ledger)?,
+            replacing,
+            looked: Looked::default(),
+            told_of_moved: Tell::default(),
+            told_of_refused: Tell::default(),
+        })
+    }
+
+    /// Moves what cannot be carried to where `accept` says, which is told what the problem is.
+    ///
+    /// Errors: the broker is gone, or does not speak AMQP 1.0.
+    pub async fn look_through(
+        &mut self,
+        watched: &ScanQueue,
+        accept: impl Fn(&Dispatch, Message, &str) -> (DelayedMessage, InternalQueue),
+    ) -> Result<(), WorkerError> {
+        let Self { config, dispatch, replacing, looked, .. } = self;
+        let mut look = Amqp10::open(&config.broker, watched).await?;
         while let Some(mut found) = look.next().await? {
             let problem = &found.problems.join("; ");
             let message = std::mem::take(&mut found.message);
-            let (mut message, mut to) = match delay {
-                Some(delay) => dispatch.accept(message, delay, intake.as_deref()),
-                None => dispatch.judge(message),
-            };
+            let (mut message, mut to) = accept(dispatch, message, problem);
             let outcome = loop {
                 let replacement = dispatch.entering(&message, to);
-                let outcome = look.replace(&found, replacement, &mut replacing).await?;
-                to = match elsewhere(&dispatch, &mut message, Next::of(&outcome, to)) {
+                let outcome = look.replace(&found, replacement, replacing).await?;
+                to = match elsewhere(dispatch, &mut message, Next::of(&outcome, to)) {
                     Some(to) => to,
                     None => break outcome,
                 };
             };
             let (message, queue) = (&message, &watched.queue);
             if outcome != Outcome::Confirmed {
-                let (answer, told) = (outcome.answer(), told_of_refused.due());
+                let (answer, told) = (outcome.answer(), self.told_of_refused.due());
                 dispatch.events.note(message, Event::NotMoved { queue, problem, answer, told });
                 looked.refuse(queue, message, answer);
                 look.refuse(&found);
@@ -62,14 +104,18 @@ pub async fn move_unconvertible(
             }
             dispatch.entered(message, to);
             looked.moved += 1;
-            let told = told_of_moved.due();
+            let told = self.told_of_moved.due();
             dispatch.events.note(message, Event::Moved { queue, problem, to, told });
         }
         looked.keeping.extend(look.keep().await);
+        Ok(())
     }
-    looked.tell("messages that AMQP 0-9-1 cannot carry");
-    replacing.close().await;
-    Ok(looked)
+
+    pub async fn end(self) -> Looked {
+        self.looked.tell("messages that AMQP 0-9-1 cannot carry");
+        self.replacing.close().await;
+        self.looked
+    }
 }
 
 /// Where else to put one that RabbitMQ did not take: what the levels refuse goes to the DLQ, what the DLQ has

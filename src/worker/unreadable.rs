@@ -19,7 +19,7 @@ use crate::topology::Names;
 /// Errors: as [`unreadable::move_unreadable`].
 pub async fn move_unreadable(config: &Arc<Config>, clock: &Clock) -> Result<Looked, WorkerError> {
     let (queues, targets) = consumed(config, &Names::of(config));
-    let dispatch = Dispatch::new(config, clock.clone(), usize::MAX)?;
+    let dispatch = Dispatch::new(config, clock.clone(), usize::MAX, None)?;
     let complete = |delayed: &mut DelayedMessage, index: usize| {
         delayed.stamp.target.exchange.clone_from(&targets[index]);
     };

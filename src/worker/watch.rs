@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
+use super::bystanders::Bystanders;
 use super::doors::Doors;
 use super::health::Trouble;
 use super::{Health, Shared, WorkerError, refusal};
@@ -34,10 +35,13 @@ pub(super) async fn watch(
         Err(error) => return error.into(),
     };
     let mut doors = Doors::of(shared);
+    let mut bystanders = Bystanders::default();
     let (mut drained, mut looked) = (tokio::time::Instant::now(), tokio::time::Instant::now());
     loop {
         let heal = tokio::select! {
             () = shared.signals.heal.notified() => true,
+            () = control_misses(shared) => true,
+            () = ledger_misses(shared) => true,
             () = tokio::time::sleep(MONITOR) => false,
         };
         if let Err(error) = doors.tend(heal, consuming, &mut inspector, health).await {
@@ -56,10 +60,11 @@ pub(super) async fn watch(
         shared.gauges.blocked.set(if publishing.is_blocked() { 1.0 } else { 0.0 });
         health.set_trouble(Trouble::Blocked, publishing.is_blocked());
         tell_refusals(shared, health);
-        let backlog = match backlog(&mut inspector, shared).await {
-            Ok(messages) => messages,
+        let (backlog, workers) = match backlog(&mut inspector, shared).await {
+            Ok(backlog) => backlog,
             Err(error) => return error.into(),
         };
+        bystanders.look(shared, workers);
         if backlog == 0 {
             drained = tokio::time::Instant::now();
         }
@@ -68,15 +73,34 @@ pub(super) async fn watch(
     }
 }
 
-/// Messages ready in all intake queues.
-async fn backlog(inspector: &mut Inspector<'_>, shared: &Shared) -> Result<u32, AmqpError> {
-    let mut messages = 0;
+/// Until control finds that its queues are missing.
+async fn control_misses(shared: &Shared) {
+    match &shared.control {
+        Some(control) => control.missing.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Until the ledger finds that its stream is missing.
+async fn ledger_misses(shared: &Shared) {
+    match &shared.ledger {
+        Some(ledger) => ledger.missing.notified().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Messages ready in all intake queues, and the workers that take them in: each consumes every one of them once.
+async fn backlog(inspector: &mut Inspector<'_>, shared: &Shared) -> Result<(u32, u32), AmqpError> {
+    let (mut messages, mut workers) = (0, 0);
     for delay in &shared.config.delay_exchanges {
         for queue in [shared.names().intake(delay), shared.names().expired(delay)] {
-            messages += inspector.queue(&queue).await?.map_or(0, |depth| depth.ready);
+            if let Some(depth) = inspector.queue(&queue).await? {
+                messages += depth.ready;
+                workers = workers.max(depth.consumers);
+            }
         }
     }
-    Ok(messages)
+    Ok((messages, workers))
 }
 
 /// Tells readiness and metrics what refuses.

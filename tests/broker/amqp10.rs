@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::client::{Log, Running, client};
 use crate::clients::folder;
 use crate::conformance::{Client, by_row, check_arrived, publish_with};
+use crate::control::{ANSWERS, ask, cancel, keyed, outcomes, with_commands};
 use crate::faults::Own;
 use crate::process::worker_process;
 use crate::rejecting::retried;
@@ -224,6 +225,36 @@ async fn what_amqp_0_9_1_cannot_carry_stops_no_consumer() {
         assert_eq!(words(&dead, headers::QUEUE), "conform.sent");
     }
     running.stop().await;
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// In the log of commands, of which nothing can be removed, it is passed over, by a worker that starts later too. In
+/// the queue of commands it goes to the DLQ and has no effect, also a cancel: put in again, it would stand behind what
+/// was published after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_amqp_0_9_1_cannot_carry_stops_no_command() {
+    let Some((folder, broker)) = ground("commands-amqp10").await else { return };
+    let config = with_commands(&broker);
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["inbox", ANSWERS]).await;
+    let cancelled = async |key: &str| outcomes(ask(&connection, cancel(&[key])).await);
+    assert_eq!(cancelled("before").await, ["noted"]);
+    publish("commands", &folder, &broker).await;
+    for dead in take_dead(&connection, &config, 2).await {
+        assert_eq!(words(&dead, headers::REASON), "command-refused");
+        assert!(words(&dead, headers::DETAIL).contains("AMQP 0-9-1 cannot carry it"));
+    }
+    assert_eq!(cancelled("after").await, ["noted"]);
+    worker.stop().await;
+    // one that reads all of the log
+    let worker = Worker::start(&config).await;
+    let all = ["before", "free", "after", "through-1.0", "last"].map(|key| keyed(key, 1_000, key));
+    crate::support::publish(&connection, all).await;
+    let arrived: Vec<_> =
+        take(&connection, "inbox", 3).await.iter().map(|(_, m)| body(m)).collect();
+    assert_eq!(arrived, ["free", "through-1.0", "last"]);
     worker.stop().await;
     broker.drop_it().await;
 }

@@ -43,8 +43,7 @@ async fn a_broker_restart_in_the_middle_loses_nothing() {
         }
     };
     let running = tokio::spawn(consumer.run(handler, stop.clone()));
-    // a quorum queue younger than this loses data on kill -9 of a 4.3 node by itself (trap 22)
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    own.write_queues_to_disk().await;
 
     const ROUND: u32 = 400;
     let scheduler = client.scheduler().within(DEADLINE);

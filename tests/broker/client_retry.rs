@@ -37,12 +37,12 @@ async fn a_retry_keeps_routing_key_and_id_and_counts() {
     let running = Running::start(move |stop| {
         consumer.run(
             move |delivery: Delivery<bytes::Bytes>| {
-                log.note((delivery.clone(), Instant::now()));
-                let attempt = delivery.attempt();
+                let before = log.note((delivery.clone(), Instant::now()));
                 async move {
-                    match attempt {
-                        1 => Verdict::retry(Retry::After(Duration::from_millis(400)), "later"),
-                        2 => Verdict::retry(Retry::Now, "now"),
+                    match before {
+                        0 => Verdict::retry(Retry::After(Duration::from_millis(400)), "later"),
+                        1 => Verdict::retry(Retry::Now, "now"),
+                        2 => Verdict::retry(Retry::PutBack(Duration::from_millis(100)), "busy"),
                         3 => Verdict::retry(Retry::After(Duration::from_millis(150)), "later"),
                         _ => Verdict::Done,
                     }
@@ -51,16 +51,17 @@ async fn a_retry_keeps_routing_key_and_id_and_counts() {
             stop,
         )
     });
-    let seen = seen.until(4).await;
+    let seen = seen.until(5).await;
     running.stop().await;
-    for (attempt, (delivery, _)) in (1..).zip(&seen) {
-        assert_eq!(delivery.attempt(), attempt);
+    for (attempt, (delivery, _)) in [1, 2, 3, 3, 4].into_iter().zip(&seen) {
+        assert_eq!(delivery.attempt(), attempt, "what is put back was not tried");
         assert_eq!((delivery.exchange(), delivery.routing_key()), ("events", "order.paid"));
         assert_eq!((delivery.id(), &delivery.body[..]), (Some("event-1"), &b"paid"[..]));
         assert_eq!(delivery.text("tenant"), Some("acme"));
     }
     assert!(seen[1].1 - seen[0].1 >= Duration::from_millis(400), "never early");
-    assert!(seen[3].1 - seen[2].1 >= Duration::from_millis(150), "never early");
+    assert!(seen[3].1 - seen[2].1 >= Duration::from_millis(100), "never early");
+    assert!(seen[4].1 - seen[3].1 >= Duration::from_millis(150), "never early");
     is_empty(&config, "billing").await;
     assert_eq!(depth(&connection, "audit").await, Some(1), "its neighbour sees it once");
     worker.stop().await;

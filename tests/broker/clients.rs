@@ -1,5 +1,6 @@
 //! The consumers of examples/clients, run as they are: each rejects a message twice, gets it back with
-//! its key, and is done with it. What they need is fetched by scripts/get-clients.sh.
+//! its key, and is done with it. And those that cancel what they have scheduled. What they need is fetched by
+//! scripts/get-clients.sh.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,31 @@ pub fn folder(language: &str) -> Option<PathBuf> {
             None
         }
         _ => panic!("{said}\n{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+/// An example, beside which its modules are looked for.
+pub struct Copied(PathBuf);
+
+impl Copied {
+    pub fn of(file: &str, folder: &Path, broker: &Broker) -> Self {
+        let copied = folder.join(format!("{}-{file}", broker.vhost));
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/clients").join(file);
+        std::fs::copy(example, &copied).unwrap();
+        Self(copied)
+    }
+
+    pub fn command(&self, folder: &Path, program: &str, broker: &Broker) -> Command {
+        let program = if program.contains('/') { folder.join(program) } else { program.into() };
+        let mut command = Command::new(program);
+        command.arg(&self.0).current_dir(folder).env("DORMOUSE_URI", broker.uri());
+        command
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
@@ -64,20 +90,14 @@ async fn consumes(language: &str, program: &str, file: &str) {
     });
     publish(&connection, messages).await;
 
-    // a module is looked for beside the file
-    let copied = folder.join(format!("{}-{file}", broker.vhost));
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/clients").join(file);
-    std::fs::copy(example, &copied).unwrap();
-    let mut child =
-        Command::new(if program.contains('/') { folder.join(program) } else { program.into() })
-            .arg(&copied)
-            .arg(&name)
-            .current_dir(&folder)
-            .env("DORMOUSE_URI", broker.uri())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    let copied = Copied::of(file, &folder, &broker);
+    let mut child = copied
+        .command(&folder, program, &broker)
+        .arg(&name)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let stdout = child.stdout.take().unwrap();
     let stderr = child.stderr.take().unwrap();
     let running = Program(child);
@@ -93,8 +113,7 @@ async fn consumes(language: &str, program: &str, file: &str) {
         Err(format!("it ended after {lines:?}: {}", said.join("\n")))
     });
     let lines = tokio::time::timeout(DEADLINE, reading).await;
-    drop(running);
-    std::fs::remove_file(&copied).unwrap();
+    drop((running, copied));
     let lines = lines.expect("both done within the deadline").unwrap().unwrap();
     for key in ["order.created", "order.paid"] {
         let of_key: Vec<_> =
@@ -128,6 +147,44 @@ async fn a_node_consumer_rejects_and_gets_its_message_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_php_consumer_rejects_and_gets_its_message_back() {
     consumes("php", "php", "consume.php").await;
+}
+
+/// Schedules with a key, cancels that by one publish, and tells what it is answered.
+async fn cancels(language: &str, program: &str, file: &str) {
+    let Some(folder) = folder(language) else { return };
+    let broker = Broker::fresh(language).await;
+    let mut config = broker.config();
+    config.commands.enabled = true;
+    let worker = Worker::start(&config).await;
+    let connection = broker.connect().await;
+    queues(&connection, &["mailbox"]).await;
+    let copied = Copied::of(file, &folder, &broker);
+    let mut command = copied.command(&folder, program, &broker);
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = tokio::time::timeout(DEADLINE, output).await.expect("it ends").unwrap().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "order-17: noted\n", "{output:?}");
+    publish(&connection, [delayed("mailbox", 4_000, "later")]).await;
+    let (_, message) = take(&connection, "mailbox", 1).await.pop().unwrap();
+    assert_eq!(body(&message), "later", "what was cancelled never comes");
+    assert_eq!(depth(&connection, &Names::of(&config).dlq()).await, Some(0));
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_client_cancels() {
+    cancels("python", "venv/bin/python", "cancel.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_client_cancels() {
+    cancels("node", "node", "cancel.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_php_client_cancels() {
+    cancels("php", "php", "cancel.php").await;
 }
 
 /// A task of Celery's, published to the delay exchange and rejected twice.

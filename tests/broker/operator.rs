@@ -12,17 +12,29 @@ pub struct Operator {
     uri: String,
     management_uri: String,
     version: u32,
+    commands: bool,
+    ledger: bool,
 }
 
 impl Operator {
     pub fn of(broker: &Broker) -> Self {
-        let management_uri = std::env::var("DORMOUSE_MANAGEMENT_URI").unwrap();
-        Self { uri: broker.uri(), management_uri, version: 1 }
+        let management_uri = broker.management_uri.clone();
+        Self { uri: broker.uri(), management_uri, version: 1, commands: false, ledger: false }
     }
 
     /// The same for another version, whose layout has radix 7.
     pub fn in_version(self, version: u32) -> Self {
         Self { version, ..self }
+    }
+
+    /// The same with commands.
+    pub fn with_commands(self) -> Self {
+        Self { commands: true, ..self }
+    }
+
+    /// The same with the ledger.
+    pub fn with_ledger(self) -> Self {
+        Self { ledger: true, ..self }
     }
 
     /// One whose management API does not answer.
@@ -48,7 +60,7 @@ impl Operator {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let Self { uri, management_uri, version } = self;
+        let Self { uri, management_uri, version, commands, ledger } = self;
         let radix = radix(*version);
         let settings = [
             format!("topology.version={version}"),
@@ -57,6 +69,8 @@ impl Operator {
             "topology.max_delay=60s".into(),
             "attempts.max_backoff=60s".into(),
             "hold.margin=20ms".into(),
+            format!("commands.enabled={commands}"),
+            format!("ledger.enabled={ledger}"),
         ];
         let mut command = Command::new(env!("CARGO_BIN_EXE_dormouse"));
         command.env_clear().args(["topology", "--uri", uri, "--management-uri", management_uri]);
@@ -85,7 +99,11 @@ pub async fn counted(broker: &Broker) {
     until("RabbitMQ has counted", async || {
         let queues = broker.management.queues(&broker.vhost).await.unwrap();
         let known = |counter: Option<u64>| counter.is_some();
-        queues.iter().all(|queue| known(queue.messages_ready) && known(queue.messages_unacked))
+        queues.iter().all(|queue| {
+            // a quorum queue's backlog comes with a later report than the rest
+            let backlog = queue.queue_type != "quorum" || known(queue.dead_letter_backlog);
+            backlog && known(queue.messages_ready) && known(queue.messages_unacked)
+        })
     })
     .await;
 }

@@ -181,3 +181,100 @@ async fn a_publisher_can_do_no_more_than_documented() {
     broker.management.delete_user(&user.name).await.unwrap();
     broker.drop_it().await;
 }
+
+/// How RabbitMQ answers a publish by that user, over a connection of its own: it keeps what it decided for a while.
+async fn published(broker: &Broker, user: &User, exchange: &str, key: &str) -> Outcome {
+    let mut as_user = broker.config().broker;
+    as_user.uri = vec![user.uri.clone()];
+    let connection = Connection::open(&as_user, "publisher").await.unwrap();
+    let mut publisher: Publisher<()> = connection.publisher().await.unwrap();
+    let mut message = delayed(key, 0, "by a user");
+    message.exchange = exchange.to_owned();
+    publisher.publish(message, ());
+    let (_, outcome) = publisher.settled().await.remove(0);
+    connection.close().await;
+    outcome
+}
+
+#[track_caller]
+fn refused(outcome: &Outcome, what: &str) {
+    let is_refused = matches!(outcome, Outcome::Unknown(closed) if closed.code == 403);
+    assert!(is_refused, "{what}: {outcome:?}");
+}
+
+async fn with_commands(test: &str) -> (Broker, Config) {
+    let broker = Broker::fresh(test).await;
+    let mut config = broker.config();
+    config.commands.enabled = true;
+    declare(&broker.connect().await, &Topology::of(&config)).await.unwrap();
+    (broker, config)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_schedule_may_not_cancel() {
+    let (broker, _) = with_commands("schedules").await;
+    let user = user(&broker, "publisher").await;
+    let outcome = published(&broker, &user, "dormouse.delay", "inbox").await;
+    assert_eq!(outcome, Outcome::Confirmed);
+    for exchange in ["dormouse.command", "dormouse.unique", "dormouse.log"] {
+        refused(&published(&broker, &user, exchange, "cancel").await, exchange);
+    }
+    broker.management.delete_user(&user.name).await.unwrap();
+    broker.drop_it().await;
+}
+
+/// By the routing key, which RabbitMQ's topic permissions look at.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_cancel_may_not_reschedule_nor_decide() {
+    let (broker, _) = with_commands("cancels").await;
+    let user = user(&broker, "publisher that cancels").await;
+    let workers_own = ["fence", "accept"];
+    for key in ["cancel", "reschedule"].into_iter().chain(workers_own) {
+        let outcome = published(&broker, &user, "dormouse.command", key).await;
+        assert_eq!(outcome, Outcome::Confirmed, "{key}, without topic permissions");
+    }
+    let [_, verbs, _] = documented("publisher that cancels, topic `dormouse.command`");
+    let (management, vhost) = (&broker.management, &broker.vhost);
+    let exchange = "dormouse.command";
+    management.put_topic_permissions(vhost, &user.name, exchange, &verbs, "^$").await.unwrap();
+    let outcome = published(&broker, &user, exchange, "cancel").await;
+    assert_eq!(outcome, Outcome::Confirmed);
+    for key in ["reschedule"].into_iter().chain(workers_own) {
+        refused(&published(&broker, &user, exchange, key).await, key);
+    }
+    for exchange in ["dormouse.unique", "dormouse.log", ""] {
+        refused(&published(&broker, &user, exchange, "cancel").await, exchange);
+    }
+    let outcome = published(&broker, &user, "dormouse.delay", "inbox").await;
+    assert_eq!(outcome, Outcome::Confirmed, "topic permissions are for one exchange");
+    management.delete_user(&user.name).await.unwrap();
+    broker.drop_it().await;
+}
+
+/// To append, to mark, and to read both; and none but it may append.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_alone_may_append_to_the_log() {
+    let (broker, config) = with_commands("appends").await;
+    for documented_as in ["worker", "worker with commands, `topology.declare=false`"] {
+        let worker = user(&broker, documented_as).await;
+        for (exchange, key) in [("dormouse.log", ""), ("dormouse.command", "fence")] {
+            let outcome = published(&broker, &worker, exchange, key).await;
+            assert_eq!(outcome, Outcome::Confirmed, "{documented_as}: {exchange}");
+        }
+        let mut as_worker = config.broker.clone();
+        as_worker.uri = vec![worker.uri.clone()];
+        let connection = Connection::open(&as_worker, "worker").await.unwrap();
+        for queue in [Names::of(&config).command(), Names::of(&config).log()] {
+            let mut consumer = Consumer::open(&connection).await.unwrap();
+            consumer.consume(&queue, 1).await.unwrap();
+        }
+        connection.close().await;
+        broker.management.delete_user(&worker.name).await.unwrap();
+    }
+    for publisher in ["publisher", "publisher that cancels"] {
+        let user = user(&broker, publisher).await;
+        refused(&published(&broker, &user, "dormouse.log", "").await, publisher);
+        broker.management.delete_user(&user.name).await.unwrap();
+    }
+    broker.drop_it().await;
+}

@@ -78,6 +78,14 @@ impl Row {
         match self.key.as_str() {
             // every test gives them
             "broker.uri" | "broker.management_uri" | "http.listen" => None,
+            // of other roles: tests/broker/api.rs, console.rs, index.rs, webhooks.rs and what is beside them
+            key if ["api.", "console.", "index.", "webhooks."]
+                .iter()
+                .any(|of| key.starts_with(of)) =>
+            {
+                None
+            }
+            "service.roles" => None,
             // tests/broker/tls.rs
             "broker.ca_file" | "broker.cert_file" | "broker.key_file" => None,
             // tests/broker/retry.rs
@@ -129,6 +137,9 @@ impl Case {
             }
             ("retry.initial_backoff", _) => [&[("retry.max_backoff", value)], &LONG[..]].concat(),
             ("attempts.max_backoff" | "retry.max_backoff", _) => [&NO_PAUSES[..], &LONG].concat(),
+            ("commands.max_keys" | "commands.memory", _) => vec![("commands.enabled", "true")],
+            // arguments of a stream, which stay as they are
+            ("ledger.max_age" | "ledger.max_bytes", _) => vec![("ledger.enabled", "true")],
             _ => Vec::new(),
         }
     }
@@ -232,6 +243,11 @@ async fn a_worker_runs_with_every_value_of_the_keys_of_its_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_runs_with_every_value_of_the_keys_of_commands_and_the_ledger() {
+    every_value(&["commands.", "ledger."]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_runs_with_every_value_of_the_delivery_keys() {
     every_value(&["delivery.", "attempts."]).await;
 }
@@ -261,7 +277,7 @@ async fn a_worker_process_runs_with_every_value_of_the_log_keys() {
 /// So that a new section is not left out above.
 #[test]
 fn every_key_is_tried_by_one_of_these_tests() {
-    const TRIED: [&str; 12] = [
+    const TRIED: [&str; 14] = [
         "broker.",
         "topology.",
         "delay_exchange",
@@ -271,12 +287,17 @@ fn every_key_is_tried_by_one_of_these_tests() {
         "hold.",
         "sweep.",
         "stop.",
+        "commands.",
+        "ledger.",
         "delivery.",
         "attempts.",
         "retry.",
     ];
     for row in rows() {
-        let is_tried = TRIED.iter().chain(&["log.", "http."]).any(|s| row.key.starts_with(s));
+        let is_tried = TRIED
+            .iter()
+            .chain(&["log.", "http.", "api.", "service.", "index.", "console.", "webhooks."])
+            .any(|s| row.key.starts_with(s));
         assert!(is_tried, "{}: add its section to one of these tests", row.key);
     }
     assert_eq!(rows().len(), dormouse::config::KEYS.len());

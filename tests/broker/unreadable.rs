@@ -6,61 +6,14 @@ use std::collections::{BTreeMap, HashSet};
 use crate::client::{Log, Running, client};
 use crate::faults::Own;
 use crate::process::worker_process;
+use crate::raw_client::*;
 use crate::refused::limit;
 use crate::rejecting::{Client, retried};
 use crate::support::*;
-use dormouse::amqp::RawConnection;
-use dormouse::amqp::frames::{BODY, Frame, HEADER, METHOD};
 use dormouse::message::{Message, Value};
 use dormouse::schedule::{DelayedMessage, headers};
 use dormouse::topology::{Argument, Names, Topology};
 use dormouse_client::Delivery;
-
-/// Publishes bytes as they are, to the delay exchange.
-struct Hostile(RawConnection);
-
-/// Flags of the properties: 15 content type, then encoding, headers, mode, priority, correlation id.
-const HEADERS: u16 = 1 << 13;
-const DELIVERY_MODE: u16 = 1 << 12;
-const CORRELATION_ID: u16 = 1 << 10;
-const EXPIRATION: u16 = 1 << 8;
-
-const NOT_UTF8: &[u8] = &[0xff, 0xfe, 0xfd];
-const NOT_UTF8_NAME: &[u8] = &[b'k', 0xff];
-
-impl Hostile {
-    async fn connect(broker: &Broker) -> Self {
-        let mut raw = RawConnection::open(&broker.config().broker, "hostile").await.unwrap();
-        raw.open_channel(1).await.unwrap();
-        // confirm.select, and its answer
-        raw.write(Frame::new(METHOD, 1, &[0, 85, 0, 10, 0]).bytes()).await.unwrap();
-        raw.frame().await.unwrap();
-        Self(raw)
-    }
-
-    /// Publishes and waits for the confirm.
-    async fn publish(&mut self, key: &[u8], properties: &[u8], body: &[u8]) {
-        self.publish_to(b"dormouse.delay", key, properties, body).await;
-    }
-
-    async fn publish_to(&mut self, exchange: &[u8], key: &[u8], properties: &[u8], body: &[u8]) {
-        let mut publish = vec![0, 60, 0, 40, 0, 0];
-        publish.extend(short(exchange));
-        publish.extend(short(key));
-        publish.push(0);
-        let mut header = vec![0, 60, 0, 0];
-        header.extend((body.len() as u64).to_be_bytes());
-        header.extend(properties);
-        let mut bytes = Frame::new(METHOD, 1, &publish).bytes().to_vec();
-        bytes.extend(Frame::new(HEADER, 1, &header).bytes());
-        for part in body.chunks(self.0.frame_max_bytes() - 8) {
-            bytes.extend(Frame::new(BODY, 1, part).bytes());
-        }
-        self.0.write(&bytes).await.unwrap();
-        let confirm = self.0.frame().await.unwrap();
-        assert_eq!(confirm.payload()[..4], [0, 60, 0, 80], "acked: {confirm:?}");
-    }
-}
 
 /// What a client's queue dead-letters can be as unreadable: it is taken aside, and the next comes back.
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +27,7 @@ async fn an_unreadable_dead_letter_does_not_stop_the_retries_of_others() {
     expiring.arguments.insert("x-message-ttl", Argument::Number(50));
     let queues = vec![expiring, retried("mail", &config)];
     declare_all(&connection, Topology { queues, ..Topology::default() }).await;
-    let mut hostile = Hostile::connect(&broker).await;
+    let mut hostile = RawClient::connect(&broker).await;
     hostile.publish_to(b"", b"expiring", &bad_id(), b"cannot be read").await;
     let dead = take_dead(&connection, &config, 1).await.remove(0);
     assert_eq!(words(&dead, headers::REASON), "unreadable");
@@ -88,34 +41,6 @@ async fn an_unreadable_dead_letter_does_not_stop_the_retries_of_others() {
     assert_eq!(body(&mail.ack_next().await), "next");
     worker.stop().await;
     broker.drop_it().await;
-}
-
-fn short(bytes: &[u8]) -> Vec<u8> {
-    [&[bytes.len() as u8], bytes].concat()
-}
-
-/// A header table with `x-delay` in ms and one more field of the given name.
-fn headers(name: &[u8]) -> Vec<u8> {
-    let delay = [&short(b"x-delay")[..], b"I", &300i32.to_be_bytes()].concat();
-    let table = [&delay[..], &short(name), b"I", &1i32.to_be_bytes()].concat();
-    [&(table.len() as u32).to_be_bytes(), &table[..]].concat()
-}
-
-fn properties(flags: u16, values: &[&[u8]]) -> Vec<u8> {
-    [&flags.to_be_bytes()[..], &values.concat()].concat()
-}
-
-fn bad_id() -> Vec<u8> {
-    let flags = HEADERS | DELIVERY_MODE | CORRELATION_ID;
-    properties(flags, &[&headers(b"fine"), &[2], &short(NOT_UTF8)])
-}
-
-fn bad_header_name() -> Vec<u8> {
-    properties(HEADERS | DELIVERY_MODE, &[&headers(NOT_UTF8_NAME), &[2]])
-}
-
-fn good() -> Vec<u8> {
-    properties(HEADERS | DELIVERY_MODE, &[&headers(b"fine"), &[2]])
 }
 
 fn raw(message: &Message, name: &str) -> Vec<u8> {
@@ -137,7 +62,7 @@ async fn among_healthy_ones(test: &str, hostile: Vec<(&[u8], Vec<u8>, Vec<u8>)>)
     let worker = Worker::start(&config).await;
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
-    let mut raw_client = Hostile::connect(&broker).await;
+    let mut raw_client = RawClient::connect(&broker).await;
     let count = hostile.len();
     publish(&connection, (0..50).map(|number| delayed("inbox", 300, &format!("before {number}"))))
         .await;
@@ -234,7 +159,7 @@ async fn a_header_that_grew_beyond_a_frame() {
     let connection = broker.connect().await;
     declare_all(&connection, Topology::of(&config)).await;
     queues(&connection, &["inbox"]).await;
-    let mut raw_client = Hostile::connect(&broker).await;
+    let mut raw_client = RawClient::connect(&broker).await;
     let frame_max = raw_client.0.frame_max_bytes();
     let filler = frame_max - 100;
     let table =
@@ -266,7 +191,7 @@ async fn in_the_due_queue_it_stops_nobody_either() {
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
     let due = Names::of(&config).due();
-    Hostile::connect(&broker).await.publish_to(b"", due.as_bytes(), &bad_id(), b"").await;
+    RawClient::connect(&broker).await.publish_to(b"", due.as_bytes(), &bad_id(), b"").await;
     let dead = take_dead(&connection, &config, 1).await;
     assert_eq!(words(&dead[0], headers::REASON), "unreadable");
     assert!(words(&dead[0], headers::DETAIL).contains(&due));
@@ -291,7 +216,7 @@ async fn tables_nested_thousands_deep_go_through() {
     let table = [&short(b"x-delay")[..], b"I", &300i32.to_be_bytes(), &nested].concat();
     let table = [&(table.len() as u32).to_be_bytes(), &table[..]].concat();
     let deep = properties(HEADERS | DELIVERY_MODE, &[&table, &[2]]);
-    Hostile::connect(&broker).await.publish(b"deep", &deep, b"deep").await;
+    RawClient::connect(&broker).await.publish(b"deep", &deep, b"deep").await;
     publish(&connection, [delayed("inbox", 400, "healthy")]).await;
     assert_eq!(body(&take(&connection, "inbox", 1).await[0].1), "healthy");
     // not taken out: this process has no such stack
@@ -315,7 +240,7 @@ async fn in_a_consumers_queue_it_stops_nobody_either() {
         body: number.to_string().into(),
         ..Message::default()
     };
-    let mut hostile = Hostile::connect(&broker).await;
+    let mut hostile = RawClient::connect(&broker).await;
     publish(&connection, (0..5).map(letter)).await;
     hostile.publish_to(b"", b"letters", &bad_id(), b"bad").await;
     publish(&connection, (5..10).map(letter)).await;
@@ -356,7 +281,7 @@ async fn in_the_dlq_it_is_named_by_who_looks() {
     let config = broker.config();
     declare_all(&connection, Topology::of(&config)).await;
     let dlq = Names::of(&config).dlq();
-    Hostile::connect(&broker).await.publish_to(b"", dlq.as_bytes(), &bad_id(), b"").await;
+    RawClient::connect(&broker).await.publish_to(b"", dlq.as_bytes(), &bad_id(), b"").await;
     for verb in [&["list"][..], &["show", "0"], &["redrive", "--all"]] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dormouse"));
         let looked = command.args(["dlq", "--uri", &broker.uri()]).args(verb).output().unwrap();
@@ -378,7 +303,7 @@ async fn what_cannot_be_read_waits_for_a_full_dlq() {
     let connection = broker.connect().await;
     queues(&connection, &["inbox"]).await;
     limit(&broker, &Names::of(&config).dlq(), 0).await;
-    let mut hostile = Hostile::connect(&broker).await;
+    let mut hostile = RawClient::connect(&broker).await;
     for number in 0..5 {
         hostile.publish(b"inbox", &bad_id(), format!("bad {number}").as_bytes()).await;
     }
@@ -410,7 +335,7 @@ async fn what_can_neither_be_read_nor_moved_is_kept_apart() {
     let connection = own.connect().await;
     queues(&connection, &["inbox"]).await;
     worker.stop().await;
-    let mut hostile = Hostile::connect(&own.broker).await;
+    let mut hostile = RawClient::connect(&own.broker).await;
     let bytes = vec![b'x'; 30_000];
     hostile.publish(b"inbox", &bad_id(), &bytes).await;
     hostile.publish(b"inbox", &bad_id(), b"small").await;

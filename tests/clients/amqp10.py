@@ -6,6 +6,7 @@ expired    what RabbitMQ cannot hand to AMQP 0-9-1, with 100 ms to live
 rejected   the same, received and rejected: once as it is, and once with a forged past
 replies    with the address of direct reply-to, which AMQP 0-9-1 takes only from who consumes the replies: delayed,
            and received and rejected
+commands   the same straight into the log of commands and into the queue of commands; and as a cancel
 large      what RabbitMQ cannot hand to AMQP 0-9-1, of 30 kB, and then a small one
 """
 
@@ -141,6 +142,13 @@ def large():
         sender.send(message)
 
 
+def commands():
+    for address in ("/queues/dormouse.log", "/queues/dormouse.command", "/exchanges/dormouse.command/cancel"):
+        message = Message(body=b"poison", inferred=True, durable=True)
+        message.properties = {"x-dormouse-key": "through-1.0", **UNCARRIED}
+        connection.create_sender(address).send(message)
+
+
 def replies():
     message = Message(body=b"rpc", inferred=True, durable=True, reply_to="amq.rabbitmq.reply-to")
     connection.create_sender("/queues/work").send(message)
@@ -151,5 +159,6 @@ def replies():
     connection.create_sender("/exchanges/dormouse.delay/answers").send(message)
 
 
-{"conform": conform, "expired": expired, "rejected": rejected, "replies": replies, "large": large}[sys.argv[1]]()
+PARTS = (conform, expired, rejected, replies, commands, large)
+{part.__name__: part for part in PARTS}[sys.argv[1]]()
 connection.close()

@@ -105,6 +105,23 @@ fn wrong_usage_is_2_and_says_what_is_right() {
             "cannot be used with",
         ),
         (&["publish", "--to", "q", "-d", "366d", "x"], "topology.max_delay = 365d"),
+        (&["publish", "--to", "q", "--if-exists", "keep", "x"], "--key <KEY>"),
+        (&["publish", "--to", "q", "--key", "k", "--if-exists", "drop", "x"], "replace, keep"),
+        (
+            &["publish", "--to", "q", "--key", "k", "--if-exists", "keep", "-n", "2", "x"],
+            "cannot be used with",
+        ),
+        (&["publish", "--to", "q", "--key", "", "x"], "--key: the key is empty"),
+        (&["cancel"], "<KEY>..."),
+        (&["cancel", "a", ""], "key \"\": the key is empty: give it 1 to 255 bytes"),
+        (&["cancel", "a", "--due", "soon"], "invalid value 'soon'"),
+        (&["reschedule", "a"], "--delay <DURATION>"),
+        (&["reschedule", "a", "-d", "1h", "--at", "2030-01-01T00:00:00Z"], "cannot be used with"),
+        (&["reschedule", "a", "-d", "366d"], "topology.max_delay = 365d"),
+        (&["reschedule", "a", "--at", "2026-06-01T00:00:00Z"], "that time has passed"),
+        (&["run-now"], "<KEY>"),
+        (&["run-now", "a", "b"], "unexpected argument 'b'"),
+        (&["run-now", "a", "-d", "366d"], "topology.max_delay = 365d"),
         (&["publish", "--to", "q", "-f", "/nowhere/at/all"], "cannot read the body"),
         (&["--set", "topology.unit", "config", "check"], "KEY=VALUE"),
         (&["--config", "/nowhere/at/all.toml", "status"], "/nowhere/at/all.toml"),
@@ -115,6 +132,20 @@ fn wrong_usage_is_2_and_says_what_is_right() {
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
         assert!(said.contains(expected), "{arguments:?}: {said}");
     }
+}
+
+/// What is too much for one call is refused before anything is sent.
+#[test]
+fn a_call_takes_10_000_keys() {
+    let keys: Vec<_> = (0..10_001).map(|key| key.to_string()).collect();
+    let cancel = |count: usize| -> Vec<&str> {
+        let keys = keys.iter().take(count).map(String::as_str);
+        ["cancel", "--uri", "amqp://127.0.0.1:1"].into_iter().chain(keys).collect()
+    };
+    let (code, said) = refused(&cancel(10_001));
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("there are 10,001 keys, and 10,000 is the most at once"), "{said}");
+    assert_eq!(refused(&cancel(10_000)).0, Some(4), "sent if there were a broker");
 }
 
 #[test]
@@ -128,6 +159,10 @@ fn an_unreachable_broker_is_4_and_its_password_is_not_shown() {
         &["dlq", "redrive", "--all"],
         &["dlq", "purge", "--all", "--yes"],
         &["publish", "--to", "q", "x"],
+        &["publish", "--to", "q", "--key", "k", "--if-exists", "keep", "x"],
+        &["cancel", "k"],
+        &["reschedule", "k", "--delay", "1h"],
+        &["run-now", "k"],
     ];
     for arguments in commands {
         let mut all = arguments.to_vec();

@@ -1,10 +1,8 @@
-//! The documents say what is there: links, tests, commands, keys, names and figures. And the fences
-//! that the documents promise stand. Pure.
+//! The documents say what is there: links, tests, commands, keys, names and counts. Pure.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use clap::CommandFactory;
@@ -13,15 +11,6 @@ use dormouse::config::{Config, KEYS};
 use dormouse::schedule::Reason;
 use dormouse::topology::{Topology, layout};
 use regex::Regex;
-
-const CLIENTS: [&str; 4] = [
-    "examples/clients/publish.py",
-    "examples/clients/publish.mjs",
-    "examples/clients/publish.php",
-    "examples/reminders.rs",
-];
-const MORE_CLIENTS: [&str; 3] =
-    ["examples/clients/publish.go", "examples/clients/Publish.java", "examples/publish.rs"];
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -58,7 +47,7 @@ fn mentioned(pattern: &str) -> BTreeSet<(String, String)> {
 }
 
 /// The code, without tests and examples.
-fn ours() -> impl Iterator<Item = (String, String)> {
+pub fn ours() -> impl Iterator<Item = (String, String)> {
     let files = ["src", "crates"].into_iter().flat_map(rust_files);
     files.filter(|(file, _)| !file.contains("/tests/"))
 }
@@ -231,9 +220,17 @@ fn every_key_and_variable_exists() {
 
 #[test]
 fn every_metric_and_header_exists() {
-    let metrics = read("src/worker/metrics.rs");
+    let metrics = ["worker/metrics", "api/metrics", "webhooks/metrics", "index/measuring"];
+    let metrics = metrics.map(|file| read(format!("src/{file}.rs"))).concat();
     let table = read("crates/client/src/once/postgres.rs");
-    for (document, metric) in mentioned(r"\b(dormouse_[a-z_]+)") {
+    let documented = mentioned(r"\b(dormouse_[a-z_]*[a-z])\b");
+    // and each is explained
+    let quoted = Regex::new(r#""(dormouse_[a-z_]+)""#).unwrap();
+    for metric in quoted.captures_iter(&metrics) {
+        let is_there = documented.iter().any(|(_, name)| *name == metric[1]);
+        assert!(is_there, "{} is in no document", &metric[1]);
+    }
+    for (document, metric) in documented {
         let known = metrics.contains(&format!("\"{metric}\""))
             || table.contains(&format!("CREATE TABLE IF NOT EXISTS {metric} ("))
             || metric == "dormouse_client"; // the library's name in Rust
@@ -285,224 +282,4 @@ fn the_readme_counts_rightly() {
         rows += 1;
     }
     assert_eq!(rows, 10, "ten keys that matter");
-}
-
-/// What stands in each client between `readme: begin` and `readme: end` is what the README shows.
-const CONSUMERS: [&str; 3] =
-    ["examples/clients/consume.py", "examples/clients/consume.mjs", "examples/clients/consume.php"];
-
-#[test]
-fn the_readme_shows_the_clients_as_they_are() {
-    shows("README.md", "", &CLIENTS, "readme");
-    shows("docs/clients.md", "../", &MORE_CLIENTS, "readme");
-}
-
-#[test]
-fn retry_shows_the_consumers_as_they_are() {
-    shows("docs/retry.md", "../", &CONSUMERS, "docs");
-}
-
-/// The part of each file between two marks stands in the document, under a link to the file.
-fn shows(document: &str, to_root: &str, files: &[&str], mark: &str) {
-    let document = read(document);
-    for file in files {
-        let text = read(file);
-        let (begin, end) = (format!(" {mark}: begin"), format!(" {mark}: end"));
-        let mut lines = text.lines().skip_while(|line| !line.ends_with(&begin));
-        let marker = lines.next().unwrap_or_else(|| panic!("{file} has no marker"));
-        let indent = marker.len() - marker.trim_start().len();
-        let shown: Vec<_> = lines
-            .take_while(|line| !line.ends_with(&end))
-            .map(|line| line.get(indent..).unwrap_or(""))
-            .collect();
-        let block = format!("]({to_root}{file})\n```");
-        let after = document.split_once(&block).unwrap_or_else(|| panic!("{file} is not shown")).1;
-        let (_, after) = after.split_once('\n').unwrap();
-        assert_eq!(after.split_once("\n```").unwrap().0, shown.join("\n"), "{file}");
-    }
-}
-
-/// Tables quote `make bench`: each figure stands in its column's results.
-#[test]
-fn quoted_figures_were_measured() {
-    const ALL: &str = "bench/results.md";
-    let results = read(ALL);
-    let machine = results.lines().nth(2).and_then(|line| line.split(',').next()).unwrap();
-    assert!(read("README.md").contains(machine), "README.md: measured on {machine}");
-    let versions: Vec<&str> =
-        results.split(PART).skip(1).filter_map(|p| p.lines().next()).collect();
-    let by_version: Vec<_> = versions.iter().map(|version| (ALL, *version)).collect();
-    for file in ["README.md", "docs/bench.md"] {
-        figures_stand(file, &format!(" {} |\n", versions.join(" | ")), &by_version);
-    }
-    let by_disk = ["4.0.5", "4.3.6"].map(|version| {
-        [("bench/in-memory/results.md", version), ("bench/on-disk/results.md", version)]
-    });
-    figures_stand(
-        "docs/bench.md",
-        " 4.0.5, memory | disk | 4.3.6, memory | disk |\n",
-        by_disk.as_flattened(),
-    );
-    let quiet =
-        ["3.10.8", "4.0.5", "4.3.6"].map(|version| ("bench/quiet-disk/results.md", version));
-    figures_stand("docs/bench.md", " 3.10.8, quiet disk | 4.0.5 | 4.3.6 |\n", &quiet);
-}
-
-/// Before the version that a part of the results is about.
-const PART: &str = "\n## RabbitMQ ";
-
-/// In the tables of `file` with these `heads`; a column is a file of results and a version.
-fn figures_stand(file: &str, heads: &str, columns: &[(&str, &str)]) {
-    let text = read(file);
-    let tables: Vec<&str> = text.split(heads).skip(1).collect();
-    assert!(!tables.is_empty(), "{file} has no table of {heads}");
-    let parts = columns.iter().map(|(results, version)| {
-        let results = read(results);
-        let part = results.split(PART).find(|part| part.starts_with(version));
-        part.unwrap_or_else(|| panic!("no results of {version}")).to_owned()
-    });
-    let parts: Vec<String> = parts.collect();
-    let rows = tables
-        .iter()
-        .flat_map(|table| table.lines().skip(1).take_while(|line| line.starts_with('|')));
-    for row in rows {
-        let cells = row.trim_matches('|').split('|').skip(1);
-        for ((cell, part), (results, version)) in cells.zip(&parts).zip(columns) {
-            for figure in cell.split(", ").map(|figure| figure.trim().replace(',', "")) {
-                let measured = part.split([' ', '(', ')', '–']).any(|word| word == figure);
-                assert!(measured, "{file}: {figure} is not in {results} on {version}: {row}");
-            }
-        }
-    }
-}
-
-/// The unit, the image and the compose file leave a worker the time that it may take to stop.
-#[test]
-fn shipping_agrees_with_the_defaults() {
-    let config = Config::default();
-    let port = config.http.listen.unwrap().port().to_string();
-    for (file, setting) in [
-        ("packaging/dormouse.service", "TimeoutStopSec="),
-        ("docker-compose.yml", "stop_grace_period: "),
-    ] {
-        let text = read(file);
-        let seconds = text.split_once(setting).unwrap().1.split_once('s').unwrap().0;
-        assert!(seconds.parse::<u64>().unwrap() > config.stop.grace.as_secs(), "{file}");
-    }
-    for file in ["Dockerfile", "docker-compose.yml", "README.md"] {
-        assert!(read(file).contains(&format!(":{port}")), "{file}: {port}");
-    }
-}
-
-/// The folder is the fence.
-#[test]
-fn each_library_is_used_behind_its_door_only() {
-    let fences = [
-        // the bare relay is what a worker is measured against
-        ("lapin", &["crates/broker/src/amqp/", "crates/lab/src/compare/relay.rs"][..]),
-        ("axum", &["src/http/"]),
-        ("ureq", &["crates/broker/src/management/"]),
-        ("clap", &["src/cli/", "crates/lab/src/cli/", "crates/lab/src/compare/mod.rs"]),
-        ("redis", &["crates/client/src/once/"]),
-        ("tokio_postgres", &["crates/client/src/once/"]),
-    ];
-    let fences = fences.map(|(library, doors)| {
-        (Regex::new(&format!(r"\b{library}::|\buse {library}\b")).unwrap(), doors)
-    });
-    for (file, text) in ours() {
-        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            for (used, doors) in &fences {
-                let inside = doors.iter().any(|door| file.starts_with(door));
-                assert!(inside || !used.is_match(line), "{file}: {line}");
-            }
-        }
-    }
-}
-
-/// The command line is one way to the use cases among others: they know nothing of it, and it reaches a broker
-/// through them only.
-#[test]
-fn use_cases_know_no_command_line_and_it_does_nothing_without_them() {
-    let terminal = Regex::new(r"\b(cli|clap|IsTerminal|e?print(ln)?!)|\bio::std").unwrap();
-    let broker = Regex::new(r"\b(Connection|Management|Consumer|Publisher)::").unwrap();
-    for (folder, foreign) in [("src/operate", terminal), ("src/cli", broker)] {
-        let files = rust_files(folder);
-        assert!(files.len() > 10, "{folder}");
-        for (file, text) in files {
-            for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-                assert!(!foreign.is_match(line), "{file}: {line}");
-            }
-        }
-    }
-}
-
-/// What a package compiles with its default features, itself included.
-fn compiled(package: &str) -> BTreeSet<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["tree", "--edges=normal,build", "--prefix=none", "--offline", "--locked"])
-        .args(["--package", package])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let tree = String::from_utf8(output.stdout).unwrap();
-    let crates = tree.lines().filter(|line| !line.is_empty());
-    // the same crate in two versions is two crates to compile
-    crates
-        .map(|line| line.trim_end_matches(" (*)").trim_end_matches(" (proc-macro)").to_owned())
-        .collect()
-}
-
-/// Whatever a crate reaches, it may use: so it must not reach it.
-#[test]
-fn a_crate_reaches_what_is_for_it_only() {
-    let fences = [
-        (
-            "dormouse-core",
-            &["amq-protocol-types"][..],
-            &["tokio", "lapin", "tracing", "ureq", "clap"][..],
-        ),
-        ("dormouse-broker", &["lapin"], &["ureq", "clap", "axum", "dormouse-client"]),
-        (
-            "dormouse-client",
-            &["lapin"],
-            &["clap", "axum", "ureq", "config", "hdrhistogram", "redis", "tokio-postgres"],
-        ),
-        (
-            "dormouse",
-            &["axum"],
-            &["dormouse-client", "dormouse-lab", "hdrhistogram", "redis", "tokio-postgres"],
-        ),
-        ("dormouse-lab", &["dormouse", "hdrhistogram"], &["dormouse-client"]),
-    ];
-    for (package, inside, outside) in fences {
-        let compiled = compiled(package);
-        let names: BTreeSet<_> =
-            compiled.iter().filter_map(|line| line.split(' ').next()).collect();
-        for name in inside {
-            assert!(names.contains(name), "{package} does not reach {name}: {names:?}");
-        }
-        for name in outside {
-            assert!(!names.contains(name), "{package} reaches {name}");
-        }
-    }
-}
-
-/// A consumer service compiles all of it.
-#[test]
-fn the_library_compiles_few_crates() {
-    let compiled = compiled("dormouse-client");
-    assert!(compiled.len() <= 130, "{}: {compiled:#?}", compiled.len());
-}
-
-#[test]
-fn no_lint_is_silenced_without_a_reason() {
-    // to the end of the line on which the attribute ends
-    let silenced = Regex::new(r"(?ms)^\s*#!?\[(?:allow|expect)\(.*?\)\].*?$").unwrap();
-    for (file, text) in ["src", "crates", "tests", "examples"].into_iter().flat_map(rust_files) {
-        for attribute in silenced.find_iter(&text).map(|found| found.as_str()) {
-            let is_explained = attribute.contains("reason =") || attribute.contains("//");
-            assert!(is_explained, "{file}: {attribute}");
-        }
-    }
 }

@@ -1,39 +1,20 @@
-//! Laws of a consumer's flow control and scaling: rate, number at once, breaker, and the limiter that
-//! holds them.
+//! Laws of a consumer's flow control: rate, number at once, and the limiter that holds them and the breaker.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use dormouse_client::breaker::{Admission, State};
 use dormouse_client::flow;
-use dormouse_client::scale::{Decision, QueueSample};
 use dormouse_client::{
     AdaptiveLimit, AdaptiveSettings, Breaker, BreakerSettings, Flow, FlowSettings, Limiter, Rate,
-    ScaleSettings, Scaler, Signal, TokenBucket,
+    Signal, TokenBucket,
 };
 use futures_util::FutureExt;
 use proptest::prelude::*;
 
+use crate::laws_breaker::{breaker_settings, verdict};
+
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-fn verdict() -> impl Strategy<Value = Signal> {
-    prop_oneof![Just(Signal::Succeeded), Just(Signal::Failed), Just(Signal::MessageAtFault)]
-}
-
-fn breaker_settings() -> impl Strategy<Value = BreakerSettings> {
-    (0.05f64..1.0, 1u32..12, 1u32..30, 1u64..5_000, 1u64..500, 1u64..4_000, 1u32..5).prop_map(
-        |(failures, at_least, recent, recent_ms, pause_ms, max_ms, probes)| BreakerSettings {
-            failures,
-            at_least,
-            recent,
-            recent_for: MS * recent_ms as u32,
-            pause: MS * pause_ms as u32,
-            max_pause: MS * (pause_ms + max_ms) as u32,
-            probes,
-        },
-    )
-}
 
 proptest! {
     /// In any stretch of time, no more start than the burst and what the rate gives in that time;
@@ -201,109 +182,6 @@ proptest! {
         prop_assert_eq!(breaker.state(), State::Closed);
     }
 
-    /// Every admission and every transition, against what was seen so far.
-    #[test]
-    fn a_breaker_keeps_its_rules(
-        settings in breaker_settings(),
-        steps in proptest::collection::vec((0u64..400, any::<bool>(), 0usize..8, verdict(), 0u32..10), 1..400),
-    ) {
-        let mut breaker = Breaker::new(settings);
-        let mut now = Instant::now();
-        // passes that are out, with the number of transitions at their time
-        let mut out: VecDeque<(dormouse_client::breaker::Pass, u32)> = VecDeque::new();
-        let (mut transitions, mut probing, mut succeeded, mut pause) = (0u32, 0u32, 0u32, settings.pause);
-        let mut recent: Vec<(Instant, bool)> = Vec::new();
-        for (wait_ms, asks, which, verdict, unused) in steps {
-            now += MS * wait_ms as u32;
-            let before = breaker.state();
-            if asks {
-                match (before, breaker.admit(now)) {
-                    (State::Closed, Admission::Pass(pass)) => out.push_back((pass, transitions)),
-                    (State::Open { until }, Admission::Pass(pass)) => {
-                        prop_assert!(now >= until, "not before its time");
-                        prop_assert_eq!(breaker.state(), State::HalfOpen);
-                        (transitions, probing, succeeded) = (transitions + 1, 1, 0);
-                        out.push_back((pass, transitions));
-                    }
-                    (State::Open { until }, Admission::WaitUntil(at)) => prop_assert!(at == until && now < until),
-                    (State::HalfOpen, Admission::Pass(pass)) => {
-                        probing += 1;
-                        prop_assert!(probing + succeeded <= settings.probes, "a bounded number");
-                        out.push_back((pass, transitions));
-                    }
-                    (State::HalfOpen, Admission::WaitForProbe) => prop_assert_eq!(probing + succeeded, settings.probes),
-                    (state, admission) => prop_assert!(false, "{state:?}: {admission:?}"),
-                }
-                continue;
-            }
-            let Some((pass, of)) = (!out.is_empty()).then(|| out.remove(which % out.len()).unwrap()) else { continue };
-            let counts = of == transitions;
-            if unused == 0 || verdict == Signal::MessageAtFault {
-                if unused == 0 { breaker.unused(pass) } else { breaker.done(now, pass, verdict) }
-                probing -= u32::from(counts && before == State::HalfOpen);
-                prop_assert_eq!(breaker.state(), before, "it said nothing");
-                continue;
-            }
-            breaker.done(now, pass, verdict);
-            let failed = verdict == Signal::Failed;
-            match (before, breaker.state()) {
-                _ if !counts => prop_assert_eq!(breaker.state(), before, "of an earlier phase"),
-                (State::Closed, after) => {
-                    recent.push((now, failed));
-                    recent.retain(|(at, _)| now - *at <= settings.recent_for);
-                    let excess = recent.len().saturating_sub(settings.recent.max(settings.at_least) as usize);
-                    recent.drain(..excess);
-                    let failures = recent.iter().filter(|(_, failed)| *failed).count();
-                    let opens = failed
-                            && recent.len() >= settings.at_least as usize
-                        && failures as f64 >= settings.failures * recent.len() as f64;
-                    if opens {
-                        pause = settings.pause;
-                        prop_assert_eq!(after, State::Open { until: now + pause });
-                        transitions += 1;
-                        recent.clear();
-                    } else {
-                        prop_assert_eq!(after, State::Closed);
-                    }
-                }
-                (State::HalfOpen, after) if failed => {
-                    pause = (pause * 2).min(settings.max_pause);
-                    prop_assert_eq!(after, State::Open { until: now + pause });
-                    transitions += 1;
-                }
-                (State::HalfOpen, after) => {
-                    (probing, succeeded) = (probing - 1, succeeded + 1);
-                    let closes = succeeded == settings.probes;
-                    prop_assert_eq!(after, if closes { State::Closed } else { State::HalfOpen });
-                    transitions += u32::from(closes);
-                }
-                (before, after) => prop_assert!(false, "{before:?} to {after:?}"),
-            }
-        }
-    }
-
-    /// Whatever happened before, a breaker closes again once all succeeds.
-    #[test]
-    fn a_breaker_closes_when_its_service_is_well_again(settings in breaker_settings(), failures in 0u32..100) {
-        let mut breaker = Breaker::new(settings);
-        let mut now = Instant::now();
-        for _ in 0..failures {
-            match breaker.admit(now) {
-                Admission::Pass(pass) => breaker.done(now, pass, Signal::Failed),
-                Admission::WaitUntil(until) => now = until,
-                Admission::WaitForProbe => prop_assert!(false, "all came back"),
-            }
-        }
-        for _ in 0..=settings.probes + 1 {
-            match breaker.admit(now) {
-                Admission::Pass(pass) => breaker.done(now, pass, Signal::Succeeded),
-                Admission::WaitUntil(until) => now = until,
-                Admission::WaitForProbe => prop_assert!(false, "all came back"),
-            }
-        }
-        prop_assert_eq!(breaker.state(), State::Closed);
-    }
-
     /// All three together: never more at once than the limit, never faster than the rate, nothing
     /// while the breaker is open; and what comes back makes room.
     #[test]
@@ -342,105 +220,6 @@ proptest! {
             }
             prop_assert_eq!(flow.in_flight(), out.len() as u32);
         }
-    }
-
-    #[test]
-    fn scaling_stays_within_bounds_and_rests_between_the_thresholds(
-        (min, more) in (0u32..5, 0u32..20),
-        looks in proptest::collection::vec((0u64..400, 0u64..5_000, 0.0f64..1_000.0, 0u32..40, any::<bool>()), 1..200),
-    ) {
-        let settings = ScaleSettings { min, max: min + more, ..ScaleSettings::default() };
-        let (least, most) = (min.max(1), (min + more).max(1));
-        let mut scaler = Scaler::new(settings);
-        let mut now = Instant::now();
-        let mut consumers = least;
-        let mut changed: Option<Instant> = None;
-        for (wait_s, ready, rate, lost, some_lost) in looks {
-            now += SECOND * wait_s as u32;
-            if some_lost {
-                consumers = consumers.saturating_sub(lost);
-            }
-            let in_bounds = (least..=most).contains(&consumers);
-            match scaler.decide(now, QueueSample { ready, handled_per_second: rate, consumers }) {
-                Decision::Stay => prop_assert!(in_bounds),
-                Decision::Grow { to } => {
-                    prop_assert!(to > consumers && to <= most);
-                    prop_assert!(!in_bounds || ready > 1_000);
-                    prop_assert!(!in_bounds || to <= consumers * 2, "at most twice as many");
-                    prop_assert!(!in_bounds || changed.is_none_or(|changed| now - changed >= settings.grow_pause));
-                    (consumers, changed) = (to, Some(now));
-                }
-                Decision::Shrink { to } => {
-                    prop_assert!(to < consumers && to >= least);
-                    prop_assert!(!in_bounds || ready < 100);
-                    // nothing is idle here: rates are above zero
-                    prop_assert!(!in_bounds || to == consumers - 1 || rate <= 0.0);
-                    prop_assert!(!in_bounds || changed.is_none_or(|changed| now - changed >= settings.shrink_pause));
-                    (consumers, changed) = (to, Some(now));
-                }
-            }
-        }
-    }
-
-    /// A steady load, simulated: the queue is worked off, and then the number of consumers rests.
-    #[test]
-    fn scaling_settles_under_a_steady_load(load in 1.0f64..900.0, each in 5.0f64..100.0, first in 0u64..200_000) {
-        let settings = ScaleSettings { max: 20, ..ScaleSettings::default() };
-        prop_assume!(load < each * 19.0);
-        let mut scaler = Scaler::new(settings);
-        let mut now = Instant::now();
-        let (mut ready, mut consumers) = (first as f64, 1u32);
-        let mut last_change = 0;
-        let (mut grown_after_shrink, mut shrunk) = (0, false);
-        let looks = 20_000;
-        for look in 0..looks {
-            let (waiting, can) = (ready + load * 5.0, each * f64::from(consumers) * 5.0);
-            ready = (waiting - can).max(0.0);
-            let handled_per_second = waiting.min(can) / 5.0;
-            now += SECOND * 5;
-            match scaler.decide(now, QueueSample { ready: ready as u64, handled_per_second, consumers }) {
-                Decision::Stay => continue,
-                Decision::Grow { to } => {
-                    grown_after_shrink += u32::from(shrunk);
-                    consumers = to;
-                }
-                Decision::Shrink { to } => (consumers, shrunk) = (to, true),
-            }
-            last_change = look;
-        }
-        prop_assert_eq!(grown_after_shrink, 0, "it flaps");
-        prop_assert!(last_change < looks / 2, "it rests after {} of {} looks", last_change, looks);
-        prop_assert!(ready <= 1_000.0, "{ready} wait for {consumers} consumers");
-    }
-}
-
-#[test]
-fn scaling_is_back_at_the_least_after_five_idle_minutes() {
-    let mut scaler = Scaler::new(ScaleSettings { min: 2, max: 50, ..ScaleSettings::default() });
-    let begin = Instant::now();
-    let look = |ready, handled_per_second| QueueSample { ready, handled_per_second, consumers: 50 };
-    // handled at its limit by all 50: not one of them can be spared
-    assert_eq!(scaler.decide(begin, look(5_000, 500.0)), Decision::Stay);
-    for second in 1..1_000 {
-        assert_eq!(scaler.decide(begin + SECOND * second, look(0, 500.0)), Decision::Stay);
-    }
-    let idle = begin + SECOND * 1_000;
-    // one by one first, as the queue is empty
-    assert_eq!(scaler.decide(idle, look(0, 0.0)), Decision::Shrink { to: 49 });
-    let at = idle + SECOND * 299;
-    assert_eq!(scaler.decide(at, look(0, 0.0)), Decision::Shrink { to: 49 });
-    let at = idle + SECOND * 300;
-    assert_eq!(scaler.decide(at, look(0, 0.0)), Decision::Shrink { to: 2 });
-}
-
-/// A single empty look is no reason to shrink: RabbitMQ may have not counted in time.
-#[test]
-fn scaling_does_not_believe_one_empty_look() {
-    let mut scaler = Scaler::new(ScaleSettings::default());
-    let begin = Instant::now();
-    for (second, ready) in [(0, 500), (200, 0), (205, 500), (500, 0), (505, 500)] {
-        let look = QueueSample { ready, handled_per_second: 0.0, consumers: 5 };
-        assert_eq!(scaler.decide(begin + SECOND * second, look), Decision::Stay, "at {second} s");
     }
 }
 

@@ -59,11 +59,16 @@ fn no_file_and_no_function_is_too_long() {
     let begin = Regex::new(r"^(\s*)(?:pub(?:\([^)]*\))? )?(?:(?:const|async|unsafe) )*fn (\w+)");
     let begin = begin.unwrap();
     let mut long = Vec::new();
+    for (file, text) in
+        ["src", "crates", "tests", "benches", "examples"].into_iter().flat_map(rust_files)
+    {
+        let count = text.lines().count();
+        if count > MOST_LINES {
+            long.push((file, String::new(), count));
+        }
+    }
     for (file, text) in sources() {
         let lines: Vec<_> = text.lines().collect();
-        if lines.len() > MOST_LINES {
-            long.push((file.clone(), String::new(), lines.len()));
-        }
         for (number, line) in lines.iter().enumerate() {
             let Some(function) = begin.captures(line) else { continue };
             let end = format!("{}}}", &function[1]);

@@ -14,6 +14,7 @@ use dormouse_core::{message, schedule, topology};
 
 pub mod amqp;
 pub mod kept;
+pub mod log;
 #[cfg(feature = "management")]
 pub mod management;
 pub mod precise_timer;

@@ -7,6 +7,7 @@ use crate::amqp::{AmqpError, Refused};
 use crate::config::{ConfigFaults, durations};
 use crate::message::Unacceptable;
 use crate::schedule::UnixMs;
+use dormouse_core::control::KeyFault;
 
 /// Why a client, a scheduler or a consumer cannot work. What a reconnect heals is not here.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +136,17 @@ pub enum Problem {
         /// The longest.
         max: Duration,
     },
+    /// What it is called by is no key.
+    #[error(transparent)]
+    Key(#[from] KeyFault),
+    /// No worker takes commands, or unique schedules.
+    #[error(
+        "exchange {exchange:?} does not exist: set commands.enabled on the workers, which declare it when they start"
+    )]
+    CommandsOff {
+        /// The exchange's name.
+        exchange: String,
+    },
     /// The levels changed under a client that plans for itself.
     #[error("{0}")]
     Mismatch(Mismatch),
@@ -155,6 +167,44 @@ pub enum Problem {
     },
 }
 
+/// Why a command has no outcome.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// RabbitMQ has not confirmed it. Unless [`Problem::is_unknown`], it has no effect.
+    #[error("the command is not confirmed: {0}")]
+    NotConfirmed(#[from] Problem),
+    /// It will hold all the same.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+}
+
+/// Why there is no answer to what RabbitMQ has confirmed. The promise needs the confirm only: a command that no worker
+/// refuses will hold, whoever is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswered {
+    /// Nobody answered in time.
+    #[error(
+        "RabbitMQ has confirmed it, so it will hold; but no answer came within {}: is a worker running, with \
+         commands.enabled?",
+        durations::duration(*within)
+    )]
+    Silent {
+        /// How long was waited.
+        within: Duration,
+    },
+    /// The answer had no way to this client any more.
+    #[error(
+        "RabbitMQ has confirmed it, so it will hold; but the connection was lost before the answer came"
+    )]
+    Lost,
+    /// Of another version, most likely.
+    #[error("RabbitMQ has confirmed it, so it will hold; but its answer cannot be read: {problem}")]
+    Unreadable {
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
 impl Problem {
     /// Whether the message may have been published all the same.
     pub fn is_unknown(&self) -> bool {
@@ -169,6 +219,8 @@ impl Problem {
             | Problem::DelayTooLong { .. }
             | Problem::DueLongAgo { .. }
             | Problem::NotSent { .. }
+            | Problem::Key(_)
+            | Problem::CommandsOff { .. }
             | Problem::Mismatch(_) => false,
         }
     }
@@ -182,9 +234,11 @@ impl Problem {
             Problem::Unacceptable(_)
             | Problem::TooLongForAmqp { .. }
             | Problem::HeadersTooLarge
+            | Problem::Key(_)
             | Problem::DelayTooLong { .. }
             | Problem::DueLongAgo { .. } => true,
             Problem::Returned { .. }
+            | Problem::CommandsOff { .. }
             | Problem::Nacked { .. }
             | Problem::Mismatch(_)
             | Problem::Unknown { .. }

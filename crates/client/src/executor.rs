@@ -253,6 +253,9 @@ impl<T: Send + 'static> Executor<T> {
                 Settlement::Delay(pause) => {
                     republish::retried(&raw, pause, self.direct, &new_id(), Instant::now())
                 }
+                Settlement::PutBack(pause) => {
+                    republish::put_back(&raw, pause, self.direct, &new_id(), Instant::now())
+                }
                 Settlement::Dead(reason) => {
                     info!(
                         id = raw.id(),
@@ -280,7 +283,8 @@ impl<T: Send + 'static> Executor<T> {
             returns = raw.returns(),
             "a message was returned as often as it may be; a copy goes to the end of its queue"
         );
-        let copy = republish::renewed(&raw, self.direct, &new_id(), Instant::now());
+        let copy =
+            republish::put_back(&raw, Duration::ZERO, self.direct, &new_id(), Instant::now());
         Settled { tag, disposition: self.replace(&raw, copy, context).await }
     }
 
@@ -313,7 +317,7 @@ impl<T: Send + 'static> Executor<T> {
             };
             let (id, queue, hopeless) = (raw.id(), &*raw.queue, problem.is_about_message());
             match (hopeless, &request) {
-                (true, PublishRequest::Later { .. }) => {
+                (true, PublishRequest::Later { .. } | PublishRequest::Command(_)) => {
                     info!(id, queue, %problem, "a message cannot be retried, so it goes to the DLQ");
                     let reason = format!("it cannot be retried: {problem}");
                     request = republish::dead(raw, reason, &new_id(), Clock::default().now());
@@ -324,7 +328,7 @@ impl<T: Send + 'static> Executor<T> {
                     "a message that failed for good cannot go to the DLQ either, so it stays unacknowledged and takes a \
                      place of the prefetch; take it out of the queue, or make RabbitMQ accept it (again in {pause:?})"
                 ),
-                (false, PublishRequest::Later { .. } | PublishRequest::Dead(_)) => warn!(
+                (false, _) => warn!(
                     id, queue, %problem,
                     "a message's copy was not published, so it stays unacknowledged; trying again in {pause:?}"
                 ),

@@ -39,6 +39,7 @@
 //! [`mod@once`] handles each once.
 //!
 //! - **Schedule**: [`Scheduler`] publishes a [`Message`] to a [`Target`], and returns when RabbitMQ confirmed it.
+//! - **Cancel**: what was [scheduled with a key](Scheduled::key), [`Scheduler::cancel`] stops.
 //! - **Consume**: [`Consumer`] runs a handler for each [`Delivery`]; its [`Verdict`] says what becomes of it.
 //! - **Retry**: a [`RetryPolicy`] here, or the worker's by the queue's dead-letter exchange.
 //! - **Limit**: a [`Limiter`] with rate, number at once and circuit breaker ([`FlowSettings`]).
@@ -62,10 +63,12 @@ pub use dormouse_core::settings as config;
 use dormouse_core::{cascade, clock, inventory, message, schedule, topology};
 
 mod adaptive;
+mod answers;
 mod ask;
 #[cfg(feature = "autoscale")]
 mod autoscale;
 pub mod breaker;
+mod commands;
 mod consumer;
 mod delivery;
 mod error;
@@ -101,6 +104,8 @@ use serde::de::DeserializeOwned;
 
 /// What a handler of bodies as they are gets: cheap to clone.
 pub use bytes::Bytes;
+/// What becomes of a unique schedule whose key is taken, and why a text is no key.
+pub use dormouse_core::control::{IfExists, KeyFault};
 /// A moment, with or without a zone it is parsed from: `"2027-01-01T09:00:00+01:00".parse()`.
 pub use jiff::Timestamp;
 /// What stops a consumer: `cancel` it, from a signal handler, say.
@@ -108,11 +113,12 @@ pub use tokio_util::sync::CancellationToken;
 
 pub use adaptive::{AdaptiveLimit, AdaptiveSettings};
 pub use breaker::{Breaker, BreakerSettings};
+pub use commands::Outcome;
 pub use consumer::Consumer;
 pub use delivery::{
     Delivery, FIRST_EXCHANGE, FIRST_REPLY_TO, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES,
 };
-pub use error::{ClientError, NotScheduled, Problem};
+pub use error::{ClientError, CommandError, NotScheduled, Problem, Unanswered};
 pub use flow::{Flow, FlowSettings};
 #[doc(hidden)] // for the laws in tests/
 pub use keyed_batch_queue::KeyedBatchQueue;
@@ -122,14 +128,15 @@ pub use mismatch::{Difference, Mismatch};
 pub use outgoing::{Header, Message, Target};
 pub use policy::{Pauses, RetryPolicy};
 #[doc(hidden)] // for the laws in tests/
-pub use publish_request::{DueTime, Now, PublishRequest, Routes};
+pub use publish_request::{Door, DueTime, Now, PublishRequest, Routes};
+pub use publishing::Availability;
 #[doc(hidden)] // for the laws in tests/
 pub use retry_exchange::{DeadLetter, dead_letter};
 #[doc(hidden)] // for the laws in tests/
 pub use returns::{DeliveryLimit, Returns, delivery_limit};
 #[cfg(feature = "autoscale")]
 pub use scale::{ScaleSettings, Scaler};
-pub use scheduler::{Scheduled, Scheduler};
+pub use scheduler::{Scheduled, Scheduler, Unique};
 pub use signal::Signal;
 pub use span::current as current_trace;
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceFault};
@@ -141,13 +148,15 @@ use crate::amqp::Connection;
 use crate::amqp::declare::{DeclareError, declare};
 use crate::config::{Config, Uri};
 use crate::topology::{Argument, Arguments, DELIVERY_LIMIT, Queue, Topology};
+use commands::Commands;
 use publishing::Publishing;
 
-/// A connection to publish on, and where consumers start from. Cheap to clone; the connection is closed
-/// with the last clone.
+/// A connection to publish on, another from the first command on, and where consumers start from. Cheap to clone; the
+/// connections are closed with the last clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     publishing: Publishing,
+    commands: Commands,
 }
 
 /// What a client lives by. Addresses are judged when they are connected to, and files when they are read.
@@ -179,7 +188,8 @@ impl Client {
     /// Errors: a value that no file may have either, or a broker that cannot be reached.
     pub async fn open(config: Config) -> Result<Self, ClientError> {
         config.check_keys(|key| KEYS.contains(&key))?;
-        Ok(Self { publishing: Publishing::open(config).await? })
+        let commands = Commands::new(config.clone());
+        Ok(Self { publishing: Publishing::open(config).await?, commands })
     }
 
     /// Declares a durable quorum queue for a consumer, unless it stands there. It never drops a message
@@ -214,9 +224,18 @@ impl Client {
         })
     }
 
-    /// Publishes messages that are due later.
+    /// Whether RabbitMQ takes what is published now, commands included, as far as is known: it tells of an alarm only
+    /// who has published since it began.
+    pub fn availability(&self) -> Availability {
+        match self.publishing.availability() {
+            Availability::Ready => self.commands.availability(),
+            other => other,
+        }
+    }
+
+    /// Publishes messages that are due later, and cancels them.
     pub fn scheduler(&self) -> Scheduler {
-        Scheduler::new(self.publishing.clone())
+        Scheduler::new(self.publishing.clone(), self.commands.clone())
     }
 
     /// Consumes JSON bodies from `queue`.
@@ -249,6 +268,7 @@ impl Client {
     /// Waits until all that was published is settled, then closes the connection, if no scheduler or
     /// other clone still has it.
     pub async fn close(self) {
+        self.commands.close().await;
         self.publishing.close().await;
     }
 }

@@ -128,7 +128,15 @@ impl Message {
     }
 
     pub(super) fn is_traced(&self) -> bool {
-        self.headers.iter().any(|(name, _)| name == TRACEPARENT)
+        self.has_header(TRACEPARENT)
+    }
+
+    pub(super) fn has_header(&self, header: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name == header)
+    }
+
+    pub(super) fn is_replied_to(&self) -> bool {
+        self.reply_to.is_some() || self.correlation_id.is_some()
     }
 
     /// As AMQP carries it, with `to` as exchange and routing key.

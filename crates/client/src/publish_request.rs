@@ -10,6 +10,7 @@ use crate::schedule::delay::MAX_DELAY;
 use crate::schedule::delayed_message::room;
 use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
 use crate::schedule::{DelayedMessage, Due, UnixMs};
+use crate::topology::Names;
 
 /// A publish that is not confirmed yet. It may be made again, so it is rendered each time.
 #[derive(Debug, Clone)]
@@ -20,11 +21,24 @@ pub enum PublishRequest {
         message: Box<Message>,
         /// When it is due.
         when: DueTime,
-        /// Skip intake: plan here, and enter the levels.
-        direct: bool,
+        /// Where it enters.
+        door: Door,
     },
+    /// A command, with its exchange and routing key.
+    Command(Box<Message>),
     /// A message that failed for good.
     Dead(Box<DelayedMessage>),
+}
+
+/// Where a message enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// A delay exchange: intake plans it.
+    Delay,
+    /// Skip intake: plan here, and enter the levels.
+    Levels,
+    /// The exchange of unique schedules.
+    Unique,
 }
 
 /// When it is due.
@@ -53,6 +67,7 @@ pub struct Now {
 pub struct Routes {
     cascade: Cascade,
     delay_exchange: String,
+    unique_exchange: String,
     max_delay: Duration,
     /// Target exchange and the delay exchange that leads to it.
     delay_exchanges: Vec<(String, String)>,
@@ -66,6 +81,7 @@ impl Routes {
             cascade: Cascade::of(config),
             max_delay: config.topology.max_delay,
             delay_exchange: format!("{}.delay", config.topology.namespace),
+            unique_exchange: Names::of(config).unique(),
             delay_exchanges: delays
                 .map(|delay| (delay.target_exchange.clone(), delay.name.clone()))
                 .collect(),
@@ -79,13 +95,15 @@ impl Routes {
         now: Now,
         frame_max_bytes: usize,
     ) -> Result<(), Problem> {
-        let (message, when, direct) = match request {
-            PublishRequest::Later { message, when, direct } => (message, when, *direct),
+        let (message, when, door) = match request {
+            PublishRequest::Later { message, when, door } => (message, when, *door),
+            // written here, of what was checked before
+            PublishRequest::Command(_) => return Ok(()),
             // the DLQ's copy leaves out or sets aside what does not fit
             PublishRequest::Dead(_) => return Ok(()),
         };
         // without intake nobody else would notice; with it only the worker knows how much it allows
-        let max = if direct { self.max_delay } else { MAX_DELAY };
+        let max = if door == Door::Levels { self.max_delay } else { MAX_DELAY };
         if when.left(now) > max {
             return Err(Problem::DelayTooLong { max });
         }
@@ -99,28 +117,49 @@ impl Routes {
     pub fn render(&self, request: &PublishRequest, now: Now, frame_max_bytes: usize) -> Message {
         match request {
             PublishRequest::Dead(delayed) => self.cascade.to_dlq(delayed, frame_max_bytes),
-            PublishRequest::Later { message, when, direct: false } => {
+            PublishRequest::Command(message) => Message::clone(message),
+            PublishRequest::Later { message, when, door: Door::Delay } => {
                 self.delayed(message, *when, now)
             }
-            PublishRequest::Later { message, when, direct: true } => {
+            PublishRequest::Later { message, when, door: Door::Levels } => {
                 self.planned(message, *when, now)
+            }
+            PublishRequest::Later { message, when, door: Door::Unique } => {
+                self.unique(message, *when, now)
             }
         }
     }
 
     /// For the delay exchange that leads to its target.
     fn delayed(&self, message: &Message, when: DueTime, now: Now) -> Message {
-        let mut message = without_orders(message);
         let leads_there =
             self.delay_exchanges.iter().find(|(target, _)| *target == message.exchange);
-        let headers = &mut message.properties.headers;
-        let exchange = match leads_there {
-            Some((_, delay)) => delay,
-            None => {
-                headers.insert(TARGET_EXCHANGE.into(), text(&message.exchange));
-                &self.delay_exchange
-            }
+        let (exchange, is_named) = match leads_there {
+            Some((_, delay)) => (delay, false),
+            None => (&self.delay_exchange, true),
         };
+        self.with_orders(message, exchange, is_named, when, now)
+    }
+
+    /// For the one exchange of unique schedules, whatever the target.
+    fn unique(&self, message: &Message, when: DueTime, now: Now) -> Message {
+        let is_named = !message.exchange.is_empty();
+        self.with_orders(message, &self.unique_exchange, is_named, when, now)
+    }
+
+    fn with_orders(
+        &self,
+        message: &Message,
+        exchange: &str,
+        names_target: bool,
+        when: DueTime,
+        now: Now,
+    ) -> Message {
+        let mut message = without_orders(message);
+        let headers = &mut message.properties.headers;
+        if names_target {
+            headers.insert(TARGET_EXCHANGE.into(), text(&message.exchange));
+        }
         match when {
             DueTime::In(..) => {
                 let left_ms = when.left(now).as_millis() as i64;
@@ -130,7 +169,7 @@ impl Routes {
                 headers.insert(DELIVERY_TIME.into(), Value::LongLongInt(due.0 as i64));
             }
         }
-        message.exchange = exchange.clone();
+        message.exchange = exchange.to_owned();
         message
     }
 
@@ -178,6 +217,15 @@ impl DueTime {
 impl PublishRequest {
     /// Whether it has to be published through a level exchange.
     pub fn is_direct(&self) -> bool {
-        matches!(self, PublishRequest::Later { direct: true, .. })
+        matches!(self, PublishRequest::Later { door: Door::Levels, .. })
+    }
+
+    /// Whether it has to be published through an exchange that stands only where workers take commands.
+    pub fn is_for_registrar(&self) -> bool {
+        match self {
+            PublishRequest::Command(_) => true,
+            PublishRequest::Later { door, .. } => *door == Door::Unique,
+            PublishRequest::Dead(_) => false,
+        }
     }
 }

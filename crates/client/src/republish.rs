@@ -6,7 +6,7 @@ use super::delivery::{
     FIRST_EXCHANGE, FIRST_REPLY_TO, FIRST_ROUTING_KEY, FIRST_USER_ID, RETRIES, Raw, first_exchange,
     first_routing_key,
 };
-use super::publish_request::{DueTime, PublishRequest};
+use super::publish_request::{Door, DueTime, PublishRequest};
 use crate::message::{DIRECT_REPLY_TO, Message, ShortString, Value, as_integer, as_text, text};
 use crate::schedule::delayed_message::is_set_by_broker;
 use crate::schedule::headers::{DELIVERY_DELAY, DELIVERY_TIME, TARGET_EXCHANGE, X_DELAY};
@@ -17,9 +17,15 @@ pub fn retried(raw: &Raw, pause: Duration, direct: bool, id: &str, now: Instant)
     again(raw, raw.attempt(), pause, direct, id, now)
 }
 
-/// Comes back to the same queue at once, with as many retries as it has: its returns are counted anew.
-pub fn renewed(raw: &Raw, direct: bool, id: &str, now: Instant) -> PublishRequest {
-    again(raw, raw.attempt().saturating_sub(1), Duration::ZERO, direct, id, now)
+/// Comes back to the same queue after `pause`, with as many retries as it has; its returns are counted anew.
+pub fn put_back(
+    raw: &Raw,
+    pause: Duration,
+    direct: bool,
+    id: &str,
+    now: Instant,
+) -> PublishRequest {
+    again(raw, raw.attempt().saturating_sub(1), pause, direct, id, now)
 }
 
 fn again(
@@ -39,6 +45,14 @@ fn again(
     // nor does it take this from another channel
     let reply_to = message.properties.reply_to.take_if(|name| name.as_str() == DIRECT_REPLY_TO);
     let headers = &mut message.properties.headers;
+    // a cancel stops retries, too; but those of a unique schedule would be stopped by any earlier one of its key
+    let first = &raw.message.properties.headers;
+    let key = first.get(headers::KEY).filter(|_| !first.contains_key(headers::GENERATION));
+    // only intake knows the log that a key has to be looked up in
+    let door = if direct && key.is_none() { Door::Levels } else { Door::Delay };
+    if let Some(key) = key {
+        headers.insert(headers::KEY.into(), key.clone());
+    }
     if let Some(reply_to) = reply_to {
         headers.insert(FIRST_REPLY_TO.into(), text(reply_to.as_str()));
     }
@@ -48,7 +62,7 @@ fn again(
         headers.insert(FIRST_USER_ID.into(), text(&user_id));
     }
     headers.insert(RETRIES.into(), Value::LongLongInt(retries.into()));
-    PublishRequest::Later { message: message.into(), when: DueTime::In(pause, now), direct }
+    PublishRequest::Later { message: message.into(), when: DueTime::In(pause, now), door }
 }
 
 /// Lies in the DLQ with the reason, as one that was to go back to this queue: `dormouse dlq redrive`

@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use dormouse_core::control::{IfExists, Key};
 use futures_util::StreamExt;
 use uuid::Uuid;
 
-use super::error::{ClientError, NotScheduled, Problem};
-use super::publish_request::{DueTime, Now, PublishRequest};
+use super::commands::{Command, Commands, Outcome};
+use super::error::{ClientError, CommandError, NotScheduled, Problem, Unanswered};
+use super::publish_request::{Door, DueTime, Now, PublishRequest};
 use super::publishing::Publishing;
 use super::trace::{TRACEPARENT, TRACESTATE};
 use super::{Message, Target, span};
@@ -15,6 +17,7 @@ use crate::clock::Clock;
 use crate::message::text;
 use crate::schedule::UnixMs;
 use crate::schedule::delay::MAX_DELAY;
+use crate::schedule::headers::{IF_EXISTS, KEY};
 
 /// Publishes messages that are due later, many at a time. Cheap to clone.
 ///
@@ -25,16 +28,29 @@ use crate::schedule::delay::MAX_DELAY;
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     publishing: Publishing,
+    commands: Commands,
     direct: bool,
     within: Duration,
 }
 
-/// A message of a batch.
+/// A message, where it goes and when it is due; and by what it is called, if it may be cancelled.
 #[derive(Debug, Clone)]
 pub struct Scheduled {
     target: Target,
     message: Message,
     when: DueTime,
+    key: Option<String>,
+    unique: Option<IfExists>,
+}
+
+/// A unique schedule that RabbitMQ has confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unique {
+    /// The message's id.
+    pub id: String,
+    /// What was decided about it and the one before it: scheduled, replaced, kept or refused. It is decided even if
+    /// that is not known here.
+    pub outcome: Result<Outcome, Unanswered>,
 }
 
 /// Messages of a batch under way at once: enough to keep the publishing task busy.
@@ -47,21 +63,44 @@ fn new_id() -> String {
 impl Scheduled {
     /// Due after `delay`, counted from now.
     pub fn after(target: Target, message: Message, delay: Duration) -> Self {
-        Self { target, message, when: DueTime::In(delay, Instant::now()) }
+        Self::new(target, message, DueTime::In(delay, Instant::now()))
     }
 
     /// Due at `moment`, or at once if that has passed. One longer ago than `schedule.max_past` (365 days) is
     /// refused, as it was made of another unit.
     pub fn at(target: Target, message: Message, moment: jiff::Timestamp) -> Self {
-        let due = UnixMs(u64::try_from(moment.as_millisecond()).unwrap_or(0));
-        Self { target, message, when: DueTime::At(due) }
+        Self::new(target, message, DueTime::At(due(moment)))
+    }
+
+    fn new(target: Target, message: Message, when: DueTime) -> Self {
+        Self { target, message, when, key: None, unique: None }
+    }
+
+    /// By what it can be cancelled or rescheduled: 1 to 255 bytes, the header `x-dormouse-key` of the message that
+    /// arrives. A key is used once: after its cancel, everything with this key is dropped. Without
+    /// `commands.enabled` on the workers it has no effect.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        (self.key, self.unique) = (Some(key.into()), None);
+        self
+    }
+
+    /// At most one with this key is to come: `if_exists` says which, if there is one already. The key may be used
+    /// again, after a cancel too. Needs `commands.enabled` on the workers. It goes through their one queue of
+    /// commands, also with [`Scheduler::direct`].
+    pub fn unique(mut self, key: impl Into<String>, if_exists: IfExists) -> Self {
+        (self.key, self.unique) = (Some(key.into()), Some(if_exists));
+        self
     }
 }
 
+fn due(moment: jiff::Timestamp) -> UnixMs {
+    UnixMs(u64::try_from(moment.as_millisecond()).unwrap_or(0))
+}
+
 impl Scheduler {
-    pub(super) fn new(publishing: Publishing) -> Self {
+    pub(super) fn new(publishing: Publishing, commands: Commands) -> Self {
         let within = publishing.config().delivery.confirm_timeout;
-        Self { publishing, direct: false, within }
+        Self { publishing, commands, direct: false, within }
     }
 
     /// Plans for itself and publishes straight into the level queues: one queue and one worker's hand
@@ -75,7 +114,8 @@ impl Scheduler {
         Ok(self)
     }
 
-    /// How long to wait for a confirm, through any number of connections.
+    /// How long to wait for a confirm, through any number of connections; and then as long for the answer to a
+    /// command.
     pub fn within(mut self, within: Duration) -> Self {
         self.within = within;
         self
@@ -136,11 +176,11 @@ impl Scheduler {
         published
     }
 
-    async fn publish(&self, scheduled: Scheduled) -> Result<String, NotScheduled> {
-        let Scheduled { target, message, when } = scheduled;
-        let id = message.id().map_or_else(new_id, str::to_owned);
+    /// Schedules one message. Returns its id once the broker has confirmed it.
+    pub async fn publish(&self, scheduled: Scheduled) -> Result<String, NotScheduled> {
+        let id = scheduled.message.id().map_or_else(new_id, str::to_owned);
         let published = async {
-            let request = self.request(&id, target, message, when)?;
+            let request = self.request(&id, scheduled)?;
             self.publishing.publish_within(request, self.within).await
         };
         match published.await {
@@ -149,16 +189,107 @@ impl Scheduler {
         }
     }
 
-    fn request(
+    /// The same for a [unique](Scheduled::unique) one, with what was decided about it.
+    ///
+    /// Errors: it is not confirmed. The message must have neither a reply-to nor a correlation id, as the answer
+    /// needs them.
+    pub async fn publish_unique(&self, scheduled: Scheduled) -> Result<Unique, NotScheduled> {
+        let id = scheduled.message.id().map_or_else(new_id, str::to_owned);
+        let placed = async {
+            let (Some(key), Some(_)) = (&scheduled.key, scheduled.unique) else {
+                return Err(Problem::NotSent { why: "it is not unique: see Scheduled::unique" });
+            };
+            if scheduled.message.is_replied_to() {
+                let why = "its answer needs reply-to and correlation id: leave them away, or do not ask for the answer";
+                return Err(Problem::NotSent { why });
+            }
+            let key = Key::new(key.as_bytes())?;
+            let request = self.request(&id, scheduled)?;
+            self.commands.place(&key, request, self.within).await
+        };
+        match placed.await {
+            Ok(outcome) => Ok(Unique { id, outcome }),
+            Err(problem) => Err(NotScheduled { id, problem }),
+        }
+    }
+
+    /// Nothing that was scheduled with this key is tried any more, if RabbitMQ confirms this at least one second
+    /// before it is due. Messages are dropped when they would be delivered.
+    ///
+    /// Errors: it is not confirmed, or the answer is not known. What is confirmed holds: see [`CommandError`].
+    pub async fn cancel(&self, key: impl Into<String>) -> Result<Outcome, CommandError> {
+        one(self.cancel_all([key]).await)
+    }
+
+    /// The same for any number of keys, 1,000 in a command. One outcome for each, in their order.
+    pub async fn cancel_all(
         &self,
-        id: &str,
-        target: Target,
-        message: Message,
-        when: DueTime,
-    ) -> Result<PublishRequest, Problem> {
+        keys: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Vec<Result<Outcome, CommandError>> {
+        self.command(keys, Command::Cancel { due_by: None }).await
+    }
+
+    /// The same for keys of which nothing is due after `due_by`: workers remember them only for some time
+    /// after it (`commands.memory`), not for the longest delay.
+    pub async fn cancel_all_due_by(
+        &self,
+        keys: impl IntoIterator<Item = impl Into<String>>,
+        due_by: jiff::Timestamp,
+    ) -> Vec<Result<Outcome, CommandError>> {
+        self.command(keys, Command::Cancel { due_by: Some(due(due_by)) }).await
+    }
+
+    /// Nothing that was scheduled with this key is tried before `to`, which is later than what stands. The promise
+    /// and the errors are those of [`Scheduler::cancel`].
+    pub async fn reschedule(
+        &self,
+        key: impl Into<String>,
+        to: jiff::Timestamp,
+    ) -> Result<Outcome, CommandError> {
+        one(self.command([key], Command::Reschedule { due: due(to) }).await)
+    }
+
+    /// What was scheduled with this key is looked for, and comes at once. It takes a worker some time, up to two
+    /// minutes: [`Outcome::Moved`] says that RabbitMQ has confirmed it with its new time, [`Outcome::NotFound`] and
+    /// [`Outcome::TooDeep`] that nothing is changed, and [`Outcome::Running`] that it was begun and no more is known.
+    /// The errors are those of [`Scheduler::cancel`].
+    pub async fn run_now(&self, key: impl Into<String>) -> Result<Outcome, CommandError> {
+        one(self.command([key], Command::RunNow { due: None }).await)
+    }
+
+    /// The same, and it comes at `to`, which is earlier than what stands.
+    pub async fn bring_forward(
+        &self,
+        key: impl Into<String>,
+        to: jiff::Timestamp,
+    ) -> Result<Outcome, CommandError> {
+        one(self.command([key], Command::RunNow { due: Some(due(to)) }).await)
+    }
+
+    async fn command(
+        &self,
+        keys: impl IntoIterator<Item = impl Into<String>>,
+        command: Command,
+    ) -> Vec<Result<Outcome, CommandError>> {
+        let keys = keys.into_iter().map(Into::into).collect();
+        self.commands.of_keys(keys, command, self.within).await
+    }
+
+    fn request(&self, id: &str, scheduled: Scheduled) -> Result<PublishRequest, Problem> {
+        let Scheduled { target, message, when, key, unique } = scheduled;
         let now = Now { wall: Clock::default().now(), monotonic: Instant::now() };
+        let door = match (unique, &key) {
+            (Some(_), _) => Door::Unique,
+            // only intake knows the log that a key has to be looked up in
+            (None, None) if self.direct && !message.has_header(KEY) => Door::Levels,
+            (None, _) => Door::Delay,
+        };
         // without intake nobody else would notice; with it only the worker knows how much it allows
-        let max = if self.direct { self.publishing.config().topology.max_delay } else { MAX_DELAY };
+        let max = if door == Door::Levels {
+            self.publishing.config().topology.max_delay
+        } else {
+            MAX_DELAY
+        };
         if when.left(now) > max {
             return Err(Problem::DelayTooLong { max });
         }
@@ -177,6 +308,17 @@ impl Scheduler {
                 headers.insert(TRACESTATE.into(), text(state));
             }
         }
-        Ok(PublishRequest::Later { message: message.into(), when, direct: self.direct })
+        let headers = &mut message.properties.headers;
+        if let Some(key) = key {
+            headers.insert(KEY.into(), text(Key::new(key.as_bytes())?.as_str()));
+        }
+        if let Some(if_exists) = unique {
+            headers.insert(IF_EXISTS.into(), text(if_exists.word()));
+        }
+        Ok(PublishRequest::Later { message: message.into(), when, door })
     }
+}
+
+fn one(mut each: Vec<Result<Outcome, CommandError>>) -> Result<Outcome, CommandError> {
+    each.pop().unwrap_or(Err(Unanswered::Lost.into()))
 }

@@ -33,6 +33,9 @@ pub enum Retry {
     Now,
     /// After so long, for as many attempts as the handler likes. Messages behind it pass it.
     After(Duration),
+    /// After so long, and it was no attempt and no failure: what it is for is busy. A copy goes into the delay
+    /// exchange, so that it takes no place here meanwhile; messages behind it pass it.
+    PutBack(Duration),
     /// When the [`RetryPolicy`] says, and to the DLQ after its last attempt.
     ByPolicy,
     /// Here again after so long, a few seconds at most: it was no attempt and no failure, as somebody
@@ -60,7 +63,7 @@ impl Verdict {
         match self {
             Verdict::Done => Some(Signal::Succeeded),
             Verdict::DeadLetter(_) => Some(Signal::MessageAtFault),
-            Verdict::Retry { when: Retry::NotYet(_), .. } => None,
+            Verdict::Retry { when: Retry::NotYet(_) | Retry::PutBack(_), .. } => None,
             Verdict::Retry { .. } => Some(Signal::Failed),
         }
     }
@@ -140,6 +143,8 @@ pub enum Settlement {
     Hold(Duration),
     /// Put a copy into the delay exchange, then ack.
     Delay(Duration),
+    /// The same, and it counts as no attempt.
+    PutBack(Duration),
     /// Reject it: the queue's dead-letter exchange, `dormouse.retry`, does the rest.
     Reject,
     /// Put a copy into the DLQ, then ack.
@@ -156,6 +161,7 @@ pub fn settlement(verdict: Verdict, attempt: u32, policy: &RetryPolicy, chance: 
         Verdict::Done => Settlement::Ack,
         Verdict::DeadLetter(reason) => Settlement::Dead(reason),
         Verdict::Retry { when: Retry::After(pause), .. } => Settlement::Delay(pause),
+        Verdict::Retry { when: Retry::PutBack(pause), .. } => Settlement::PutBack(pause),
         Verdict::Retry { when: Retry::NotYet(pause) | Retry::Unavailable(pause), .. } => {
             Settlement::Hold(pause)
         }

@@ -55,6 +55,25 @@ impl Cascade {
         Entry { message: delayed.to_level(&exchange, keys), hops: plan.hops }
     }
 
+    /// How many level queues it would visit if it entered now.
+    pub fn hops(&self, delayed: &DelayedMessage, now: UnixMs) -> u32 {
+        self.layout.plan(delayed.stamp.wake_at().since(now)).hops
+    }
+
+    /// The queues in which a message with so much left of its delay can sleep, and the others; all of them, the wait
+    /// queue first, if that is not known.
+    pub fn sleeps_in(&self, left: Option<Duration>) -> (Vec<String>, Vec<String>) {
+        let (mut can, mut cannot) = (vec![self.names.wait()], Vec::new());
+        for level in self.layout.levels() {
+            for digit in 1..level.keys.len() {
+                let holds = left.is_none_or(|left| self.layout.can_hold(level, digit, left));
+                let queues = if holds { &mut can } else { &mut cannot };
+                queues.push(self.names.level_queue(level, digit));
+            }
+        }
+        (can, cannot)
+    }
+
     /// Whether it woke so early that it has to enter again. One unit more than planned is a slow clock; two
     /// are a changed layout, or a forced wake.
     pub fn woke_early(&self, delayed: &DelayedMessage, now: UnixMs) -> bool {

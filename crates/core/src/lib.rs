@@ -9,6 +9,7 @@
 //! | [`topology`] | settings → exchanges, queues, bindings as data; comparison |
 //! | [`cascade`] | message and moment → the publish that puts it into a queue of ours |
 //! | [`control`] | commands → the log of what is so about keys → whether a message with a key may go |
+//! | [`ledger`] | what happened to messages → the lines of a stream → what an index knows |
 //! | [`inventory`] | what a broker was seen to hold |
 //! | [`clock`] | the time of day |
 
@@ -18,6 +19,7 @@ pub mod cascade;
 pub mod clock;
 pub mod control;
 pub mod inventory;
+pub mod ledger;
 pub mod message;
 pub mod schedule;
 pub mod settings;

@@ -3,7 +3,7 @@
 //! | | |
 //! |---|---|
 //! | [`dev`] | a RabbitMQ node and a worker as processes that end with their owner |
-//! | [`bench`] | a load and what became of it |
+//! | [`mod@bench`] | a load and what became of it |
 //! | [`drill`] | faults on private brokers under load; a verdict on every message |
 //! | [`compare`] | Dormouse beside other ways to delay a message |
 //! | [`cli`] | the command line, `dormouse-lab` |

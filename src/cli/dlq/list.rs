@@ -3,10 +3,11 @@
 use clap::Args;
 
 use super::which::{exchange_name, missed, reasons};
-use crate::cli::table::{Table, age, count, left, number, print, print_json, right, wide};
+use crate::cli::table::{Table, age, left, print, print_json, right, wide};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::operate::dlq::{self, Cause, Entry, Selection, short_ids};
+use crate::operate::{count, number};
 use crate::schedule::UnixMs;
 use crate::worker::Clock;
 

@@ -4,9 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::which::{Which, missed};
-use crate::cli::table::{count, print, print_json};
+use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
+use crate::operate::count;
 use crate::operate::dlq::{self, Purged};
 
 #[derive(Debug, Args)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::which::{Which, missed};
-use crate::cli::table::{count, number, print, print_json};
+use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::{Config, durations};
-use crate::operate::When;
 use crate::operate::dlq::redrive::{self, Progress, RedriveError, Redriven};
+use crate::operate::{When, count, number};
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]

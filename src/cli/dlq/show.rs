@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::which::{exchange_name, missed};
-use crate::cli::table::{age, count, facts, print, print_json, printable};
+use crate::cli::table::{age, facts, print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
+use crate::operate::count;
 use crate::operate::dlq::{self, Entry, NO_REASON, shown};
 use crate::schedule::UnixMs;
 use crate::worker::Clock;

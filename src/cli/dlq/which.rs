@@ -3,7 +3,7 @@
 use clap::Args;
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 
-use crate::cli::table::count;
+use crate::operate::count;
 use crate::operate::dlq::{Cause, NO_REASON, Selection};
 use crate::schedule::Reason;
 

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use crate::cli::table::{fold, print, print_json};
+use crate::cli::paragraph::fold;
+use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::operate::retry::disable::{self, DisablePlan};

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use crate::cli::table::{facts, fold, print, print_json};
+use crate::cli::paragraph::fold;
+use crate::cli::table::{facts, print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::operate::retry::enable::{self, EnablePlan};

@@ -3,9 +3,10 @@
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::table::{count, print, print_json};
+use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
+use crate::operate::count;
 use crate::operate::retry::prune;
 
 #[derive(Debug, Args)]

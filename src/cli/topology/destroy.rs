@@ -6,14 +6,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::plan::say;
-use crate::cli::table::{Table, count, number, print_json, right, wide};
+use crate::cli::table::{Table, print_json, right, wide};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::operate::backlog::{Backlog, total};
 use crate::operate::destroy::{
     self, DestroyError, DestroyPlan, Destroyed, Ours, Progress, Refusal,
 };
-use crate::operate::vhost_name;
+use crate::operate::{count, number, vhost_name};
 
 #[derive(Debug, Args)]
 pub struct Destroy {
@@ -44,7 +44,7 @@ impl Destroy {
         let destroyed = destroy::carry_out(plan, |progress| match progress {
             Progress::CameIn(counted) => shown = show(counted, output),
             Progress::Restored => eprintln!(
-                "messages came in while the delay exchanges were gone; they are back, as they were"
+                "messages came in while the exchanges that clients publish to were gone; they are back, as they were"
             ),
         });
         let destroyed = destroyed.await;
@@ -54,7 +54,7 @@ impl Destroy {
 }
 
 fn amount(ours: &Ours) -> String {
-    let exchanges = (ours.delay_exchanges.len() + ours.exchanges.len()) as u64;
+    let exchanges = (ours.doors.len() + ours.exchanges.len()) as u64;
     let queues = count(ours.queues.len() as u64, "queue");
     format!("{queues} and {}", count(exchanges, "exchange"))
 }
@@ -70,6 +70,12 @@ fn ask(config: &Config, plan: &DestroyPlan) -> Result<(), Failure> {
     let messages = count(total(&plan.counted), "message");
     let amount = amount(&plan.ours);
     eprintln!("This deletes {amount} in virtual host {vhost:?}, with {messages} in them.");
+    if let Some(logged) = plan.logged {
+        eprintln!("{}", of_log(logged));
+    }
+    if let Some(batches) = plan.in_ledger {
+        eprintln!("{}", of_ledger(batches));
+    }
     eprint!("Type the name of the virtual host to go on: ");
     std::io::stderr().flush()?;
     let mut answer = String::new();
@@ -92,18 +98,46 @@ fn nothing(config: &Config, output: Output) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn report(Destroyed { ours, lost }: &Destroyed, output: Output) -> Result<Exit, Failure> {
+/// What is in the log is of workers, but for what it knows of the keys of clients.
+fn of_log(logged: u64) -> String {
+    format!(
+        "The log of commands goes too, with {} of what was cancelled.",
+        count(logged, "message")
+    )
+}
+
+fn of_ledger(batches: u64) -> String {
+    format!("The ledger goes too, with {} of what happened.", count(batches, "message"))
+}
+
+fn report(
+    Destroyed { ours, lost, logged, in_ledger }: &Destroyed,
+    output: Output,
+) -> Result<Exit, Failure> {
     match output {
         Output::Table => {
             say(&format!("Deleted {}, with {} in them.", amount(ours), count(*lost, "message")))?;
+            if let Some(logged) = logged {
+                say(&of_log(*logged))?;
+            }
+            if let Some(batches) = in_ledger {
+                say(&of_ledger(*batches))?;
+            }
             say(
                 "Publishers to the delay exchanges now get 404; a worker that starts builds all anew.",
             )?;
         }
         Output::Json => {
-            let Ours { delay_exchanges, exchanges, queues } = ours;
-            let deleted: Vec<_> = delay_exchanges.iter().chain(exchanges).chain(queues).collect();
-            print_json(&json!({ "deleted": deleted, "messages_lost": lost }))?;
+            let Ours { doors, exchanges, queues } = ours;
+            let deleted: Vec<_> = doors.iter().chain(exchanges).chain(queues).collect();
+            let mut document = json!({ "deleted": deleted, "messages_lost": lost });
+            if let Some(logged) = logged {
+                document["messages_in_log"] = json!(logged);
+            }
+            if let Some(batches) = in_ledger {
+                document["messages_in_ledger"] = json!(batches);
+            }
+            print_json(&document)?;
         }
     }
     Ok(Exit::Done)

@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::plan::say;
 use crate::cli::run::stop_on_signal;
-use crate::cli::table::{count, number, print_json};
+use crate::cli::table::print_json;
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::operate::drain::{self, DrainError, DrainPlan, Drained, Left, Progress};
-use crate::operate::vhost_name;
+use crate::operate::{count, number, vhost_name};
 
 #[derive(Debug, Args)]
 pub struct Drain {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use crate::cli::table::{Table, count, fold, left, print, print_json, wide};
+use crate::cli::paragraph::fold;
+use crate::cli::table::{Table, left, print, print_json, wide};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::{Config, durations};
 use crate::operate::plan::{self, PlanError, TopologyPlan};
-use crate::operate::vhost_name;
+use crate::operate::{count, vhost_name};
 use crate::topology::diff::{Crowded, Diff, Difference, OTHER_ARGUMENTS};
 use crate::topology::leftover::Leftover;
 use crate::topology::{Names, Queue, Topology};
@@ -71,7 +72,25 @@ fn show_end(plan: &TopologyPlan, config: &Config) -> Result<(), Failure> {
 }
 
 pub fn show_leftovers(plan: &TopologyPlan, config: &Config) -> Result<(), Failure> {
-    plan.leftovers.iter().try_for_each(|leftover| say(&besides(leftover, config.topology.version)))
+    for leftover in &plan.leftovers {
+        say(&besides(leftover, config.topology.version))?;
+    }
+    let left = &plan.left_of_commands;
+    if !left.is_empty() {
+        say(&format!(
+            "commands.enabled is false, and of commands stand {}. What is published there is confirmed, and decided \
+             by nobody.",
+            left.join(", ")
+        ))?;
+    }
+    let left = &plan.left_of_ledger;
+    if !left.is_empty() {
+        say(&format!(
+            "ledger.enabled is false, and of the ledger stand {}. Nothing is written there.",
+            left.join(", ")
+        ))?;
+    }
+    Ok(())
 }
 
 /// A line that says where we are.

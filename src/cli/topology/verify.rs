@@ -1,9 +1,11 @@
 //! `dormouse topology verify`: what is not as it should be, and what that does to messages.
 
 use super::plan::{heading, say};
-use crate::cli::table::{self, count, print, print_json, printable};
+use crate::cli::paragraph::paragraph;
+use crate::cli::table::{print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
+use crate::operate::count;
 use crate::operate::verify::{self, Verified, VerifyError};
 use crate::topology::finding::{Finding, Severity};
 
@@ -36,12 +38,12 @@ fn show(config: &Config, Verified { verdict, rabbitmq_version }: &Verified) -> R
         // several with one remedy in a row name it once
         let next = findings.peek().map(|next| &next.remedy);
         if !finding.remedy.is_empty() && next != Some(&finding.remedy) {
-            print(paragraph("   do ", &finding.remedy))?;
+            print(beside("   do ", &finding.remedy))?;
         }
         print("")?;
     }
     for unseen in &verdict.unseen {
-        print(format!("{}\n", paragraph("not seen ", &printable(unseen))))?;
+        print(format!("{}\n", beside("not seen ", &printable(unseen))))?;
     }
     let of = |weight| verdict.findings.iter().filter(|finding| finding.weight == weight).count();
     let (faults, notes) = (of(Severity::Fault) as u64, of(Severity::Note) as u64);
@@ -64,13 +66,12 @@ fn shown(finding: &Finding) -> String {
     if objects.len() > NAMES {
         named.push_str(&format!(" and {} more", objects.len() - NAMES));
     }
-    let problem = paragraph(mark, &format!("{named}: {}", printable(problem)));
-    format!("{problem}\n{}", paragraph("   so ", &printable(effect)))
+    let problem = beside(mark, &format!("{named}: {}", printable(problem)));
+    format!("{problem}\n{}", beside("   so ", &printable(effect)))
 }
 
-/// Beside a label.
-fn paragraph(label: &str, text: &str) -> String {
-    table::paragraph(label, text, label.len())
+fn beside(label: &str, text: &str) -> String {
+    paragraph(label, text, label.len())
 }
 
 impl From<VerifyError> for Failure {

@@ -13,6 +13,7 @@ use crate::topology::Names;
 
 mod browser;
 mod document;
+mod dropped;
 mod entry;
 mod error;
 mod fields;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::browser::Browser;
+use super::dropped::Dropped;
 use super::{DlqError, Entry, Selection};
 use crate::amqp::{AmqpError, Closed, Connection, Isolating, Outcome};
 use crate::cascade::Cascade;
@@ -39,6 +40,8 @@ pub enum Left {
     Foreign,
     #[error("its headers {0} were left out; --incomplete sends it without them")]
     Incomplete(String),
+    #[error("its key {0:?} was cancelled or taken by another, so it would be dropped")]
+    Cancelled(String),
     #[error("not confirmed within {} s; it may arrive all the same", within.as_secs_f64())]
     Unconfirmed { within: Duration },
     #[error("returned: {code} {text}; `dormouse topology verify` tells more")]
@@ -92,6 +95,7 @@ pub async fn redrive(
         confirm_timeout: config.delivery.confirm_timeout,
         incomplete,
         publisher: Isolating::open(publishing.clone()).await.map_err(not_begun)?,
+        dropped: Dropped::default(),
         done: Redriven { due, messages: 0, left: Vec::new(), stopped: false },
         progress,
     };
@@ -126,6 +130,7 @@ struct Redrive<P> {
     confirm_timeout: Duration,
     incomplete: bool,
     publisher: Isolating<Ticket>,
+    dropped: Dropped,
     done: Redriven,
     progress: P,
 }
@@ -139,13 +144,24 @@ struct Ticket {
 impl<P: FnMut(Progress)> Redrive<P> {
     async fn run(&mut self, config: &Config, selection: &Selection) -> Result<(), DlqError> {
         let mut browser = Browser::open(config).await?;
-        let worked = self.all(&mut browser, selection).await;
+        let worked = self.all(config, &mut browser, selection).await;
         let ended = browser.end(|missed| (self.progress)(Progress::Missed(missed))).await;
         worked.and(ended)
     }
 
-    async fn all(&mut self, browser: &mut Browser, selection: &Selection) -> Result<(), DlqError> {
+    async fn all(
+        &mut self,
+        config: &Config,
+        browser: &mut Browser,
+        selection: &Selection,
+    ) -> Result<(), DlqError> {
         while let Some(entry) = browser.next_of(selection).await? {
+            if let Some(delayed) = &entry.delayed
+                && let Some(key) = self.dropped.key_of(config, delayed, self.way.due).await
+            {
+                self.done.left.push((entry.id, Left::Cancelled(key)));
+                continue;
+            }
             if !self.take(browser, entry).await? {
                 self.done.stopped = true;
                 break;

@@ -11,7 +11,7 @@ use crate::schedule::UnixMs;
 impl Status {
     /// Times are RFC 3339, durations ms; `null` is what could not be seen.
     pub fn document(&self, config: &Config) -> Json {
-        let Self { at, seen, overview } = self;
+        let Self { at, seen, overview, commands, ledger } = self;
         let stages = overview
             .stages
             .iter()
@@ -20,7 +20,7 @@ impl Status {
             let latest_due = other.latest_due.map(|latest| latest.to_string());
             with(json!({ "version": other.version, "latest_due": latest_due }), other.counts)
         });
-        json!({
+        let mut document = json!({
             "at": at.to_string(),
             "broker": config.broker.uri[0].to_string(),
             "rabbitmq_version": seen.rabbitmq_version.as_ref().ok(),
@@ -36,7 +36,14 @@ impl Status {
             "exchanges_of_gone_queues": seen.ways_to_nowhere,
             "kept": seen.kept.as_ref().map(|kept| json!({ "messages": kept.messages, "named": kept.named })),
             "findings": overview.findings,
-        })
+        });
+        if let Some(commands) = commands {
+            document["commands"] = commands.document();
+        }
+        if let Some(ledger) = ledger {
+            document["ledger"] = ledger.document();
+        }
+        document
     }
 }
 

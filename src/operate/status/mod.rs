@@ -1,17 +1,21 @@
 //! How much sleeps where, and until when at most.
 
+use self::commands::Commands;
 use self::overview::Overview;
 use self::seen::Seen;
+use self::stream::Stream;
 use crate::amqp::AmqpError;
 use crate::config::Config;
 use crate::schedule::UnixMs;
-use crate::topology::Topology;
+use crate::topology::{LEDGER_SEGMENT_BYTES, Names, Topology};
 use crate::worker::Clock;
 
+pub mod commands;
 mod document;
 mod due_window;
 pub mod overview;
 pub mod seen;
+pub mod stream;
 
 /// The state of one namespace in one virtual host.
 #[derive(Debug)]
@@ -19,6 +23,10 @@ pub struct Status {
     pub at: UnixMs,
     pub seen: Seen,
     pub overview: Overview,
+    /// None where commands are off.
+    pub commands: Option<Commands>,
+    /// None where the ledger is off.
+    pub ledger: Option<Stream>,
 }
 
 /// Nothing could be seen over AMQP. A management API that does not answer is no error:
@@ -32,8 +40,14 @@ pub async fn status(config: &Config, clock: &Clock) -> Result<Status, StatusErro
     let topology = Topology::of(config);
     let seen = seen::look(config, &topology).await?;
     let at = clock.now();
-    let overview = Overview::of(config, &topology, &seen, at);
-    Ok(Status { at, seen, overview })
+    let mut overview = Overview::of(config, &topology, &seen, at);
+    let commands = Commands::of(config, &seen);
+    overview.findings.extend(commands.as_ref().and_then(Commands::finding));
+    let ledger = config
+        .ledger
+        .enabled
+        .then(|| Stream::of(Names::of(config).ledger(), LEDGER_SEGMENT_BYTES, &seen));
+    Ok(Status { at, seen, overview, commands, ledger })
 }
 
 impl Status {

@@ -21,7 +21,7 @@ pub struct Overview {
     pub other_versions: Vec<OtherVersion>,
     /// Names of queues that ought to be there.
     pub missing: Vec<String>,
-    /// Workers that deliver: consumers of the due queue.
+    /// Workers that deliver.
     pub workers: Option<u64>,
     /// What is not as it should be, in sentences.
     pub findings: Vec<String>,
@@ -94,7 +94,7 @@ impl Overview {
             levels: levels.map(|level| level_depth(&layout, level, &names, counts, now)).collect(),
             other_versions: other_versions(&names, seen, layout.margin(), now),
             missing: all.filter(|queue| !seen.queues.contains_key(queue)).collect(),
-            workers: counts(&names.due()).consumers,
+            workers: workers(counts(&names.due()), counts(&names.retry())),
             stages,
             findings: Vec::new(),
         };
@@ -217,6 +217,12 @@ fn level_depth(
         due: now..=latest.unwrap_or(now),
         queues,
     }
+}
+
+/// A worker has as many consumers on its version's due queue as its hold takes channels, and one on the retry queue,
+/// which all versions share.
+fn workers(due: Counts, retry: Counts) -> Option<u64> {
+    due.consumers.map(|due| retry.consumers.map_or(due, |retry| due.min(retry.max(1))))
 }
 
 fn stages(config: &Config, names: &Names, counts: impl Fn(&str) -> Counts) -> Vec<Stage> {

@@ -9,7 +9,7 @@ use crate::amqp::inspector::{Depth, Inspector};
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::inventory::Inventory;
-use crate::management::{ManagementError, QueueInfo};
+use crate::management::{ConsumerInfo, ManagementError, QueueInfo};
 use crate::operate::Vhost;
 use crate::topology::{Names, Topology};
 use crate::worker::KeptNote;
@@ -40,6 +40,10 @@ pub struct Seen {
     pub ttls_ms: BTreeMap<String, u64>,
     /// Those that are as long as a policy lets them be, and the limit: `max-length 50`.
     pub full: BTreeMap<String, String>,
+    /// Of all queues. Asked for where commands are on; none if they could not be seen.
+    pub consumers: Option<Vec<ConsumerInfo>>,
+    /// Files of each stream that tells them.
+    pub segments: BTreeMap<String, u64>,
 }
 
 pub(super) async fn look(config: &Config, topology: &Topology) -> Result<Seen, AmqpError> {
@@ -61,9 +65,12 @@ pub(super) async fn look(config: &Config, topology: &Topology) -> Result<Seen, A
         ways_to_nowhere: 0,
         ttls_ms: BTreeMap::new(),
         full: BTreeMap::new(),
+        consumers: None,
+        segments: BTreeMap::new(),
     };
     match ask_management(config).await {
-        Ok((version, standing)) => {
+        Ok((version, standing, consumers)) => {
+            seen.consumers = consumers;
             seen.ways_to_nowhere = standing.ways_to_nowhere(&Names::of(config)).len();
             let infos = standing.queues;
             seen.rabbitmq_version = Ok(version);
@@ -71,6 +78,7 @@ pub(super) async fn look(config: &Config, topology: &Topology) -> Result<Seen, A
                 let ttl_ms = info.arguments.get("x-message-ttl").and_then(|ttl| ttl.as_u64());
                 seen.ttls_ms.extend(ttl_ms.map(|ttl_ms| (info.name.clone(), ttl_ms)));
                 seen.full.extend(limit_reached(&info).map(|limit| (info.name.clone(), limit)));
+                seen.segments.extend(info.segments.map(|segments| (info.name.clone(), segments)));
                 seen.queues.insert(info.name.clone(), of_management(&info));
             }
             // a queue of ours that was deleted some seconds ago
@@ -115,13 +123,20 @@ async fn depths<'a>(
     Ok(try_join_all(asked).await?.into_iter().flatten().collect())
 }
 
-async fn ask_management(config: &Config) -> Result<(String, Inventory), ManagementError> {
+type Answer = (String, Inventory, Option<Vec<ConsumerInfo>>);
+
+async fn ask_management(config: &Config) -> Result<Answer, ManagementError> {
     let vhost = Vhost::of(config)?;
     let management = vhost.management();
     let exchanges = management.exchanges(&vhost.name).await?;
     let queues = management.queues(&vhost.name).await?;
     let standing = Inventory { exchanges, queues, ..Inventory::default() };
-    Ok((management.overview().await?.rabbitmq_version, standing))
+    // not told where an operator turned statistics off
+    let consumers = match config.commands.enabled {
+        true => management.consumers(&vhost.name).await.ok(),
+        false => None,
+    };
+    Ok((management.overview().await?.rabbitmq_version, standing, consumers))
 }
 
 fn of_management(info: &QueueInfo) -> Counts {

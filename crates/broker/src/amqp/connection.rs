@@ -58,7 +58,12 @@ impl Connection {
     async fn open_node(broker: &Broker, node: Node, name: &str) -> Result<Self, AmqpError> {
         let Node { address, mut uri, tls } = node;
         uri.query.heartbeat = Some(broker.heartbeat.as_secs().min(u16::MAX.into()) as u16);
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        // by these an operator tells whose it is, and of which process
+        let properties = ConnectionProperties::default()
+            .with_connection_name(name.into())
+            .with_client_property("product".into(), "Dormouse".into())
+            .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into())
+            .with_client_property("pid".into(), std::process::id().to_string().into());
         let connect = async move |uri: AMQPUri, _| {
             Ok(AsyncTcpStream::Plain(stream::connect(&uri, &tls).await?))
         };

@@ -116,7 +116,7 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
 /// is lost (seen on 3.10.8). An exchange that stands leads to queues that whoever declared them was told of.
 ///
 /// `lock` names a queue that is exclusive to this connection meanwhile, and is deleted then. Nobody waits longer
-/// than [`LOCKED_AT_MOST`], and a user who may not declare it goes on without.
+/// than `LOCKED_AT_MOST`, and a user who may not declare it goes on without.
 pub async fn declare_alone(
     connection: &Connection,
     topology: &Topology,
@@ -255,6 +255,7 @@ pub(super) fn table(arguments: &Arguments) -> FieldTable {
         let value = match argument {
             Argument::Text(text) => LongString::from(text.as_str()).into(),
             Argument::Number(number) => (*number).into(),
+            Argument::Switch(on) => (*on).into(),
         };
         table.insert((*name).into(), value);
     }

@@ -52,6 +52,10 @@ pub struct Isolating<T> {
     /// For what is published again, unless order counts.
     aside: Option<Lane<T>>,
     in_order: bool,
+    expects_replies: bool,
+    replies: Vec<Message>,
+    /// Channels that replies could have come on, and do no more.
+    given_up: u64,
     again: Again<Numbered<T>>,
     next: u64,
     /// The next look, while an alarm keeps something here.
@@ -61,21 +65,34 @@ pub struct Isolating<T> {
 impl<T> Isolating<T> {
     /// New publishes go on beside what is published again.
     pub async fn open(connection: Arc<Connection>) -> Result<Self, AmqpError> {
-        Self::open_with(connection, false).await
+        Self::open_with(connection, false, false).await
     }
 
     /// One that keeps order, if [`has_room`](Self::has_room) is asked before each publish.
     pub async fn open_in_order(connection: Arc<Connection>) -> Result<Self, AmqpError> {
-        Self::open_with(connection, true).await
+        Self::open_with(connection, true, false).await
     }
 
-    async fn open_with(connection: Arc<Connection>, in_order: bool) -> Result<Self, AmqpError> {
+    /// The same for messages that are replied to, as [`Publisher::expect_replies`](super::Publisher::expect_replies)
+    /// says. What is replied comes from [`Isolating::take_replies`].
+    pub async fn open_with_replies(connection: Arc<Connection>) -> Result<Self, AmqpError> {
+        Self::open_with(connection, true, true).await
+    }
+
+    async fn open_with(
+        connection: Arc<Connection>,
+        in_order: bool,
+        expects_replies: bool,
+    ) -> Result<Self, AmqpError> {
         Ok(Self {
-            main: Lane::open(&connection).await?,
+            main: Lane::open(&connection, expects_replies).await?,
             connection,
             retired: None,
             aside: None,
             in_order,
+            expects_replies,
+            replies: Vec::new(),
+            given_up: 0,
             again: Again::new(WIDEST),
             next: 0,
             look: None,
@@ -141,6 +158,16 @@ impl<T> Isolating<T> {
         all.into_iter().map(|numbered| numbered.ticket).collect()
     }
 
+    /// What was replied. [`Isolating::settled`] returns when there is something here, too.
+    pub fn take_replies(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.replies)
+    }
+
+    /// How many channels were given up. What was published before the last of them may never be replied to.
+    pub fn given_up(&self) -> u64 {
+        self.given_up
+    }
+
     /// What is settled, which may be nothing. Cancel safe. The caller then calls [`Isolating::mend`].
     pub async fn settled(&mut self) -> Vec<(T, Outcome)> {
         poll_fn(|context| self.poll_settled(context)).await
@@ -149,10 +176,11 @@ impl<T> Isolating<T> {
     fn poll_settled(&mut self, context: &mut Context<'_>) -> Poll<Vec<(T, Outcome)>> {
         let mut all = Vec::new();
         self.poll_lanes(context, &mut all);
-        if all.is_empty() && self.has_to_mend() && !self.may_mend() {
+        let is_quiet = all.is_empty() && self.replies.is_empty();
+        if is_quiet && self.has_to_mend() && !self.may_mend() {
             return self.poll_look(context);
         }
-        if all.is_empty() && !self.has_to_mend() { Poll::Pending } else { Poll::Ready(all) }
+        if is_quiet && !self.has_to_mend() { Poll::Pending } else { Poll::Ready(all) }
     }
 
     /// Nobody tells when an alarm is over.
@@ -173,8 +201,10 @@ impl<T> Isolating<T> {
         let mut settled = self.main.poll_settled(context, all);
         let lose = if self.in_order { Again::lost } else { Again::lost_beside };
         all.extend(self.main.closed_over(&mut self.again, lose));
+        self.replies.extend(self.main.publisher.take_replies());
         if let Some(retired) = &mut self.retired {
             retired.poll_settled(context, all);
+            self.replies.extend(retired.publisher.take_replies());
             all.extend(retired.closed_over(&mut self.again, Again::lost_beside));
         }
         if !self.in_order {
@@ -245,11 +275,13 @@ impl<T> Isolating<T> {
                 // there may be none to spare
                 self.main.publisher.close().await;
             }
-            let fresh = Lane::open(&self.connection).await?;
+            let fresh = Lane::open(&self.connection, self.expects_replies).await?;
             let before = std::mem::replace(&mut self.main, fresh);
+            self.given_up += 1;
             self.retired = self.retired.take().or(Some(before).filter(|before| !before.is_idle()));
         }
         if let Some(mut retired) = self.retired.take_if(|retired| retired.is_idle()) {
+            self.given_up += 1;
             retired.publisher.close().await;
         }
         if self.is_aside_done()
@@ -261,7 +293,7 @@ impl<T> Isolating<T> {
             let lane = match &mut self.aside {
                 _ if self.in_order => &mut self.main,
                 Some(aside) => aside,
-                none => none.insert(Lane::open(&self.connection).await?),
+                none => none.insert(Lane::open(&self.connection, false).await?),
             };
             while self.again.has_room(lane.publisher.len())
                 && let Some(mut numbered) = self.again.pop()
@@ -318,7 +350,8 @@ impl<T> Isolating<T> {
 
     /// Goes on with another connection.
     pub async fn go_on(&mut self, connection: Arc<Connection>) -> Result<(), AmqpError> {
-        self.main = Lane::open(&connection).await?;
+        self.main = Lane::open(&connection, self.expects_replies).await?;
+        self.given_up += 1;
         self.connection = connection;
         Ok(())
     }

@@ -28,7 +28,9 @@ pub mod queue_browser;
 pub mod raw;
 pub mod remove;
 mod replacing;
+mod replies;
 mod stream;
+pub mod stream_reader;
 pub mod sweep_lease;
 
 pub use acks::Acks;
@@ -48,3 +50,4 @@ pub use publisher::Publisher;
 pub use queue_browser::{QueueBrowser, Seen};
 pub use raw::RawConnection;
 pub use replacing::{Replacing, ScanQueue};
+pub use stream_reader::{StreamMessage, StreamReader, StreamStart};

@@ -155,7 +155,7 @@ impl<'a> PoisonScan<'a> {
         self.replacing.close().await;
     }
 
-    /// Gives back what was not replaced, but for what was [refused](Quarantine::refuse): that would end the
+    /// Gives back what was not replaced, but for what was [refused](PoisonScan::refuse): that would end the
     /// next session too. Nothing, if there is none of that or the broker does not answer.
     pub async fn keep(mut self) -> Option<Keeping> {
         if self.queues.iter().all(|queue| queue.kept.is_empty()) {

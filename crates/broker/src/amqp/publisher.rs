@@ -11,8 +11,10 @@ use futures_util::task::AtomicWaker;
 use lapin::Confirmation;
 use lapin::options::BasicPublishOptions;
 
+use super::AmqpError;
 use super::confirm_tracker::{Closed, Confirm, ConfirmTracker, Outcome, Return, Sequence};
 use super::properties::to_client;
+use super::replies::Replies;
 use crate::message::{Headers, Message, as_text};
 use crate::schedule::headers;
 
@@ -29,6 +31,8 @@ pub struct Publisher<T> {
     /// Outstanding ones that nobody waits for any more.
     abandoned: usize,
     arrivals: Arc<Arrivals>,
+    /// None as long as nobody wants any.
+    replies: Option<Replies>,
 }
 
 /// What tells a publish from others: its id, exchange and routing key. The id alone does not, once
@@ -81,7 +85,27 @@ impl<T> Publisher<T> {
             ready: Vec::new(),
             abandoned: 0,
             arrivals: Arc::default(),
+            replies: None,
         }
+    }
+
+    /// From now on a message may have the `reply_to` [`DIRECT_REPLY_TO`], and what is replied to it comes from
+    /// [`Publisher::take_replies`]: <https://www.rabbitmq.com/docs/direct-reply-to>. A reply that comes when this
+    /// channel is closed is lost.
+    ///
+    /// Errors: the channel is gone.
+    ///
+    /// [`DIRECT_REPLY_TO`]: crate::message::DIRECT_REPLY_TO
+    pub async fn expect_replies(&mut self) -> Result<(), AmqpError> {
+        if self.replies.is_none() {
+            self.replies = Some(Replies::consume(&self.channel).await?);
+        }
+        Ok(())
+    }
+
+    /// What was replied. [`Publisher::settled`] returns when there is something here, too.
+    pub fn take_replies(&mut self) -> Vec<Message> {
+        self.replies.as_mut().map_or_else(Vec::new, Replies::take)
     }
 
     /// Publishes without waiting. The outcome comes from [`Publisher::settled`].
@@ -116,7 +140,8 @@ impl<T> Publisher<T> {
         }
     }
 
-    /// Waits until at least one publish is settled. Cancel safe; never ready while none is outstanding.
+    /// Waits until at least one publish is settled, or a reply has come. Cancel safe; never ready while none is
+    /// outstanding and no reply is expected.
     pub async fn settled(&mut self) -> Vec<(T, Outcome)> {
         poll_fn(|context| self.poll_settled(context)).await
     }
@@ -134,15 +159,16 @@ impl<T> Publisher<T> {
             }
             woken.into_iter().for_each(|sequence| self.poll_confirm(sequence));
         }
+        let replied = self.replies.as_mut().is_some_and(|replies| replies.poll(context));
         if self.ready.is_empty() {
-            return Poll::Pending;
+            return if replied { Poll::Ready(Vec::new()) } else { Poll::Pending };
         }
         let settled = self.window.resolved(std::mem::take(&mut self.ready));
         let settled: Vec<_> = settled
             .into_iter()
             .filter_map(|(sequence, outcome)| self.take(sequence, outcome))
             .collect();
-        if settled.is_empty() { Poll::Pending } else { Poll::Ready(settled) }
+        if settled.is_empty() && !replied { Poll::Pending } else { Poll::Ready(settled) }
     }
 
     fn poll_confirm(&mut self, sequence: Sequence) {

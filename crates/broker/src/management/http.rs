@@ -33,6 +33,10 @@ pub(super) struct Http {
 }
 
 impl Http {
+    pub(super) fn authorization(&self) -> &str {
+        self.address.authorization()
+    }
+
     pub(super) fn new(address: Address, ca_file: Option<&Path>) -> Result<Self, ManagementError> {
         let roots = ca_file.map_or(Ok(RootCerts::WebPki), read_authorities)?;
         let config = Agent::config_builder()

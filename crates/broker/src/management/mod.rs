@@ -74,6 +74,11 @@ impl Management {
         address::from_amqp(amqp_uri)
     }
 
+    /// HTTP's `Authorization` as the user of its URI: a secret. Dormouse's own API takes it, too.
+    pub fn authorization(&self) -> &str {
+        self.http.authorization()
+    }
+
     /// Version, name and nodes of the cluster, in two requests. The nodes need the tag `monitoring`.
     pub async fn overview(&self) -> Result<Overview, ManagementError> {
         #[derive(Deserialize)]
@@ -119,6 +124,17 @@ impl Management {
         let asked = async { Self::of(broker)?.queues(&vhost).await };
         let queues = asked.await.map_err(|error| error.to_string())?;
         Ok(queues.into_iter().find(|info| info.name == name))
+    }
+
+    /// All consumers of the virtual host, on all connections.
+    pub async fn consumers(&self, vhost: &str) -> Result<Vec<ConsumerInfo>, ManagementError> {
+        self.get(path(&["consumers", vhost]) + "?columns=" + &CONSUMER_COLUMNS.join(",")).await
+    }
+
+    /// The connections to the virtual host: all of them with the tag `monitoring`, else the user's own.
+    pub async fn connections(&self, vhost: &str) -> Result<Vec<ConnectionInfo>, ManagementError> {
+        let columns = CONNECTION_COLUMNS.join(",");
+        self.get(path(&["vhosts", vhost, "connections"]) + "?columns=" + &columns).await
     }
 
     /// All exchanges of the virtual host, `amq.*` and the default exchange (an empty name) included.

@@ -1,5 +1,7 @@
 //! In: what is known before a worker begins to consume commands. Out: the epoch that it may begin. Pure.
 
+use std::time::Duration;
+
 use super::horizons::Sequence;
 use super::log::Epoch;
 use super::registrar::Registrar;
@@ -17,6 +19,15 @@ pub struct Candidate {
 const BASE_BITS: u32 = 20;
 /// And by this at least: more than can be on its way from registrars of before.
 const LEAST_STEP: Sequence = 1 << 32;
+
+/// A generation from further ahead was given by no registrar: its base follows the wall clock, or the bases before
+/// it, [`LEAST_STEP`] (4 s) at a time.
+const FARTHEST_AHEAD: Duration = Duration::from_secs(30 * 86_400);
+
+/// Whether a registrar may have given this generation. Who rejects its own message may have written any into it.
+pub fn is_credible(generation: Sequence, now: UnixMs) -> bool {
+    generation >> BASE_BITS <= now.plus(FARTHEST_AHEAD).0
+}
 
 impl Candidate {
     /// `epoch` is random, `seen` the newest generation of all messages that this worker has held. Errors: who does

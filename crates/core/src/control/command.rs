@@ -1,21 +1,28 @@
-//! In: a message in the command queue. Out: a command, or why it is refused, in words for its sender. Pure.
+//! In: a message in the command queue. Out: a command, or why it is refused, in words for its sender. And for
+//! the sender: keys → such a message ([`cancel`], [`reschedule`]). Pure.
 //!
 //! | routing key | what it says |
 //! |---|---|
 //! | `cancel` | header `x-dormouse-key`, or `{"keys": […]}`; optional `x-dormouse-due-ms` or `"due_ms"`: due then at the latest |
 //! | `reschedule` | the same; the later due time is compulsory |
+//! | `run-now` | one key; optional `x-dormouse-due-ms`: the earlier time, now if it is absent |
+//! | `move` | a worker has found what a run-now asks for |
 //! | `fence` | a worker's mark, in the log's encoding |
+//! | `accept` | an operator lets messages go that were taken in with a log that is lost |
 //!
 //! A unique schedule comes through an exchange of its own, with a body and a target: see [`read_unique`].
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::entry::{Cursor, Fence};
+use super::horizons::Sequence;
 use super::key::{Key, KeyFault};
-use crate::message::{Headers, Message, Value, as_integer, as_text};
+use crate::message::{Message, Properties, Value, as_integer, as_text, text};
 use crate::schedule::UnixMs;
-use crate::schedule::headers::{DUE_MS, IF_EXISTS, KEY};
+use crate::schedule::headers::{DUE_MS, GENERATION, IF_EXISTS, KEY};
 
 /// Keys in one command.
 pub const MOST_KEYS: usize = 1_000;
@@ -29,8 +36,17 @@ pub const LONGEST_REFUSED_VERB: usize = 40;
 pub const CANCEL: &str = "cancel";
 /// The routing key of a reschedule.
 pub const RESCHEDULE: &str = "reschedule";
+/// The routing key of a run-now.
+pub const RUN_NOW: &str = "run-now";
+/// The routing key of what a worker asks when it has found the message of a run-now.
+pub const MOVE: &str = "move";
 /// The routing key of a worker's fence.
 pub const FENCE: &str = "fence";
+/// The routing key of an operator's word that another log is lost.
+pub const ACCEPT: &str = "accept";
+
+/// How the answer to a reschedule ends that names an earlier time: by this a client knows that a run-now would do.
+pub const NOT_LATER: &str = "only a later time can be given, an earlier one with a new schedule";
 
 /// What stands in the command queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +65,24 @@ pub enum Command {
         /// Later than what stands.
         due: UnixMs,
     },
+    /// What was scheduled with this key is looked for, and brought forward.
+    RunNow {
+        /// One: to look for it may be costly.
+        key: Key,
+        /// Now, if there is none.
+        due: Option<UnixMs>,
+    },
+    /// A worker holds what a run-now asks for: may it come at that time?
+    Move {
+        /// Its key.
+        key: Key,
+        /// Of a unique schedule.
+        generation: Option<Sequence>,
+        /// Sooner than it would come.
+        due: UnixMs,
+        /// Random: by it the same command is known when it is delivered again.
+        message: u64,
+    },
     /// At most one of its key is to come.
     Unique {
         /// Its name among all.
@@ -62,6 +96,8 @@ pub enum Command {
     },
     /// A worker's mark.
     Fence(Fence),
+    /// Messages that were taken in with another log may go, though its cancels are lost.
+    Accept,
 }
 
 /// What a unique schedule does if one with its key is still to come.
@@ -73,11 +109,21 @@ pub enum IfExists {
     Keep,
 }
 
+impl IfExists {
+    /// In the header `x-dormouse-if-exists`.
+    pub fn word(self) -> &'static str {
+        match self {
+            IfExists::Replace => "replace",
+            IfExists::Keep => "keep",
+        }
+    }
+}
+
 /// Why a command has no effect. Each says what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each says it itself")]
 pub enum Refusal {
-    #[error("no command is called {0:?}: {CANCEL} or {RESCHEDULE}")]
+    #[error("no command is called {0:?}: {CANCEL}, {RESCHEDULE} or {RUN_NOW}")]
     UnknownVerb(String),
     #[error("a priority would reorder commands on RabbitMQ 4: publish it without")]
     Priority,
@@ -95,6 +141,20 @@ pub enum Refusal {
     Json(String),
     #[error("there is no due time: give the header {DUE_MS}, or \"due_ms\" in the body")]
     NoDue,
+    #[error("there are {0} keys: one message is run now at a time, so give one")]
+    OneKey(usize),
+    #[error("it is due at {stands} already: put it off with a reschedule")]
+    NotEarlier { stands: UnixMs },
+    #[error("it was put off until {stands} in the meantime")]
+    PutOff { stands: UnixMs },
+    #[error("another has taken its place")]
+    Replaced,
+    #[error("{waiting} of them wait already: ask again later")]
+    Busy { waiting: usize },
+    #[error("{0}")]
+    Failed(String),
+    #[error("the move cannot be read")]
+    Move,
     #[error("the due time is no number of ms since the epoch")]
     BadDue,
     #[error("the header {IF_EXISTS} is neither replace nor keep")]
@@ -106,11 +166,13 @@ pub enum Refusal {
     NoMessageId,
     #[error("the fence cannot be read")]
     Fence,
+    #[error("publish a command to the exchange {command}, a unique schedule to {unique}")]
+    OtherExchange { command: String, unique: String },
+    #[error("{0}")]
+    Schedule(String),
     #[error("{limit} keys are known, and that is the limit: wait, or raise it")]
     Full { limit: usize },
-    #[error(
-        "it is due at {stands} already: only a later time can be given, an earlier one with a new schedule"
-    )]
+    #[error("it is due at {stands} already: {NOT_LATER}")]
     NotLater { stands: UnixMs },
     #[error("it was cancelled")]
     Cancelled,
@@ -118,14 +180,75 @@ pub enum Refusal {
     Unanswered,
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
-    keys: Vec<String>,
+struct Body<'a> {
+    keys: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     due_ms: Option<u64>,
 }
 
+/// The message that cancels `keys`, 1 to [`MOST_KEYS`], for the exchange of commands. None of them is due after
+/// `due_by`, so they need not be remembered for the longest delay.
+pub fn cancel(exchange: &str, keys: &[Key], due_by: Option<UnixMs>) -> Message {
+    message(exchange, CANCEL, keys, due_by)
+}
+
+/// The message that puts off `keys`, 1 to [`MOST_KEYS`], until `due`.
+pub fn reschedule(exchange: &str, keys: &[Key], due: UnixMs) -> Message {
+    message(exchange, RESCHEDULE, keys, Some(due))
+}
+
+/// The message that asks for `key` to come at `due`, or now.
+pub fn run_now(exchange: &str, key: &Key, due: Option<UnixMs>) -> Message {
+    message(exchange, RUN_NOW, std::slice::from_ref(key), due)
+}
+
+/// The message by which a worker asks whether what it has found may come at `due`.
+pub fn bring_forward(
+    exchange: &str,
+    key: &Key,
+    generation: Option<Sequence>,
+    due: UnixMs,
+    id: u64,
+) -> Message {
+    let mut message = message(exchange, MOVE, std::slice::from_ref(key), Some(due));
+    if let Some(generation) = generation.and_then(|number| i64::try_from(number).ok()) {
+        message.properties.headers.insert(GENERATION.into(), Value::LongLongInt(generation));
+    }
+    message.body = id.to_le_bytes().to_vec().into();
+    message
+}
+
+/// One key stands in a header, so that it is seen in a management UI; several in a body.
+fn message(exchange: &str, verb: &str, keys: &[Key], due: Option<UnixMs>) -> Message {
+    let mut properties = Properties { delivery_mode: Some(2), ..Properties::default() };
+    let mut body = Vec::new();
+    if let [key] = keys {
+        properties.headers.insert(KEY.into(), text(key.as_str()));
+        if let Some(due) = due {
+            let ms = i64::try_from(due.0).unwrap_or(i64::MAX);
+            properties.headers.insert(DUE_MS.into(), Value::LongLongInt(ms));
+        }
+    } else {
+        let keys = keys.iter().map(|key| Cow::Borrowed(key.as_str())).collect();
+        let written = serde_json::to_vec(&Body { keys, due_ms: due.map(|due| due.0) });
+        body = written.expect("strings and a number are JSON");
+        properties.content_type = Some("application/json".into());
+    }
+    let (exchange, routing_key) = (exchange.to_owned(), verb.to_owned());
+    Message { exchange, routing_key, properties, body: body.into() }
+}
+
 impl Command {
+    /// By what the log marks that it was decided; none if it may be decided twice.
+    pub(super) fn mark(&self) -> Option<u64> {
+        match self {
+            Command::Unique { message, .. } | Command::Move { message, .. } => Some(*message),
+            _ => None,
+        }
+    }
+
     /// What was published to the exchange of commands.
     pub fn read(message: &Message) -> Result<Self, Refusal> {
         let properties = &message.properties;
@@ -145,7 +268,35 @@ impl Command {
                 let (keys, due) = keys(message)?;
                 Ok(Command::Reschedule { keys, due: due.ok_or(Refusal::NoDue)? })
             }
+            RUN_NOW => match keys(message)? {
+                (keys, _) if keys.len() > 1 => Err(Refusal::OneKey(keys.len())),
+                (mut keys, due) => Ok(Command::RunNow { key: keys.remove(0), due }),
+            },
+            MOVE => read_move(message),
+            ACCEPT => Ok(Command::Accept),
             verb => Err(Refusal::UnknownVerb(verb.chars().take(LONGEST_REFUSED_VERB).collect())),
+        }
+    }
+
+    /// A unique schedule, due then.
+    #[must_use]
+    pub fn due_at(mut self, at: UnixMs) -> Self {
+        if let Command::Unique { due, .. } = &mut self {
+            *due = at;
+        }
+        self
+    }
+
+    /// What it is about, in the order of its outcomes.
+    pub fn into_keys(self) -> Vec<Key> {
+        match self {
+            Command::Cancel { keys, .. } | Command::Reschedule { keys, .. } => keys,
+            Command::Unique { key, .. }
+            | Command::RunNow { key, .. }
+            | Command::Move { key, .. } => {
+                vec![key]
+            }
+            Command::Fence(_) | Command::Accept => Vec::new(),
         }
     }
 }
@@ -156,7 +307,7 @@ pub fn read_unique(message: &Message, due: UnixMs) -> Result<Command, Refusal> {
     if properties.priority.is_some_and(|priority| priority > 0) {
         return Err(Refusal::Priority);
     }
-    let key = header_key(&properties.headers)?.ok_or(Refusal::NoKey)?;
+    let key = Key::in_headers(&properties.headers)?.ok_or(Refusal::NoKey)?;
     let if_exists = match properties.headers.get(IF_EXISTS).map(as_text) {
         None | Some(Some("replace")) => IfExists::Replace,
         Some(Some("keep")) => IfExists::Keep,
@@ -175,16 +326,16 @@ fn hash(texts: &[&str], body: &[u8]) -> u64 {
     u64::from_le_bytes(half)
 }
 
-/// The key that a message carries, if it carries one.
-pub fn header_key(headers: &Headers) -> Result<Option<Key>, Refusal> {
-    let bytes = match headers.get(KEY) {
-        None => return Ok(None),
-        Some(Value::LongString(text)) => text.as_bytes(),
-        Some(Value::ShortString(text)) => text.as_str().as_bytes(),
-        Some(Value::ByteArray(bytes)) => bytes.as_slice(),
-        Some(_) => return Err(Refusal::NoKey),
-    };
-    Ok(Some(Key::new(bytes)?))
+/// A worker's: see [`bring_forward`].
+fn read_move(message: &Message) -> Result<Command, Refusal> {
+    let headers = &message.properties.headers;
+    let number = |value: &Value| as_integer(value).and_then(|number| u64::try_from(number).ok());
+    let generation = headers.get(GENERATION).map(|value| number(value).ok_or(Refusal::Move));
+    let generation = generation.transpose()?;
+    let key = Key::in_headers(headers)?.ok_or(Refusal::NoKey)?;
+    let due = headers.get(DUE_MS).and_then(number).map(UnixMs).ok_or(Refusal::Move)?;
+    let id = message.body.as_ref().try_into().map_err(|_| Refusal::Move)?;
+    Ok(Command::Move { key, generation, due, message: u64::from_le_bytes(id) })
 }
 
 /// The header's key, else those of the body; and the due time of either.
@@ -197,7 +348,7 @@ fn keys(message: &Message) -> Result<(Vec<Key>, Option<UnixMs>), Refusal> {
             Some(ms.map(UnixMs).ok_or(Refusal::BadDue)?)
         }
     };
-    if let Some(key) = header_key(headers)? {
+    if let Some(key) = Key::in_headers(headers)? {
         return Ok((vec![key], due));
     }
     if message.body.len() > LARGEST_BODY_BYTES {

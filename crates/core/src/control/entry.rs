@@ -27,8 +27,8 @@ impl LogTime {
 pub enum Entry {
     /// What is so about a key from here on.
     Put { key: KeyHash, record: Record },
-    /// A unique schedule was decided, and kept another or was scheduled itself. A registrar to which it is
-    /// delivered again passes over it, and over all that was delivered before it.
+    /// A unique schedule was decided, and kept another or was scheduled itself; or a move was. A registrar to which
+    /// it is delivered again passes over it, and over all that was delivered before it.
     Decided { message: u64, kept: bool },
     /// A worker's fence came through the command queue: every command before it stands before it here.
     Fence(Fence),
@@ -107,6 +107,8 @@ pub struct Record {
     /// Its command was delivered before, so an earlier copy may have been tried: a power cut can take from the log
     /// what was released already.
     pub retaken: bool,
+    /// A run-now was the last word: its due time may be put earlier when the message is found.
+    pub run_now: bool,
     /// Forgotten then.
     pub until: LogTime,
 }
@@ -124,6 +126,7 @@ const WAS_CANCELLED: u8 = 2;
 const TRIED: u8 = 4;
 const HAS_DUE: u8 = 8;
 const RETAKEN: u8 = 16;
+const RUN_NOW: u8 = 32;
 
 impl Record {
     /// As one byte; the inverse is [`Record::with_flags`].
@@ -134,6 +137,7 @@ impl Record {
             | flag(self.tried, TRIED)
             | flag(self.due.is_some(), HAS_DUE)
             | flag(self.retaken, RETAKEN)
+            | flag(self.run_now, RUN_NOW)
     }
 
     pub(super) fn with_flags(flags: u8, generation: u64, due: u64, until: u32) -> Self {
@@ -145,6 +149,7 @@ impl Record {
             was_cancelled: has(WAS_CANCELLED),
             tried: has(TRIED),
             retaken: has(RETAKEN),
+            run_now: has(RUN_NOW),
             until: LogTime(until),
         }
     }

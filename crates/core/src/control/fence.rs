@@ -90,6 +90,11 @@ impl Fences {
         Fence { worker: self.worker, number, horizon: now.wall.plus(LOOKAHEAD) }
     }
 
+    /// Whether it was published by this worker.
+    pub fn is_own(&self, fence: &Fence) -> bool {
+        fence.worker == self.worker
+    }
+
     /// A fence stood in the log, in a batch that counted.
     pub fn read_back(&mut self, sequence: Sequence, fence: &Fence) {
         let own = |(number, _): &(u64, Clocks)| *number == fence.number;

@@ -4,6 +4,9 @@ use std::fmt;
 
 use uuid::Uuid;
 
+use crate::message::{Headers, Value};
+use crate::schedule::headers::KEY;
+
 /// Bytes of the longest key: what fits an AMQP short string.
 pub const LONGEST_KEY_BYTES: usize = 255;
 
@@ -24,6 +27,8 @@ pub enum KeyFault {
     TooLong { bytes: usize },
     #[error("the key is not UTF-8")]
     NotUtf8,
+    #[error("the header {KEY} is no string")]
+    NoString,
 }
 
 /// 122 bits of the SHA-1 of a key (a UUID of version 5): what the log and the memory of a worker hold instead
@@ -42,6 +47,20 @@ impl Key {
             }
             bytes => Err(KeyFault::TooLong { bytes }),
         }
+    }
+
+    /// The key in a message's headers, if there is one.
+    ///
+    /// Errors: what is there is no key.
+    pub fn in_headers(headers: &Headers) -> Result<Option<Self>, KeyFault> {
+        let bytes = match headers.get(KEY) {
+            None => return Ok(None),
+            Some(Value::LongString(text)) => text.as_bytes(),
+            Some(Value::ShortString(text)) => text.as_str().as_bytes(),
+            Some(Value::ByteArray(bytes)) => bytes.as_slice(),
+            Some(_) => return Err(KeyFault::NoString),
+        };
+        Self::new(bytes).map(Some)
     }
 
     /// As the client gave it.

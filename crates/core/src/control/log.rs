@@ -115,6 +115,11 @@ impl Batch {
         self.first.saturating_add(self.entries.len() as u64).saturating_sub(1)
     }
 
+    /// Whether all of a checkpoint has been told with it.
+    pub fn ends_checkpoint(&self) -> bool {
+        self.entries.contains(&Entry::CheckpointEnd)
+    }
+
     /// Its fences, each with its sequence number.
     pub fn fences(&self) -> impl Iterator<Item = (Sequence, &Fence)> {
         let numbered = (self.first..).zip(&self.entries);

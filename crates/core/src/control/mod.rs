@@ -8,8 +8,9 @@
 //! | | in → out |
 //! |---|---|
 //! | [`key`] | bytes → a key, and the 128 bits by which the log knows it |
-//! | [`command`] | a message in the command queue → a command, or why it is refused |
+//! | [`command`] | a message in the command queue → a command, or why it is refused; keys → such a message |
 //! | [`candidate`], [`registrar`], [`outcome`] | a command and what is so → entries of the log, and an honest answer |
+//! | [`reply`] | keys and outcomes → the body of a reply, and back |
 //! | [`entry`], [`log`] | what the log holds, and its encoding |
 //! | [`state`] | the log, message by message → what is so, or that this cannot be known |
 //! | [`fence`] | this worker's fences and clocks → what the newest one vouches for |
@@ -25,10 +26,11 @@ mod keys;
 pub mod log;
 pub mod outcome;
 pub mod registrar;
+pub mod reply;
 pub mod state;
 pub mod wake;
 
-pub use candidate::Candidate;
+pub use candidate::{Candidate, is_credible};
 pub use command::{Command, IfExists, Refusal};
 pub use entry::{Beginning, Entry, Fence, LogTime, MOST_UNACKED, Record};
 pub use fence::{Clocks, Fences, Vouched};
@@ -36,6 +38,7 @@ pub use horizons::{Horizons, Sequence};
 pub use key::{Key, KeyFault, KeyHash};
 pub use log::{Batch, Epoch, LogMessage, Unreadable};
 pub use outcome::{Answer, Limits, Outcome, Taken};
-pub use registrar::Registrar;
-pub use state::{Blindness, Read, State};
+pub use registrar::{Copies, Registrar};
+pub use reply::{Reply, Told};
+pub use state::{Blindness, EVERY_OTHER, Read, State};
 pub use wake::{Cause, Keyed, Wait, Wake, wake};

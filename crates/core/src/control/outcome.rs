@@ -28,9 +28,9 @@ pub struct Taken {
     pub now: UnixMs,
 }
 
-/// What is said to the sender of a command, about each of its keys.
+/// What is said to the sender of a command, about each of its keys. The sender gets a refusal in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Outcome<Reason = Refusal> {
     /// No attempt has begun, and none begins any more.
     Cancelled,
     /// It holds for what is not tried yet; whether anything was is not known.
@@ -45,11 +45,62 @@ pub enum Outcome {
     Replaced,
     /// It comes at its time, not before.
     Scheduled,
+    /// It is looked for; another answer follows.
+    Running,
+    /// It was found, and comes at that time, or at its own if that is sooner.
+    Moved,
+    /// It was looked for, and sleeps nowhere: it comes at its time, has come, or was never there.
+    NotFound,
+    /// Too many messages sleep where it can be to look through them. Nothing was moved.
+    TooDeep,
     /// It has no effect.
-    Refused(Refusal),
+    Refused(Reason),
+}
+
+impl<Reason> Outcome<Reason> {
+    /// As replies, metrics and documents call it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Cancelled => "cancelled",
+            Outcome::Noted => "noted",
+            Outcome::TooLate => "too-late",
+            Outcome::Unknown => "unknown",
+            Outcome::Kept => "kept",
+            Outcome::Replaced => "replaced",
+            Outcome::Scheduled => "scheduled",
+            Outcome::Running => "running",
+            Outcome::Moved => "moved",
+            Outcome::NotFound => "not-found",
+            Outcome::TooDeep => "too-deep",
+            Outcome::Refused(_) => "refused",
+        }
+    }
+
+    /// Whether an attempt may have begun before the command was decided, as far as the log knows.
+    pub fn may_have_arrived(&self) -> bool {
+        matches!(self, Outcome::TooLate)
+    }
 }
 
 impl Outcome {
+    /// As its sender gets it.
+    pub fn in_words(self) -> Outcome<String> {
+        match self {
+            Outcome::Cancelled => Outcome::Cancelled,
+            Outcome::Noted => Outcome::Noted,
+            Outcome::TooLate => Outcome::TooLate,
+            Outcome::Unknown => Outcome::Unknown,
+            Outcome::Kept => Outcome::Kept,
+            Outcome::Replaced => Outcome::Replaced,
+            Outcome::Scheduled => Outcome::Scheduled,
+            Outcome::Running => Outcome::Running,
+            Outcome::Moved => Outcome::Moved,
+            Outcome::NotFound => Outcome::NotFound,
+            Outcome::TooDeep => Outcome::TooDeep,
+            Outcome::Refused(refusal) => Outcome::Refused(refusal.to_string()),
+        }
+    }
+
     /// With what a complete index says: whether it has ever seen the key.
     pub fn with_index(self, has_seen_key: bool) -> Self {
         match self {

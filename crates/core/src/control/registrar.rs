@@ -16,17 +16,20 @@
 //! Whatever goes wrong, a batch that counts for nobody included: close the channel. RabbitMQ gives the commands
 //! to the next registrar, in their order.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::command::{Command, IfExists, Refusal};
-use super::entry::{Beginning, Entry, Fence, LONGEST_BEAT_SECONDS, LogTime, Record};
+use super::command::Command;
+use super::entry::{Beginning, Entry, LONGEST_BEAT_SECONDS, Record};
 use super::horizons::Sequence;
-use super::key::{Key, KeyHash};
+use super::key::KeyHash;
 use super::log::{Batch, Epoch};
-use super::outcome::{Answer, Limits, Outcome, Taken};
 use super::state::State;
-use crate::schedule::UnixMs;
+
+mod copies;
+mod deciding;
+
+pub use copies::Copies;
 
 /// Entries of a checkpoint that are appended together, between commands.
 const CHECKPOINT_PART: usize = 500;
@@ -73,28 +76,23 @@ impl Registrar {
     /// one that is not redelivered, the registrar publishes a fence when it is elected. A command that is delivered
     /// again after those ends the session.
     ///
-    /// None if one came twice, and the session has to end, too: its channel was taken for dead and is active again,
-    /// and another registrar may have decided some of them.
+    /// None if one came twice that is not [known](Copies) to have been published twice, and the session has to end:
+    /// its channel was taken for dead and is active again, and another registrar may have decided some of them.
+    /// Copies of what is decided are decided.
     ///
-    /// Only unique schedules are looked for. To decide a cancel or a reschedule twice changes nothing, unless a
-    /// unique schedule was decided in between.
+    /// Only unique schedules and moves are looked for. To decide a cancel or a reschedule twice changes nothing,
+    /// unless one of those was decided in between.
     ///
     /// [`MOST_UNACKED`]: super::entry::MOST_UNACKED
     #[must_use]
-    pub fn returned(&self, returned: &[Command]) -> Option<usize> {
-        let mut seen = BTreeSet::new();
-        let mut decided = 0;
-        for (before, command) in returned.iter().enumerate() {
-            if let Command::Unique { message, .. } = command {
-                if !seen.insert(*message) {
-                    return None;
-                }
-                if self.find_decided(*message).is_some() {
-                    decided = before + 1;
-                }
-            }
+    pub fn returned(&self, returned: &[Command], copies: &mut Copies) -> Option<usize> {
+        if !copies.are_known(returned) {
+            return None;
         }
-        Some(decided)
+        let is_decided = |command: &Command| {
+            command.mark().is_some_and(|mark| self.find_decided(mark).is_some())
+        };
+        Some(returned.iter().rposition(is_decided).map_or(0, |last| last + 1))
     }
 
     fn find_decided(&self, message: u64) -> Option<bool> {
@@ -102,55 +100,9 @@ impl Registrar {
         decided.map(|(_, kept)| *kept)
     }
 
-    fn decided(&mut self, message: u64, outcome: &Outcome) {
-        match outcome {
-            Outcome::Refused(_) => {}
-            outcome => {
-                let kept = *outcome == Outcome::Kept;
-                self.beside.decide(message, kept);
-                self.push(Entry::Decided { message, kept });
-            }
-        }
-    }
-
-    /// Decides the next command of the queue.
-    pub fn decide(
-        &mut self,
-        state: &State,
-        limits: &Limits,
-        taken: Taken,
-        command: &Command,
-    ) -> Answer {
-        let mut deciding = Deciding { registrar: self, state, limits, taken };
-        let mut generation = None;
-        let outcomes = match command {
-            Command::Cancel { keys, due_by } => {
-                keys.iter().map(|key| deciding.cancel(key, *due_by)).collect()
-            }
-            Command::Reschedule { keys, due } => {
-                keys.iter().map(|key| deciding.reschedule(key, *due)).collect()
-            }
-            Command::Unique { message, .. } if taken.decided => vec![deciding.decided(*message)],
-            Command::Unique { key, if_exists, due, message } => {
-                let (outcome, scheduled) = deciding.unique(key, *if_exists, *due);
-                generation = scheduled;
-                self.decided(*message, &outcome);
-                vec![outcome]
-            }
-            Command::Fence(fence) => {
-                self.fence(fence, taken.redelivered);
-                Vec::new()
-            }
-        };
-        Answer { outcomes, sequence: self.next - 1, generation }
-    }
-
-    /// A fence that was delivered before may have overtaken commands that were returned with it, so its worker has
-    /// to send another. That something was released by it stays true.
-    fn fence(&mut self, fence: &Fence, redelivered: bool) {
-        let nobodys = Fence { worker: 0, number: 0, horizon: fence.horizon };
-        self.beside.horizons.note(self.next, fence.horizon);
-        self.push(Entry::Fence(if redelivered { nobodys } else { *fence }));
+    /// What was decided so far: for the answer to what is no command.
+    pub fn decided_up_to(&self) -> Sequence {
+        self.next - 1
     }
 
     /// So much monotonic time has passed since the last beat, or since it was elected.
@@ -167,7 +119,7 @@ impl Registrar {
         self.next <= seen
     }
 
-    /// The operator lets messages of another log go.
+    /// The operator lets messages of another log go, or of [`EVERY_OTHER`](super::state::EVERY_OTHER).
     pub fn accept(&mut self, log: u64) {
         self.beside.accepted.insert(log);
         self.push(Entry::Accept { log });
@@ -247,140 +199,4 @@ impl Registrar {
         self.unread_order.push_back((self.next, key));
         self.push(Entry::Put { key, record });
     }
-}
-
-/// One command at a time.
-struct Deciding<'a> {
-    registrar: &'a mut Registrar,
-    state: &'a State,
-    limits: &'a Limits,
-    taken: Taken,
-}
-
-impl Deciding<'_> {
-    fn cancel(&mut self, key: &Key, due_by: Option<UnixMs>) -> Outcome {
-        let key = key.hash();
-        let known = self.known(&key);
-        if self.taken.decided {
-            return noted_if(known.is_some_and(|record| record.was_cancelled));
-        }
-        if known.is_none() && self.is_full() {
-            return self.full();
-        }
-        let record = known.unwrap_or_default();
-        let is_unique = record.generation > 0;
-        let tried = is_unique && self.may_have_begun(&record);
-        // of a unique schedule the due time is known, and what it needs was reckoned then
-        let until = if is_unique { record.until } else { self.until(due_by) };
-        let until = until.max(record.until);
-        self.registrar
-            .put(key, Record { cancelled: true, was_cancelled: true, tried, until, ..record });
-        match (is_unique, tried || record.retaken) {
-            (true, true) => Outcome::TooLate,
-            (true, false) => Outcome::Cancelled,
-            (false, _) => Outcome::Noted,
-        }
-    }
-
-    fn reschedule(&mut self, key: &Key, due: UnixMs) -> Outcome {
-        let key = key.hash();
-        let known = self.known(&key);
-        if self.taken.decided {
-            return noted_if(known.is_some_and(|record| record.due >= Some(due)));
-        }
-        if known.is_none() && self.is_full() {
-            return self.full();
-        }
-        let record = known.unwrap_or_default();
-        if record.cancelled {
-            return Outcome::Refused(Refusal::Cancelled);
-        }
-        if let Some(stands) = record.due.filter(|stands| due < *stands) {
-            return Outcome::Refused(Refusal::NotLater { stands });
-        }
-        let is_unique = record.generation > 0;
-        let tried = is_unique && self.may_have_begun(&record);
-        let until = self.until(Some(due)).max(record.until);
-        self.registrar.put(key, Record { due: Some(due), tried, until, ..record });
-        match (is_unique, tried || record.retaken) {
-            (true, true) => Outcome::TooLate,
-            (true, false) => Outcome::Scheduled,
-            (false, _) => Outcome::Noted,
-        }
-    }
-
-    fn decided(&self, message: u64) -> Outcome {
-        match self.registrar.find_decided(message) {
-            Some(true) => Outcome::Kept,
-            Some(false) => Outcome::Scheduled,
-            // what is refused leaves no entry
-            None => self.full(),
-        }
-    }
-
-    fn unique(
-        &mut self,
-        key: &Key,
-        if_exists: IfExists,
-        due: UnixMs,
-    ) -> (Outcome, Option<Sequence>) {
-        let key = key.hash();
-        let known = self.known(&key);
-        if known.is_none() && self.is_full() {
-            return (self.full(), None);
-        }
-        let before = known.unwrap_or_default();
-        let is_to_come =
-            before.generation > 0 && !before.cancelled && !self.may_have_begun(&before);
-        if is_to_come && if_exists == IfExists::Keep {
-            return (Outcome::Kept, None);
-        }
-        let generation = self.registrar.next;
-        let record = Record {
-            generation,
-            due: Some(due),
-            cancelled: false,
-            was_cancelled: before.was_cancelled,
-            tried: false,
-            retaken: self.taken.redelivered,
-            until: self.until(Some(due)).max(before.until),
-        };
-        self.registrar.put(key, record);
-        let replaces = is_to_come && !before.retaken;
-        (if replaces { Outcome::Replaced } else { Outcome::Scheduled }, Some(generation))
-    }
-
-    /// A worker releases a unique schedule only under a fence that stands behind it and reaches its due time, and
-    /// the log has all fences: no clock is asked.
-    fn may_have_begun(&self, record: &Record) -> bool {
-        let reached = self.registrar.beside.horizons.since(record.generation);
-        record.tried || record.due.is_none_or(|due| due <= reached)
-    }
-
-    fn known(&self, key: &KeyHash) -> Option<Record> {
-        let decided = self.registrar.unread.get(key).map(|(_, record)| *record);
-        let record = decided.or_else(|| self.state.keys.get(key));
-        record.filter(|record| record.until > self.registrar.beside.log_time)
-    }
-
-    /// What was delivered before may have been answered, or published into the levels: it finds room.
-    fn is_full(&self) -> bool {
-        let keys = self.state.keys.len() + self.registrar.unread.len();
-        keys >= self.limits.keys && !self.taken.redelivered
-    }
-
-    fn full(&self) -> Outcome {
-        Outcome::Refused(Refusal::Full { limit: self.limits.keys })
-    }
-
-    /// Until when to remember what is due at the latest then, or at any time.
-    fn until(&self, due_by: Option<UnixMs>) -> LogTime {
-        let left = due_by.map_or(self.limits.longest_delay, |due| due.since(self.taken.now));
-        self.registrar.beside.log_time.plus(left + self.limits.memory)
-    }
-}
-
-/// What can be said about a command that another registrar decided.
-fn noted_if(it_stands: bool) -> Outcome {
-    if it_stands { Outcome::Noted } else { Outcome::Refused(Refusal::Unanswered) }
 }

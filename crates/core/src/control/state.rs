@@ -22,6 +22,9 @@ pub struct State {
     in_checkpoint: bool,
 }
 
+/// As the log that an operator accepts: each that was there before this one. No log has this id.
+pub const EVERY_OTHER: u64 = 0;
+
 /// Why it cannot be known what is so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each says it itself")]
@@ -69,6 +72,20 @@ impl State {
         match message {
             LogMessage::Epoch(epoch) => self.read_epoch(epoch),
             LogMessage::Batch(batch) => self.read_batch(batch),
+        }
+    }
+
+    /// Reads the next message of the stream. None: it could not be read.
+    pub fn read_encoded(&mut self, bytes: &[u8]) -> Option<(LogMessage, Read)> {
+        match LogMessage::decode(bytes) {
+            Ok(message) => {
+                let read = self.read(&message);
+                Some((message, read))
+            }
+            Err(unreadable) => {
+                self.skip(unreadable);
+                None
+            }
         }
     }
 
@@ -199,7 +216,8 @@ impl State {
 
     /// Whether messages that were taken in with this log may go: it is this one, or the operator said so.
     pub fn accepts(&self, log: u64) -> bool {
-        log == self.beside.log || self.beside.accepted.contains(&log)
+        let accepted = &self.beside.accepted;
+        log == self.beside.log || accepted.contains(&log) || accepted.contains(&EVERY_OTHER)
     }
 
     /// Keys that it holds, and the bytes that they take.

@@ -14,6 +14,8 @@ pub struct Keyed {
     pub key: KeyHash,
     /// Of a unique schedule; none for a plain one.
     pub generation: Option<Sequence>,
+    /// Of one that a run-now has brought forward: up to there the log has to be read. 0 for any other.
+    pub moved: Sequence,
     /// The log that was there when it was taken in.
     pub log: u64,
     /// Its due time, or that of its next attempt.
@@ -57,8 +59,19 @@ pub enum Cause {
     Unclaimed,
 }
 
-/// Rule R. Dropping and sleeping again need no fence: cancelled is cancelled, generations only grow, and due
-/// times only move away.
+impl Cause {
+    /// As metrics and documents call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Cause::Cancelled => "cancelled",
+            Cause::Replaced => "replaced",
+            Cause::Unclaimed => "unclaimed",
+        }
+    }
+}
+
+/// Rule R. Dropping needs no fence: cancelled is cancelled, and generations only grow. Due times move away, but for
+/// a run-now: what it has brought forward does not sleep again by what was so before.
 pub fn wake(message: &Keyed, state: &State, vouched: Option<Vouched>) -> Wake {
     if let Some(blindness) = state.blindness() {
         return Wake::Wait(Wait::Blind(blindness));
@@ -86,6 +99,9 @@ pub fn wake(message: &Keyed, state: &State, vouched: Option<Vouched>) -> Wake {
         Some(_) => {}
     }
     let is_its_own = record.generation == 0 || record.generation == generation;
+    if message.moved > 0 && stands_behind(message.moved).is_none() {
+        return Wake::Wait(Wait::Fence);
+    }
     if let Some(due) = record.due.filter(|due| is_its_own && *due > message.wake_at) {
         return Wake::SleepAgain(due);
     }

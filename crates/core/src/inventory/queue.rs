@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// What is asked of each queue: everything would be three times as long.
-pub const COLUMNS: [&str; 19] = [
+pub const COLUMNS: [&str; 21] = [
     "name",
     "type",
     "durable",
@@ -26,6 +26,8 @@ pub const COLUMNS: [&str; 19] = [
     "message_bytes",
     "memory",
     "head_message_timestamp",
+    "members",
+    "segments",
 ];
 
 /// A queue or stream.
@@ -88,6 +90,10 @@ pub struct QueueInfo {
     /// queues only, and only if the publisher or the broker has set one.
     #[serde(rename = "head_message_timestamp")]
     pub head_message_timestamp_seconds: Option<u64>,
+    /// The nodes that have a replica of a quorum queue or stream, running or not.
+    pub members: Option<Vec<String>>,
+    /// Files of a stream, which tells no `message_bytes`. Since 4.0.
+    pub segments: Option<u64>,
 }
 
 impl QueueInfo {

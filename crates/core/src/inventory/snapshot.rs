@@ -43,6 +43,8 @@ pub struct Seen {
     pub operator_policies: Visible<Vec<Policy>>,
     /// How many queues the virtual host may have; none is no limit.
     pub max_queues: Visible<Option<usize>>,
+    /// How many nodes the cluster has, running or not.
+    pub nodes: Visible<usize>,
     /// What the worker's user may do in the virtual host.
     pub permissions: Visible<Option<Permissions>>,
 }

@@ -26,6 +26,10 @@ pub enum Reason {
     TargetNotAllowed,
     /// Its delay header is no number of milliseconds.
     MalformedDelay,
+    /// Its key is empty, too long or no UTF-8.
+    MalformedKey,
+    /// A unique schedule that was refused.
+    CommandRefused,
     /// It asks for more than the longest delay.
     DelayTooLong,
     /// Its headers leave no room for ours in one frame.
@@ -56,7 +60,7 @@ pub enum Reason {
 
 impl Reason {
     /// In the order of the documents.
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 23] = [
         Reason::Unroutable,
         Reason::ExchangeNotFound,
         Reason::AccessRefused,
@@ -65,6 +69,8 @@ impl Reason {
         Reason::Rejected,
         Reason::TargetNotAllowed,
         Reason::MalformedDelay,
+        Reason::MalformedKey,
+        Reason::CommandRefused,
         Reason::DelayTooLong,
         Reason::HeadersTooLarge,
         Reason::MalformedStamp,
@@ -91,6 +97,8 @@ impl Reason {
             Reason::Rejected => "rejected",
             Reason::TargetNotAllowed => "target-not-allowed",
             Reason::MalformedDelay => "malformed-delay",
+            Reason::MalformedKey => "malformed-key",
+            Reason::CommandRefused => "command-refused",
             Reason::DelayTooLong => "delay-too-long",
             Reason::HeadersTooLarge => "headers-too-large",
             Reason::MalformedStamp => "malformed-stamp",
@@ -123,6 +131,8 @@ impl Reason {
             | Reason::Rejected => true,
             Reason::TargetNotAllowed
             | Reason::MalformedDelay
+            | Reason::MalformedKey
+            | Reason::CommandRefused
             | Reason::DelayTooLong
             | Reason::HeadersTooLarge
             | Reason::MalformedStamp

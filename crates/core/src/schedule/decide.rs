@@ -12,8 +12,10 @@ use super::delay::{self, Bounds, DelayFault};
 use super::delayed_message::DelayedMessage;
 use super::retry::Policies;
 use super::rounds::Rounds;
+use super::stamp::StampedKey;
 use super::time::UnixMs;
-use crate::message::{Headers, Message, Value, as_integer};
+use crate::control::key::Key;
+use crate::message::{DIRECT_REPLY_TO, Headers, Message, Value, as_integer};
 use crate::settings::{Config, DelayExchange};
 
 /// What one configuration says about messages.
@@ -24,6 +26,8 @@ pub struct Rules {
     policies: Policies,
     bounds: Bounds,
     max_rounds: u32,
+    /// Commands are on, so keys count.
+    reads_keys: bool,
     trust_broker_timestamp: bool,
     /// The shortest and the longest pause before the DLQ is asked again.
     dlq_again: (Duration, Duration),
@@ -54,6 +58,7 @@ impl Rules {
             policies: Policies::of(config)?,
             bounds: Bounds { max_delay, max_past: config.schedule.max_past },
             max_rounds: config.schedule.max_rounds,
+            reads_keys: config.commands.enabled,
             trust_broker_timestamp: config.schedule.trust_broker_timestamp,
             dlq_again: (least, DLQ_AGAIN.1.min(max_delay).max(least)),
             retry_exchange,
@@ -79,11 +84,25 @@ impl Rules {
         now: UnixMs,
     ) -> (DelayedMessage, Result<(), Cause>) {
         let rounds = Rounds::of(&message, &delay.name, expired_in);
+        let key = self.key_of(&message);
         let mut delayed =
             DelayedMessage::accept(message, &delay.target_exchange, id, now, expired_in);
         delayed.stamp.rounds = rounds.count;
-        let scheduled = self.schedule(&mut delayed, rounds, now);
+        let scheduled = key.and_then(|key| {
+            delayed.stamp.key = key;
+            self.schedule(&mut delayed, rounds, now)
+        });
         (delayed, scheduled)
+    }
+
+    /// The key that a client gave it, if keys count. Which log is there, only the worker knows.
+    fn key_of(&self, message: &Message) -> Result<Option<StampedKey>, Cause> {
+        if !self.reads_keys {
+            return Ok(None);
+        }
+        let key = Key::in_headers(&message.properties.headers);
+        let key = key.map_err(|fault| Cause::new(Reason::MalformedKey, fault))?;
+        Ok(key.map(|key| StampedKey { key, log: 0, generation: None, moved: None }))
     }
 
     fn schedule(
@@ -168,6 +187,13 @@ impl Rules {
     /// Errors: it may not go where its stamp says. Asked again at delivery, as others may have stamped it.
     pub fn check_target(&self, delayed: &DelayedMessage) -> Result<(), Cause> {
         Ok(self.authority.check_delayed(delayed)?)
+    }
+
+    /// Errors: an answer may not be sent to this queue.
+    pub fn check_reply(&self, queue: &str) -> Result<(), Refusal> {
+        let is_direct =
+            queue.strip_prefix(DIRECT_REPLY_TO).is_some_and(|rest| rest.starts_with('.'));
+        if is_direct { Ok(()) } else { self.authority.check_queue(queue) }
     }
 
     /// Errors: it is not taken in, wherever it comes from.

@@ -12,7 +12,7 @@ pub use super::frame::room;
 use super::headers::{self, CC, TARGET_EXCHANGE, X_DEATH, X_DELAY};
 use super::retry_state::RetryState;
 use super::rounds;
-use super::stamp::{SetAside, Stamp, StampFault, Target};
+use super::stamp::{SetAside, Stamp, StampFault, StampedKey, Target};
 use super::time::UnixMs;
 use crate::message::{Headers, Message, ShortString, Value, array, as_text, long_strings, text};
 
@@ -72,6 +72,7 @@ impl DelayedMessage {
                 retry_at: None,
                 attempt: 1,
                 rounds: 0,
+                key: None,
                 target,
                 retry_state: None,
                 set_aside,
@@ -96,7 +97,10 @@ impl DelayedMessage {
         let reply_to = headers.get(headers::REPLY_TO).and_then(as_text);
         let reply_to = reply_to.and_then(|address| ShortString::try_new(address).ok());
         let reply_to = reply_to.filter(is_checked_by_broker);
+        // what is no key is none: its client has written it into its own queue
+        let key = StampedKey::read(headers).unwrap_or_default();
         let mut delayed = Self::accept(dead, "", id, now, None);
+        delayed.stamp.key = key;
         let Stamp { target, set_aside, retry_state: back, rounds: so_far, .. } = &mut delayed.stamp;
         *target = first.0;
         *back = Some(retry_state);
@@ -126,7 +130,7 @@ impl DelayedMessage {
         }
     }
 
-    /// Takes up a message from a queue of ours, where it was put by [`DelayedMessage::asleep`].
+    /// Takes up a message from a queue of ours, where it was put by [`DelayedMessage::to_level`].
     #[expect(clippy::result_large_err)] // the message goes back whole; a delayed is as large
     pub fn read(mut message: Message) -> Result<Self, (StampFault, Message)> {
         let stamp = match Stamp::read(&message.properties.headers) {
@@ -162,7 +166,7 @@ impl DelayedMessage {
     /// The message as its consumers get it: the README's table of kept, restored and changed.
     pub fn to_target(&self) -> Message {
         let mut message = self.message.clone();
-        let Stamp { id, due, attempt, target, set_aside, .. } = &self.stamp;
+        let Stamp { id, due, attempt, key, target, set_aside, .. } = &self.stamp;
         message.exchange = target.exchange.clone();
         message.routing_key = target.routing_key.clone();
         message.properties.expiration = set_aside.expiration.clone();
@@ -185,6 +189,9 @@ impl DelayedMessage {
         }
         if !target.cc.is_empty() {
             put(CC, array(target.cc.iter().cloned()));
+        }
+        if let Some(key) = key {
+            key.write(&mut message.properties.headers);
         }
         message
     }
@@ -266,6 +273,12 @@ impl DelayedMessage {
         self.stamp.waits_for_dlq = false;
     }
 
+    /// Another due time, given by a command: it counts for the next attempt, too.
+    pub fn reschedule(&mut self, due: UnixMs) {
+        self.stamp.due = due;
+        self.stamp.retry_at = None;
+    }
+
     /// Puts it off without an attempt: it is overdue, and so are too many others.
     pub fn postpone(&mut self, until: UnixMs) {
         self.stamp.retry_at = Some(until);
@@ -294,6 +307,11 @@ impl DelayedMessage {
     /// As the target will see it, without exchange and routing key.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// Its publisher's.
+    pub fn message_id(&self) -> Option<&str> {
+        self.message.properties.message_id.as_ref().map(|id| id.as_str())
     }
 
     /// Length of its body.

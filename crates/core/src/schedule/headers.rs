@@ -19,6 +19,12 @@ pub const PREFIX: &str = "x-dormouse-";
 pub const ID: &str = "x-dormouse-id";
 /// By what a client calls a message, to cancel or reschedule it: [`Key`](crate::control::Key).
 pub const KEY: &str = "x-dormouse-key";
+/// Of a message with a key: the log of commands that was there when it was taken in, in 16 hexadecimal digits.
+pub const LOG: &str = "x-dormouse-log";
+/// Of a unique schedule: grows with each that takes its key, so a consumer can tell the newest.
+pub const GENERATION: &str = "x-dormouse-generation";
+/// Of a message that a run-now has brought forward: the number of the entry in the log of commands.
+pub const MOVED: &str = "x-dormouse-moved";
 /// What a unique schedule does if one with its key is to come: `replace` or `keep`.
 pub const IF_EXISTS: &str = "x-dormouse-if-exists";
 /// When its client wanted it, ms since the epoch.

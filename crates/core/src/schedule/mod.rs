@@ -26,5 +26,5 @@ pub use plan::{Layout, Level, Plan};
 pub use retry::{Policies, Policy};
 pub use retry_state::RetryState;
 pub use rounds::Rounds;
-pub use stamp::{Stamp, StampFault, Target};
+pub use stamp::{Stamp, StampFault, StampedKey, Target};
 pub use time::UnixMs;

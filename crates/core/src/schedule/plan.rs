@@ -46,6 +46,9 @@ pub struct Plan {
     pub held: Duration,
 }
 
+/// The clocks of two workers may differ by so much.
+const CLOCKS_MS: u64 = 1_000;
+
 impl Layout {
     /// Lays out the levels for delays up to `max_delay`. A message leaves them `margin` early.
     /// The values are those of a checked configuration: unit ≥ 1 ms, radix ≥ 2.
@@ -115,6 +118,16 @@ impl Layout {
             asleep: Duration::from_millis(asleep_ms),
             held: Duration::from_millis(remaining_ms - asleep_ms),
         }
+    }
+
+    /// Whether a message can sleep in that queue of a level that has so much left of its delay. It leaves the queue
+    /// within its TTL, and has less to sleep then than the TTL of the level's first.
+    pub fn can_hold(&self, level: &Level, digit: usize, left: Duration) -> bool {
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let held_ms = self.margin_ms + self.unit_ms + CLOCKS_MS;
+        let longest_ms = (digit as u64 + 1) * level.step_ms + held_ms;
+        let is_beyond = left_ms > self.max_units() * self.unit_ms + held_ms;
+        is_beyond || left_ms <= longest_ms
     }
 
     /// The level and key for each step of a plan, first to last: the first key is the routing key,

@@ -6,12 +6,13 @@
 
 use super::attempt::{Failure, Reason};
 use super::headers::{
-    ATTEMPT, DEAD_ORIGIN, DETAIL, DUE_MS, FIRST_FAILURE_MS, ID, LAST_FAILURE_MS, MAX_KEY_BYTES,
-    ORIGIN, REASON, RETRY_AT_MS, ROUNDS,
+    ATTEMPT, DEAD_ORIGIN, DETAIL, DUE_MS, FIRST_FAILURE_MS, GENERATION, ID, KEY, LAST_FAILURE_MS,
+    LOG, MAX_KEY_BYTES, MOVED, ORIGIN, REASON, RETRY_AT_MS, ROUNDS,
 };
 use super::retry_state::RetryState;
 use super::rounds;
 use super::time::UnixMs;
+use crate::control::key::Key;
 use crate::message::{
     FieldTable, Headers, LongString, ShortString, Value, array, as_integer, as_text, long_strings,
     text,
@@ -44,6 +45,19 @@ pub struct SetAside {
     pub reply_to: Option<ShortString>,
 }
 
+/// By what a client calls a message, and what decides whether it still comes: docs/control.md.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StampedKey {
+    /// The client's.
+    pub key: Key,
+    /// The id of the log that was there when it was taken in. 0: no worker knew it then.
+    pub log: u64,
+    /// Of a unique schedule.
+    pub generation: Option<u64>,
+    /// The number of the entry in the log by which a run-now has brought it forward.
+    pub moved: Option<u64>,
+}
+
 /// What a message carries of us while it sleeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stamp {
@@ -59,6 +73,8 @@ pub struct Stamp {
     ///
     /// [`Rounds`]: super::Rounds
     pub rounds: u32,
+    /// Its key, if it has one and commands are on.
+    pub key: Option<StampedKey>,
     /// Where it goes.
     pub target: Target,
     /// It goes back to a queue, and to that only; the target is then what it was first published to.
@@ -80,6 +96,15 @@ impl Stamp {
     /// When it has to leave the cascade: its due time, or that of the next attempt.
     pub fn wake_at(&self) -> UnixMs {
         self.retry_at.unwrap_or(self.due)
+    }
+
+    /// A run-now has found it: its next attempt is at `due`, by that entry of the log of commands.
+    pub fn bring_forward(&mut self, due: UnixMs, entry: u64) {
+        match &mut self.retry_at {
+            Some(retry_at) => *retry_at = due,
+            None => self.due = due,
+        }
+        self.key.iter_mut().for_each(|key| key.moved = Some(entry));
     }
 
     /// Reads what [`Stamp::write`] wrote.
@@ -110,6 +135,7 @@ impl Stamp {
             retry_at: headers.get(RETRY_AT_MS).map(|_| unix_ms(RETRY_AT_MS)).transpose()?,
             attempt: u32::try_from(integer(ATTEMPT)?).map_err(|_| StampFault(ATTEMPT))?,
             rounds: rounds::so_far(headers),
+            key: StampedKey::read(headers)?,
             target: Target {
                 exchange: name("exchange", "x-dormouse-origin.exchange")?,
                 routing_key: name("routing-key", "x-dormouse-origin.routing-key")?,
@@ -155,6 +181,12 @@ impl Stamp {
         if self.rounds > 0 {
             put(ROUNDS, self.rounds_shown());
         }
+        if let Some(key) = &self.key {
+            key.write(headers);
+        }
+        let mut put = |name: &str, value: Value| {
+            headers.insert(name.into(), value);
+        };
         put(if self.waits_for_dlq { DEAD_ORIGIN } else { ORIGIN }, self.origin());
         if let Some(retry_state) = &self.retry_state {
             retry_state.write(headers);
@@ -192,5 +224,37 @@ impl Stamp {
         put("user-id", short(&self.set_aside.user_id));
         put("reply-to", short(&self.set_aside.reply_to));
         Value::FieldTable(origin)
+    }
+}
+
+impl StampedKey {
+    /// Reads what [`StampedKey::write`] wrote.
+    pub(super) fn read(headers: &Headers) -> Result<Option<Self>, StampFault> {
+        let Some(key) = Key::in_headers(headers).map_err(|_| StampFault(KEY))? else {
+            return Ok(None);
+        };
+        let log = headers.get(LOG).and_then(as_text);
+        let log = log.and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+        let number = |name: &str| {
+            let number = headers.get(name).and_then(as_integer);
+            number.and_then(|number| u64::try_from(number).ok())
+        };
+        let (generation, moved) = (number(GENERATION), number(MOVED));
+        Ok(Some(Self { key, log, generation, moved }))
+    }
+
+    /// Adds the headers that its consumer sees, and that come with the message when it is rejected.
+    pub(super) fn write(&self, headers: &mut Headers) {
+        let mut put = |name: &str, value: Value| {
+            headers.insert(name.into(), value);
+        };
+        put(KEY, text(self.key.as_str()));
+        put(LOG, text(&format!("{:016x}", self.log)));
+        if let Some(generation) = self.generation {
+            put(GENERATION, Value::LongLongInt(generation as i64));
+        }
+        if let Some(moved) = self.moved {
+            put(MOVED, Value::LongLongInt(moved as i64));
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::exchanges;
 use super::fault::{ConfigFaults, Fault};
 use super::keys::{Field, Key};
 use super::retry::Retry;
+use super::roles;
 use super::rules::{Rules, Violation};
 use super::secret::Uri;
 use super::table::{KEYS, find, position};
@@ -60,6 +61,7 @@ pub fn broken(config: &Config) -> Vec<Violation> {
     exchanges::check(&mut rules);
     rules.attempts();
     rules.retry();
+    roles::check(&mut rules);
     rules.broken.sort_by_key(|broken| position(&broken.fault.key));
     rules.broken
 }
@@ -81,6 +83,7 @@ impl Rules<'_> {
                 Field::Uris(at) => !at(&mut config).is_empty(),
                 Field::MaybeUri(_)
                 | Field::MaybeFile(_)
+                | Field::MaybePath(_)
                 | Field::MaybeAddress(_)
                 | Field::Switch(_)
                 | Field::Choice { .. }
@@ -124,12 +127,29 @@ impl Rules<'_> {
         }
     }
 
+    /// Its queue is a target as any other, which a message may not go to under a name of ours or RabbitMQ's.
+    fn webhooks(&mut self) {
+        let (queue, namespace) = (&self.config.webhooks.queue, &self.config.topology.namespace);
+        let is_own = queue.starts_with(&format!("{namespace}.")) || queue.starts_with("amq.");
+        if queue.is_empty() || queue.len() > 255 || is_own {
+            self.fail(
+                &["webhooks.queue"],
+                format!("has 1 to 255 bytes, and begins with neither {namespace}. nor amq."),
+            );
+        }
+    }
+
     fn certificates(&mut self) {
         let broker = &self.config.broker;
-        let files: [(&'static [&'static str], _); 3] = [
+        let api = &self.config.api;
+        let files: [(&'static [&'static str], _); 7] = [
             (&["broker.ca_file"], &broker.ca_file),
             (&["broker.cert_file"], &broker.cert_file),
             (&["broker.key_file"], &broker.key_file),
+            (&["api.cert_file"], &api.cert_file),
+            (&["api.key_file"], &api.key_file),
+            (&["api.tokens_file"], &api.tokens_file),
+            (&["webhooks.file"], &self.config.webhooks.file),
         ];
         for (key, file) in files {
             if let Some(problem) = file.as_deref().and_then(unreadable) {
@@ -144,6 +164,7 @@ impl Rules<'_> {
                 "is of no use without an amqps:// or https:// URI",
             );
         }
+        self.webhooks();
         match (&broker.cert_file, &broker.key_file) {
             (Some(_), None) => {
                 self.fail(&["broker.cert_file", "broker.key_file"], "needs broker.key_file too");

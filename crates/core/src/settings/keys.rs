@@ -29,6 +29,8 @@ pub enum Field {
     MaybeUri(fn(&mut Config) -> &mut Option<Uri>),
     /// The path of a file that can be read, or none.
     MaybeFile(fn(&mut Config) -> &mut Option<PathBuf>),
+    /// The path of a file that is made if it is not there, or none.
+    MaybePath(fn(&mut Config) -> &mut Option<PathBuf>),
     /// An IP address and port, or none.
     MaybeAddress(fn(&mut Config) -> &mut Option<SocketAddr>),
     /// A duration with its limits.
@@ -108,6 +110,7 @@ impl Key {
             Field::Uris(_) => "amqp:// or amqps:// URIs, separated by commas".into(),
             Field::MaybeUri(_) => r#"an http:// or https:// URI, or "" to guess"#.into(),
             Field::MaybeFile(_) => r#"a readable file, or "" for none"#.into(),
+            Field::MaybePath(_) => r#"a path, or "" for none"#.into(),
             Field::MaybeAddress(_) => r#"an IP address and port, or "" for nowhere"#.into(),
             Field::Duration(_, Durations { min, max, step }) => {
                 let whole = if *step == Duration::from_secs(1) { " of whole seconds" } else { "" };
@@ -119,7 +122,7 @@ impl Key {
             }
             Field::Whole { min, max, unit, .. } => {
                 let unit = if unit.is_empty() { String::new() } else { format!(" of {unit}") };
-                if *max > u16::MAX.into() {
+                if *max >= u32::MAX.into() {
                     format!("a whole number{unit}, at least {min}")
                 } else {
                     format!("a whole number{unit}, {min} to {max}")

@@ -4,28 +4,35 @@
 //! read elsewhere.
 
 pub mod check;
+mod console;
 pub mod durations;
 mod exchanges;
 pub mod fault;
 pub mod keys;
 mod options;
 mod retry;
+mod roles;
 pub mod rules;
 mod secret;
+mod service;
 mod show;
 pub mod table;
 pub mod text;
 mod values;
+mod webhooks;
 
 pub use check::level_queue_count;
+pub use console::Console;
 pub use fault::{ConfigFaults, Fault};
 pub use keys::Key;
 pub use options::LEAST_FRAME_MAX_BYTES;
 pub use retry::{DeadLetterReason, Retry, RetryOverride};
 pub use secret::Uri;
+pub use service::{Api, Role, Service, network};
 pub use show::key_table;
 pub use table::KEYS;
 pub use values::{
-    Attempts, Broker, Config, DelayExchange, Delivery, Hold, Http, Intake, Log, LogFormat,
-    QueueType, Schedule, Stop, Sweep, Targets, Topology,
+    Attempts, Broker, Census, Commands, Config, DelayExchange, Delivery, Hold, Http, Index, Intake,
+    Ledger, Log, LogFormat, QueueType, Schedule, Stop, Sweep, Targets, Topology,
 };
+pub use webhooks::Webhooks;

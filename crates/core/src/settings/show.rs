@@ -80,7 +80,7 @@ pub(super) fn value(key: &Key, config: &Config) -> String {
         Field::MaybeUri(at) => {
             quoted(&at(config).as_ref().map(ToString::to_string).unwrap_or_default())
         }
-        Field::MaybeFile(at) => {
+        Field::MaybeFile(at) | Field::MaybePath(at) => {
             quoted(&at(config).as_ref().map(|path| path.display().to_string()).unwrap_or_default())
         }
         Field::MaybeAddress(at) => quoted(&at(config).map(|a| a.to_string()).unwrap_or_default()),

@@ -5,7 +5,15 @@
 use std::time::Duration;
 
 use super::keys::{Durations, Field, Key};
-use super::values::{LogFormat, QueueType};
+use super::values::QueueType;
+
+mod commands;
+mod console;
+mod index;
+mod ledger;
+mod log;
+mod service;
+mod webhooks;
 
 /// RabbitMQ refuses a TTL above this, 315,360,000,000 ms.
 /// <https://github.com/rabbitmq/rabbitmq-server/blob/main/deps/rabbit_common/src/rabbit_misc.erl>
@@ -23,6 +31,7 @@ const MEBIBYTE: u64 = 1024 * 1024;
 
 /// Every key, in the order of the file.
 pub static KEYS: &[Key] = &[
+    service::ROLES,
     Key {
         name: "broker.uri",
         short_variable: Some("DORMOUSE_URI"),
@@ -320,6 +329,15 @@ pub static KEYS: &[Key] = &[
         "What is different for some queues; the first pattern that matches counts",
         Field::RetryPolicies(|c| &mut c.retry.policies),
     ),
+    commands::ENABLED,
+    commands::MAX_KEYS,
+    commands::MEMORY,
+    ledger::ENABLED,
+    ledger::MAX_AGE,
+    ledger::MAX_BYTES,
+    index::FILE,
+    index::HISTORY,
+    index::CENSUS,
     key(
         "sweep.rate",
         "Messages a second planned again after a broker's start, to make up for its downtime; 0 is never",
@@ -336,28 +354,21 @@ pub static KEYS: &[Key] = &[
         "Where /metrics, /healthz and /readyz answer",
         Field::MaybeAddress(|c| &mut c.http.listen),
     ),
-    key(
-        "log.filter",
-        "What is logged",
-        Field::Text(
-            |c| &mut c.log.filter,
-            r#"a level, error to trace, or filters like "info,dormouse=debug""#,
-        ),
-    ),
-    key(
-        "log.format",
-        "How a line of the log is written",
-        Field::Choice {
-            get: |c| match c.log.format {
-                LogFormat::Text => "text",
-                LogFormat::Json => "json",
-            },
-            set: |c, name| {
-                c.log.format = if name == "json" { LogFormat::Json } else { LogFormat::Text }
-            },
-            of: ["text", "json"],
-        },
-    ),
+    service::LISTEN,
+    service::CERT_FILE,
+    service::KEY_FILE,
+    service::TOKENS_FILE,
+    service::TRUSTED_PROXIES,
+    service::MAX_CONNECTIONS,
+    service::MAX_BODY_BYTES,
+    service::DELAY_SERVICE,
+    console::BASE_PATH,
+    console::READ_ONLY,
+    console::IDLE,
+    webhooks::FILE,
+    webhooks::QUEUE,
+    log::FILTER,
+    log::FORMAT,
     key(
         "stop.grace",
         "From SIGTERM to the end; what is not confirmed by then goes back to the broker",

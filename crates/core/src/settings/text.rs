@@ -22,7 +22,7 @@ pub fn fold(text: &str, first: &str, rest: &str) -> String {
 /// The longest value shown in full.
 const SHOWN: usize = 50;
 
-/// At most [`SHOWN`] characters and a mark that there was more.
+/// At most `SHOWN` characters and a mark that there was more.
 pub fn cut(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),

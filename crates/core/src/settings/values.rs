@@ -4,12 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::console::Console;
 use super::retry::Retry;
 use super::secret::Uri;
+use super::service::{Api, Service};
+use super::webhooks::Webhooks;
 
 /// Everything an operator can set. Durations carry their unit in the type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
+    /// What a process does.
+    pub service: Service,
     /// How to reach RabbitMQ.
     pub broker: Broker,
     /// The shape of the cascade.
@@ -30,10 +35,22 @@ pub struct Config {
     pub attempts: Attempts,
     /// What becomes of a message that a consumer rejected.
     pub retry: Retry,
+    /// What becomes of messages with a key.
+    pub commands: Commands,
+    /// Whether it is noted what happens to messages.
+    pub ledger: Ledger,
+    /// What of the ledger can be asked for.
+    pub index: Index,
     /// What is done in the levels after a broker's start.
     pub sweep: Sweep,
     /// Metrics and health.
     pub http: Http,
+    /// The HTTP API.
+    pub api: Api,
+    /// The page where a person sees what sleeps.
+    pub console: Console,
+    /// Where webhooks may go.
+    pub webhooks: Webhooks,
     /// What is logged, and how.
     pub log: Log,
     /// How a worker ends.
@@ -169,6 +186,51 @@ pub struct Attempts {
     pub jitter: f64,
 }
 
+/// Whether messages with a key can be cancelled, and what a worker keeps for it. All workers of a virtual host are to
+/// have the same.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Commands {
+    /// Whether the command queue and the log are declared, and a worker asks them. Where it is off, a key means
+    /// nothing.
+    pub enabled: bool,
+    /// How many keys are kept at once; a command about one more is refused.
+    pub max_keys: u32,
+    /// How long after its due time a key is kept. A wall clock that is wrong by more makes the registrar forget
+    /// too early.
+    pub memory: Duration,
+}
+
+/// Whether it is noted what happens to messages, in a stream that an index reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ledger {
+    /// Whether the stream is declared, and written by this worker.
+    pub enabled: bool,
+    /// How long the stream keeps what it holds, whole seconds.
+    pub max_age: Duration,
+    /// How much it keeps; the oldest goes first.
+    pub max_bytes: u64,
+}
+
+/// Where what the ledger says can be asked for, and how long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Index {
+    /// Of SQLite. Without one there is no index.
+    pub file: Option<PathBuf>,
+    /// How long a message is kept that came to its end.
+    pub history: Duration,
+    /// Whether a gap is made good by itself.
+    pub census: Census,
+}
+
+/// When the levels are looked through for what the ledger did not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Census {
+    /// When something may be missing.
+    Auto,
+    /// When somebody asks for it.
+    Never,
+}
+
 /// What is done in the levels after a broker's start, so that nothing carries its downtime on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sweep {
@@ -223,6 +285,7 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            service: Service::default(),
             broker: Broker {
                 uri: vec![Uri::new("amqp://guest:guest@127.0.0.1:5672/%2f")],
                 management_uri: None,
@@ -247,11 +310,7 @@ impl Default for Config {
                 target_exchange: String::new(),
             }],
             targets: Targets { header_exchanges: Vec::new(), queues: vec![".*".into()] },
-            schedule: Schedule {
-                trust_broker_timestamp: false,
-                max_past: Duration::from_secs(365 * 86_400),
-                max_rounds: 100,
-            },
+            schedule: Schedule::default(),
             intake: Intake { prefetch: 400 },
             hold: Hold {
                 max_messages: 50_000,
@@ -272,10 +331,42 @@ impl Default for Config {
                 jitter: 0.2,
             },
             retry: Retry::default(),
+            commands: Commands::default(),
+            ledger: Ledger::default(),
+            index: Index::default(),
             sweep: Sweep { rate: 1_000 },
             http: Http { listen: Some(([127, 0, 0, 1], 15_790).into()) },
+            api: Api::default(),
+            console: Console::default(),
+            webhooks: Webhooks::default(),
             log: Log { filter: "info".into(), format: LogFormat::Text },
             stop: Stop { grace: Duration::from_secs(20) },
         }
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        let max_past = Duration::from_secs(365 * 86_400);
+        Self { trust_broker_timestamp: false, max_past, max_rounds: 100 }
+    }
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self { enabled: false, max_keys: 1_000_000, memory: Duration::from_secs(24 * 3600) }
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        let max_age = Duration::from_secs(7 * 24 * 3600);
+        Self { enabled: false, max_age, max_bytes: 4 * 1024 * 1024 * 1024 }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { file: None, history: Duration::from_secs(72 * 3600), census: Census::Auto }
     }
 }

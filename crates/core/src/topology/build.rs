@@ -5,11 +5,22 @@ use std::time::Duration;
 
 use super::{Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology};
 use crate::schedule::Layout;
-use crate::settings::{Config, QueueType};
+use crate::settings::{Config, Ledger, QueueType};
 
 /// RabbitMQ 4 drops a message after 20 returns by default, −1 means "drop at the first" on 3.10: one
 /// large number means the same everywhere. <https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling>
 pub const DELIVERY_LIMIT: i64 = 1_000_000_000;
+
+/// What the log keeps: seven checkpoints of two million keys. RabbitMQ deletes the oldest whole segments of a stream
+/// that is larger. <https://www.rabbitmq.com/docs/streams#retention>
+pub const LOG_MAX_BYTES: i64 = 512 * 1024 * 1024;
+
+/// RabbitMQ's default is 500,000,000, and the segment that is written to is never deleted: the log would be
+/// twice as large.
+pub const LOG_SEGMENT_BYTES: i64 = 16_000_000;
+
+/// The same of the ledger, which is larger and whose age is asked for in days.
+pub const LEDGER_SEGMENT_BYTES: i64 = 64_000_000;
 
 /// The wait queue's TTL as a share of the unit: short enough to see what is due sooner in time, long
 /// enough that a message goes round a full hold a few times and not thousands.
@@ -18,6 +29,17 @@ const WAIT_SHARE: u32 = 8;
 /// How long a full hold puts a message back for.
 pub fn wait_ttl(unit: Duration) -> Duration {
     (unit / WAIT_SHARE).max(Duration::from_millis(1))
+}
+
+/// As RabbitMQ wants the age of a stream, in the largest unit: `7D`. Its months and years are of no use.
+/// <https://www.rabbitmq.com/docs/streams#retention>
+fn stream_age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    let units = [("D", 24 * 3_600), ("h", 3_600), ("m", 60)];
+    match units.into_iter().find(|(_, unit)| seconds.is_multiple_of(*unit)) {
+        Some((name, unit)) => format!("{}{name}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
 }
 
 /// The layout of the levels that a checked configuration asks for.
@@ -88,7 +110,63 @@ impl Builder {
             Some((wait_ttl(config.topology.unit), &names.due())),
         );
         self.levels(&layout(config));
+        if config.commands.enabled {
+            self.commands();
+        }
+        if config.ledger.enabled {
+            self.ledger(&config.ledger);
+        }
         self.topology
+    }
+
+    /// One queue for all that is decided, so that its order is the order of the confirms; and the stream that keeps
+    /// what was decided.
+    fn commands(&mut self) {
+        let names = self.names.clone();
+        let (command, log, parking) = (names.command(), names.log(), names.parking());
+        self.command_queue(&command, &names.dlq());
+        for exchange in [&command, &names.unique()] {
+            self.exchange(exchange, Kind::Topic, Some(&parking));
+            self.bind(exchange, Destination::Queue(command.clone()), "#");
+        }
+        // without an alternate exchange: an entry that cannot be appended is returned to the worker
+        self.exchange(&log, Kind::Fanout, None);
+        self.log_stream(&log);
+        self.bind(&log, Destination::Queue(log.clone()), "");
+    }
+
+    /// A stream that forgets by itself. Without an alternate exchange: what it does not take is returned to the
+    /// worker, who goes on without it.
+    fn ledger(&mut self, settings: &Ledger) {
+        let name = self.names.ledger();
+        self.exchange(&name, Kind::Fanout, None);
+        let max_bytes = i64::try_from(settings.max_bytes).unwrap_or(i64::MAX);
+        let arguments = [
+            ("x-queue-type", Argument::Text("stream".to_owned())),
+            ("x-max-age", Argument::Text(stream_age(settings.max_age))),
+            ("x-max-length-bytes", Argument::Number(max_bytes)),
+            ("x-stream-max-segment-size-bytes", Argument::Number(LEDGER_SEGMENT_BYTES)),
+        ];
+        self.topology.queues.push(Queue { name: name.clone(), arguments: arguments.into() });
+        self.bind(&name, Destination::Queue(name.clone()), "");
+    }
+
+    /// Quorum whatever the others are: the promise rests on what returned messages do there.
+    /// <https://www.rabbitmq.com/docs/consumers#single-active-consumer>
+    fn command_queue(&mut self, name: &str, expires_into: &str) {
+        let mut arguments = arguments_of(QueueType::Quorum, None, Some(expires_into));
+        arguments.insert("x-single-active-consumer", Argument::Switch(true));
+        self.topology.queues.push(Queue { name: name.to_owned(), arguments });
+    }
+
+    /// Bounded by bytes and by no age: nothing is forgotten in a downtime.
+    fn log_stream(&mut self, name: &str) {
+        let arguments = [
+            ("x-queue-type", Argument::Text("stream".to_owned())),
+            ("x-max-length-bytes", Argument::Number(LOG_MAX_BYTES)),
+            ("x-stream-max-segment-size-bytes", Argument::Number(LOG_SEGMENT_BYTES)),
+        ];
+        self.topology.queues.push(Queue { name: name.to_owned(), arguments: arguments.into() });
     }
 
     fn levels(&mut self, layout: &Layout) {
@@ -124,32 +202,8 @@ impl Builder {
         self.topology.exchanges.last_mut().expect("it was just pushed")
     }
 
-    /// The arguments are the same on every broker version. At-least-once dead-lettering needs all of
-    /// quorum, the strategy, `reject-publish` and a DLX: <https://www.rabbitmq.com/docs/quorum-queues#dead-lettering>.
     fn queue(&mut self, name: &str, ttl: Option<Duration>, expires_into: Option<&str>) {
-        let text = |value: &str| Argument::Text(value.to_owned());
-        let mut arguments = Arguments::new();
-        match self.queue_type {
-            QueueType::Quorum => {
-                arguments.insert("x-queue-type", text("quorum"));
-                arguments.insert("x-delivery-limit", Argument::Number(DELIVERY_LIMIT));
-                arguments.insert("x-overflow", text("reject-publish"));
-                arguments.insert("x-queue-leader-locator", text("balanced"));
-            }
-            // without a leader locator, which 3.10 refuses there: `rabbit_classic_queue:capabilities/0`
-            QueueType::Classic => {
-                arguments.insert("x-queue-type", text("classic"));
-            }
-        }
-        if let Some(ttl) = ttl {
-            arguments.insert("x-message-ttl", Argument::Number(ttl.as_millis() as i64));
-        }
-        if let Some(exchange) = expires_into {
-            arguments.insert("x-dead-letter-exchange", text(exchange));
-            if self.queue_type == QueueType::Quorum {
-                arguments.insert("x-dead-letter-strategy", text("at-least-once"));
-            }
-        }
+        let arguments = arguments_of(self.queue_type, ttl, expires_into);
         self.topology.queues.push(Queue { name: name.to_owned(), arguments });
     }
 
@@ -160,4 +214,37 @@ impl Builder {
             routing_key: routing_key.to_owned(),
         });
     }
+}
+
+/// They are the same on every broker version. At-least-once dead-lettering needs all of quorum, the strategy,
+/// `reject-publish` and a DLX: <https://www.rabbitmq.com/docs/quorum-queues#dead-lettering>.
+fn arguments_of(
+    queue_type: QueueType,
+    ttl: Option<Duration>,
+    expires_into: Option<&str>,
+) -> Arguments {
+    let text = |value: &str| Argument::Text(value.to_owned());
+    let mut arguments = Arguments::new();
+    match queue_type {
+        QueueType::Quorum => {
+            arguments.insert("x-queue-type", text("quorum"));
+            arguments.insert("x-delivery-limit", Argument::Number(DELIVERY_LIMIT));
+            arguments.insert("x-overflow", text("reject-publish"));
+            arguments.insert("x-queue-leader-locator", text("balanced"));
+        }
+        // without a leader locator, which 3.10 refuses there: `rabbit_classic_queue:capabilities/0`
+        QueueType::Classic => {
+            arguments.insert("x-queue-type", text("classic"));
+        }
+    }
+    if let Some(ttl) = ttl {
+        arguments.insert("x-message-ttl", Argument::Number(ttl.as_millis() as i64));
+    }
+    if let Some(exchange) = expires_into {
+        arguments.insert("x-dead-letter-exchange", text(exchange));
+        if queue_type == QueueType::Quorum {
+            arguments.insert("x-dead-letter-strategy", text("at-least-once"));
+        }
+    }
+    arguments
 }

@@ -170,6 +170,7 @@ fn json(arguments: &Arguments) -> BTreeMap<&'static str, serde_json::Value> {
     let value = |argument: &Argument| match argument {
         Argument::Text(text) => text.as_str().into(),
         Argument::Number(number) => (*number).into(),
+        Argument::Switch(on) => (*on).into(),
     };
     arguments.iter().map(|(name, argument)| (*name, value(argument))).collect()
 }

@@ -45,12 +45,34 @@ impl Inventory {
     /// Queues of our namespace that belong to no version and are not wanted: the intake of a delay
     /// exchange that is no longer configured.
     pub fn orphans(&self, wanted: &Topology, namespace: &str) -> Vec<&QueueInfo> {
+        let names = Names::new(namespace, 1);
         let orphan = |name: &str| {
             is_ours(namespace, name)
                 && version_of(namespace, name).is_none()
                 && !wanted.has_queue(name)
+                && !names.is_of_commands(name)
+                && name != names.ledger()
         };
         self.queues.iter().filter(|queue| orphan(&queue.name)).collect()
+    }
+
+    /// What stands for commands though the configuration has them off: `queue dormouse.command`, …
+    pub fn left_of_commands(&self, wanted: &Topology, names: &Names) -> Vec<String> {
+        self.left(wanted, |name| names.is_of_commands(name))
+    }
+
+    /// What stands of the ledger though the configuration has it off.
+    pub fn left_of_ledger(&self, wanted: &Topology, names: &Names) -> Vec<String> {
+        self.left(wanted, |name| name == names.ledger())
+    }
+
+    fn left(&self, wanted: &Topology, is_of: impl Fn(&str) -> bool) -> Vec<String> {
+        let exchanges = self.exchanges.iter().map(|exchange| ("exchange", &exchange.name));
+        let exchanges = exchanges.filter(|(_, name)| !wanted.has_exchange(name));
+        let queues = self.queues.iter().map(|queue| ("queue", &queue.name));
+        let queues = queues.filter(|(_, name)| !wanted.has_queue(name));
+        let left = exchanges.chain(queues).filter(|(_, name)| is_of(name));
+        left.map(|(kind, name)| format!("{kind} {name}")).collect()
     }
 
     /// Exchanges that lead back to a queue that is gone.

@@ -16,7 +16,10 @@ pub mod order;
 pub mod policy;
 pub mod verify;
 
-pub use build::{DELIVERY_LIMIT, back_binding, back_exchange, layout, wait_ttl};
+pub use build::{
+    DELIVERY_LIMIT, LEDGER_SEGMENT_BYTES, LOG_MAX_BYTES, LOG_SEGMENT_BYTES, back_binding,
+    back_exchange, layout, wait_ttl,
+};
 pub use names::Names;
 
 /// What stands on a broker.
@@ -86,13 +89,15 @@ pub enum Destination {
 /// `x-…` arguments, sorted by name.
 pub type Arguments = BTreeMap<&'static str, Argument>;
 
-/// The value of an argument, of the two types that we need.
+/// The value of an argument, of the types that we need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Argument {
     /// A name or a word.
     Text(String),
-    /// A count, or a time in ms.
+    /// A count, a size in bytes, or a time in ms.
     Number(i64),
+    /// What is or is not so; RabbitMQ takes neither a text nor a number for it.
+    Switch(bool),
 }
 
 impl Kind {
@@ -134,14 +139,36 @@ impl Destination {
 impl Queue {
     /// Whether it is declared as a quorum queue.
     pub fn is_quorum(&self) -> bool {
-        self.arguments.get("x-queue-type") == Some(&Argument::Text("quorum".to_owned()))
+        self.is_of_type("quorum")
+    }
+
+    /// Whether it is declared as a stream, which keeps what was read: <https://www.rabbitmq.com/docs/streams>.
+    pub fn is_stream(&self) -> bool {
+        self.is_of_type("stream")
+    }
+
+    /// How long it keeps what was published, as RabbitMQ spells it, if it is a stream that forgets by age.
+    pub fn max_age(&self) -> Option<&str> {
+        match self.arguments.get("x-max-age") {
+            Some(Argument::Text(age)) => Some(age),
+            Some(Argument::Number(_) | Argument::Switch(_)) | None => None,
+        }
+    }
+
+    /// Whether one consumer gets everything, in order, while others wait.
+    pub fn has_single_active_consumer(&self) -> bool {
+        self.arguments.get("x-single-active-consumer") == Some(&Argument::Switch(true))
+    }
+
+    fn is_of_type(&self, queue_type: &str) -> bool {
+        self.arguments.get("x-queue-type") == Some(&Argument::Text(queue_type.to_owned()))
     }
 
     /// The queue's own TTL, without a policy's.
     pub fn ttl_ms(&self) -> Option<i64> {
         match self.arguments.get("x-message-ttl") {
             Some(Argument::Number(ttl_ms)) => Some(*ttl_ms),
-            Some(Argument::Text(_)) | None => None,
+            Some(Argument::Text(_) | Argument::Switch(_)) | None => None,
         }
     }
 
@@ -149,7 +176,7 @@ impl Queue {
     pub fn expires_into(&self) -> Option<&str> {
         match self.arguments.get("x-dead-letter-exchange") {
             Some(Argument::Text(exchange)) => Some(exchange),
-            Some(Argument::Number(_)) | None => None,
+            Some(Argument::Number(_) | Argument::Switch(_)) | None => None,
         }
     }
 }
@@ -159,6 +186,7 @@ impl fmt::Display for Argument {
         match self {
             Argument::Text(text) => f.write_str(text),
             Argument::Number(number) => write!(f, "{number}"),
+            Argument::Switch(on) => write!(f, "{on}"),
         }
     }
 }

@@ -82,6 +82,28 @@ impl Names {
         format!("{}.dlq", self.namespace)
     }
 
+    /// Exchange and queue of commands about messages with a key; the queue takes unique schedules, too, in the
+    /// order in which they were confirmed.
+    pub fn command(&self) -> String {
+        format!("{}.command", self.namespace)
+    }
+
+    /// The exchange that clients publish unique schedules to: on its way to [`command`](Self::command), and apart so
+    /// that RabbitMQ's permissions tell who may schedule from who may cancel.
+    pub fn unique(&self) -> String {
+        format!("{}.unique", self.namespace)
+    }
+
+    /// Exchange and stream of what the commands came to. Only workers publish to it.
+    pub fn log(&self) -> String {
+        format!("{}.log", self.namespace)
+    }
+
+    /// Exchange and stream of what happened to messages: [`crate::ledger`]. Only workers publish to it.
+    pub fn ledger(&self) -> String {
+        format!("{}.ledger", self.namespace)
+    }
+
     /// The queue with the mark that the levels were swept since the broker's start. Not a part of the
     /// topology that every worker declares: a classic queue cannot be declared while its node is down.
     pub fn swept(&self) -> String {
@@ -99,9 +121,15 @@ impl Names {
         format!("{}.kept", self.namespace)
     }
 
-    /// Whether a queue holds marks and notes of the workers, and no client's message.
+    /// Whether a queue holds marks, notes and entries of the workers, and no client's message.
     pub fn is_of_workers(&self, queue: &str) -> bool {
-        queue == self.swept() || queue == self.kept()
+        let own = [self.swept(), self.kept(), self.log(), self.ledger()];
+        own.iter().any(|own| own == queue)
+    }
+
+    /// Whether an exchange or queue is there for `commands.enabled` only.
+    pub fn is_of_commands(&self, name: &str) -> bool {
+        [self.command(), self.unique(), self.log()].iter().any(|own| own == name)
     }
 
     /// `dormouse.v1.`: begins every name that depends on the layout.
@@ -155,9 +183,11 @@ pub fn version_of(namespace: &str, name: &str) -> Option<u32> {
 pub fn is_ours(namespace: &str, name: &str) -> bool {
     const FIRST_WORDS: [&str; 7] =
         ["delay", "retry", "back", "intake", "expired", "parking", "dlq"];
+    // whole, since nothing of ours goes on behind them
+    const WHOLE: [&str; 4] = ["command", "unique", "log", "ledger"];
     let Some(rest) = name.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('.')) else {
         return false;
     };
     let first = rest.split('.').next().unwrap_or(rest);
-    FIRST_WORDS.contains(&first) || version_of(namespace, name).is_some()
+    FIRST_WORDS.contains(&first) || WHOLE.contains(&rest) || version_of(namespace, name).is_some()
 }

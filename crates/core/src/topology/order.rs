@@ -110,6 +110,6 @@ impl Topology {
 fn named<'a>(arguments: &'a Arguments, argument: &str) -> Option<&'a str> {
     match arguments.get(argument)? {
         Argument::Text(name) => Some(name),
-        Argument::Number(_) => None,
+        Argument::Number(_) | Argument::Switch(_) => None,
     }
 }

@@ -2,7 +2,8 @@
 //! does anything. Pure.
 //!
 //! Policies override what we declare: on a quorum queue TTLs and limits are the lower of policy and
-//! argument, and for `overflow` the policy wins. A dead-letter exchange of ours wins over a policy's.
+//! argument, and for `overflow` the policy wins. A dead-letter exchange of ours wins over a policy's. On a stream
+//! the policy wins (`rabbit_stream_queue:make_stream_conf`).
 //! <https://www.rabbitmq.com/docs/policies>
 
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::finding::Severity;
-use super::{DELIVERY_LIMIT, Exchange, Queue};
+use super::{Argument, DELIVERY_LIMIT, Exchange, LOG_MAX_BYTES, Queue};
 use crate::inventory::Policy;
 use crate::settings::durations;
 
@@ -49,6 +50,8 @@ pub enum Kind {
     QuorumQueue,
     /// `x-queue-type: classic`, or none.
     ClassicQueue,
+    /// `x-queue-type: stream`.
+    Stream,
     /// Of any kind.
     Exchange,
 }
@@ -76,12 +79,35 @@ fn applies_to(apply_to: &str, kind: Kind) -> bool {
     match kind {
         Kind::QuorumQueue => matches!(apply_to, "all" | "queues" | "quorum_queues"),
         Kind::ClassicQueue => matches!(apply_to, "all" | "queues" | "classic_queues"),
+        Kind::Stream => matches!(apply_to, "all" | "queues" | "streams"),
         Kind::Exchange => matches!(apply_to, "all" | "exchanges"),
+    }
+}
+
+impl Kind {
+    /// Of a queue of ours.
+    pub fn of(queue: &Queue) -> Self {
+        match queue {
+            queue if queue.is_quorum() => Self::QuorumQueue,
+            queue if queue.is_stream() => Self::Stream,
+            _ => Self::ClassicQueue,
+        }
     }
 }
 
 /// What `key` = `value` does to `queue`, whose messages the worker holds for at most `held`.
 pub fn on_queue(queue: &Queue, key: &str, value: &Value, held: Duration) -> Option<Impact> {
+    if let Some(max_age) = queue.max_age() {
+        return on_ledger(queue, max_age, key, value);
+    }
+    if queue.is_stream() {
+        return on_log(key, value);
+    }
+    if queue.has_single_active_consumer()
+        && let Some(effect) = on_commands(key, value)
+    {
+        return fault(effect);
+    }
     match key {
         "message-ttl" => message_ttl(queue, value.as_i64()),
         "expires" => fault(format!(
@@ -133,6 +159,78 @@ pub fn on_exchange(exchange: &Exchange, key: &str) -> Option<Impact> {
         }
         _ => None,
     }
+}
+
+/// The stream that keeps what commands came to. RabbitMQ applies none of the other keys to a stream.
+fn on_log(key: &str, value: &Value) -> Option<Impact> {
+    let truncates = match key {
+        "max-age" => true,
+        "max-length-bytes" => value.as_i64().is_some_and(|bytes| bytes < LOG_MAX_BYTES),
+        _ => false,
+    };
+    truncates.then(|| Impact {
+        weight: Severity::Fault,
+        effect: "RabbitMQ deletes what workers need to know whether a message was cancelled: a worker that misses \
+                 it releases no message with a key"
+            .to_owned(),
+    })
+}
+
+/// The stream that tells what happened to messages: an operator may want more of it, or less.
+fn on_ledger(queue: &Queue, max_age: &str, key: &str, value: &Value) -> Option<Impact> {
+    let ours = queue.arguments.get("x-max-length-bytes");
+    let keeps_less = match key {
+        "max-age" => {
+            let theirs = value.as_str().and_then(stream_age_seconds);
+            theirs.is_none_or(|theirs| Some(theirs) < stream_age_seconds(max_age))
+        }
+        "max-length-bytes" => value
+            .as_i64()
+            .is_none_or(|bytes| matches!(ours, Some(Argument::Number(ours)) if bytes < *ours)),
+        _ => false,
+    };
+    let effect = "the ledger keeps less than ledger.max_age and ledger.max_bytes say: an index that is new, or was stopped \
+                  for longer, has a gap";
+    if keeps_less { note(effect) } else { None }
+}
+
+/// Of `7D`, as RabbitMQ reads it: `rabbit_amqqueue:check_max_age`.
+fn stream_age_seconds(age: &str) -> Option<u64> {
+    let (number, unit) = age.split_at_checked(age.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "Y" => 365 * 24 * 3_600,
+        "M" => 30 * 24 * 3_600,
+        "D" => 24 * 3_600,
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// The command queue, where a message that leaves it undecided is a cancel that has no effect.
+fn on_commands(key: &str, value: &Value) -> Option<String> {
+    Some(match key {
+        "message-ttl" => "commands that wait here longer than that for a worker go to the DLQ undecided: what they \
+                          should cancel is delivered"
+            .to_owned(),
+        "expires" => format!(
+            "RabbitMQ deletes the queue, with every command in it, once nobody has consumed from it for {}: what \
+             they should cancel is delivered",
+            milliseconds(value)
+        ),
+        "max-length" | "max-length-bytes" => "once it is full it refuses commands, and the marks without which no \
+                                              worker releases a message with a key (with overflow drop-head it \
+                                              drops commands that were confirmed)"
+            .to_owned(),
+        "delivery-limit" if value.as_i64().is_none_or(|limit| limit < DELIVERY_LIMIT) => {
+            "a command that is returned to it more often than that goes to the DLQ undecided; whatever a worker \
+             holds is returned when it is stopped or killed"
+                .to_owned()
+        }
+        _ => return None,
+    })
 }
 
 fn message_ttl(queue: &Queue, policy_ms: Option<i64>) -> Option<Impact> {

@@ -9,7 +9,9 @@ use crate::inventory::{FeatureFlag, FeatureFlagState, QueueInfo};
 use crate::settings::Config;
 
 mod access;
+mod commands;
 mod dead_letters;
+mod ledger;
 mod policies;
 
 use super::finding::{Finding, Severity, Verdict};
@@ -32,6 +34,8 @@ pub fn verify(config: &Config, seen: &Seen) -> Verdict {
     inspection.compare();
     inspection.queues();
     inspection.others();
+    inspection.commands();
+    inspection.ledger();
     inspection.policies();
     inspection.permissions();
     inspection.targets();
@@ -103,13 +107,19 @@ impl Inspection<'_> {
             Ok(flags) => flags,
             Err(why) => return self.unseen("feature flags", why),
         };
+        let without_streams = if self.config.commands.enabled {
+            "the log of commands cannot be declared, and a worker that declares when it starts does not run; besides, \
+             dead-lettering is at most once"
+        } else if self.config.ledger.enabled {
+            "the ledger cannot be declared, and a worker that declares when it starts does not run; besides, \
+             dead-lettering is at most once"
+        } else {
+            "dead-lettering silently falls back to at-most-once: a broker that stops at the \
+             wrong moment loses the messages that are just expiring"
+        };
         let effects = [
             ("quorum_queue", "quorum queues cannot be declared: nothing can sleep"),
-            (
-                "stream_queue",
-                "dead-lettering silently falls back to at-most-once: a broker that stops at the \
-                 wrong moment loses the messages that are just expiring",
-            ),
+            ("stream_queue", without_streams),
         ];
         for (name, effect) in effects {
             let disabled =
@@ -129,6 +139,10 @@ impl Inspection<'_> {
                 "a publish to it closes the publisher's channel (404): nothing is scheduled by it"
             } else if exchange.name == self.names.retry() {
                 "what consumers reject is dropped for good, or kept back in their queues"
+            } else if self.names.is_of_commands(&exchange.name) {
+                self.without_exchange_of_commands(&exchange.name)
+            } else if exchange.name == self.names.ledger() {
+                Self::WITHOUT_LEDGER
             } else {
                 "what should pass through it stays behind, and 32 such messages stop a level queue \
                  for everybody"
@@ -137,11 +151,19 @@ impl Inspection<'_> {
         }
         const PARKED: &str = "messages that should get there are parked instead, and go round \
                               through the worker until it is there";
+        let (log, ledger) = (self.names.log(), self.names.ledger());
+        let without = |name: &str| match name {
+            name if name == log => Self::WITHOUT_LOG,
+            name if name == ledger => Self::WITHOUT_LEDGER,
+            _ => PARKED,
+        };
         for queue in &diff.missing.queues {
-            self.fault(format!("queue {}", queue.name), "does not exist", PARKED, APPLY);
+            let effect = without(&queue.name);
+            self.fault(format!("queue {}", queue.name), "does not exist", effect, APPLY);
         }
         for binding in &diff.missing.bindings {
-            self.fault(format!("binding {binding}"), "does not exist", PARKED, APPLY);
+            let effect = without(&binding.source);
+            self.fault(format!("binding {binding}"), "does not exist", effect, APPLY);
         }
         self.room(&diff.missing);
         for difference in &diff.different {
@@ -151,7 +173,12 @@ impl Inspection<'_> {
                 difference.property, difference.found, difference.wanted
             );
             let effect = self.effect_of(kind, name, &difference.property);
-            self.fault(format!("{kind} {name}"), problem, &effect, RAISE);
+            let remedy = match name {
+                name if self.names.is_of_commands(name) => Self::ANEW,
+                name if *name == ledger => Self::KEEP_LEDGER,
+                _ => RAISE,
+            };
+            self.fault(format!("{kind} {name}"), problem, &effect, remedy);
         }
         for binding in &diff.foreign {
             self.foreign(binding);
@@ -186,6 +213,12 @@ impl Inspection<'_> {
                 _ => REFUSED.to_owned(),
             };
         };
+        if name == self.names.ledger() {
+            return REFUSED.to_owned();
+        }
+        if let Some(effect) = Self::effect_on_commands(queue, property) {
+            return effect.to_owned();
+        }
         let key = property.trim_start_matches("x-");
         let value = found.arguments.get(property).cloned().unwrap_or_default();
         let harm = policy::on_queue(queue, key, &value, self.held());
@@ -228,6 +261,12 @@ impl Inspection<'_> {
         } else if self.config.delay_exchanges.iter().any(|delay| self.names.intake(delay) == to) {
             let effect = "messages are scheduled as if they came through the delay exchange";
             self.note(object, "is not ours", effect, unbind);
+        } else if self.names.is_of_commands(to) {
+            self.note(object, "is not ours", self.by_another_way(to), unbind);
+        } else if to == self.names.ledger() {
+            let effect =
+                "an index passes over what comes this way; it takes the room of what it needs";
+            self.note(object, "is not ours", effect, unbind);
         } else if to == self.names.retry() {
             let effect = "what comes this way was not dead-lettered to it: it goes to the DLQ";
             self.fault(object, "is not ours", effect, unbind);
@@ -238,7 +277,8 @@ impl Inspection<'_> {
     }
 
     fn queues(&mut self) {
-        let mut read = vec![self.names.due(), self.names.retry()];
+        // commands of a configuration that has them off are passed over below
+        let mut read = vec![self.names.due(), self.names.retry(), self.names.command()];
         for delay in &self.config.delay_exchanges {
             read.extend([self.names.intake(delay), self.names.expired(delay)]);
         }

@@ -173,11 +173,20 @@ pub async fn worker(
     uri: &str,
     arguments: &[String],
 ) -> Result<WorkerProcess, WorkerProcessError> {
-    let mut command = Command::new(program);
-    command.args(["run", "--uri", uri]).args(arguments).stdout(Stdio::null());
-    let mut worker = WorkerProcess::spawn(command)?;
+    let mut worker = spawn(program, uri, arguments)?;
     worker.until_ready().await?;
     Ok(worker)
+}
+
+/// The same, and not waited for.
+pub fn spawn(
+    program: &Path,
+    uri: &str,
+    arguments: &[String],
+) -> Result<WorkerProcess, WorkerProcessError> {
+    let mut command = Command::new(program);
+    command.args(["run", "--uri", uri]).args(arguments).stdout(Stdio::null());
+    WorkerProcess::spawn(command)
 }
 
 fn only(queue: dormouse_core::topology::Queue) -> Topology {

@@ -4,8 +4,11 @@
 //! The same load runs against any subject, so that `dormouse-lab bench` and the comparison with other
 //! cascades measure alike.
 
+mod commands;
 mod environment;
 mod flow;
+mod http;
+mod index;
 mod load;
 mod payload;
 mod picture;
@@ -13,13 +16,18 @@ mod planned;
 mod profile;
 mod record;
 mod report;
+mod start;
 mod subject;
 mod usage;
 mod watched;
+mod webhooks;
 
+pub use commands::{Asking, CommandFlow, Commanded};
 pub use dormouse_core::clock::now_us;
 pub use environment::{Environment, EnvironmentError, worker};
 pub use flow::{Flow, FlowError, Flown, Progress, Published};
+pub use http::{Called, Due, OverHttp, OverHttpError, over_http};
+pub use index::{Indexed, IndexedError, Timed, index};
 pub use load::{Asked, Delays, Load, Pace};
 pub use payload::Payload;
 pub use picture::{Bar, bars, picture};
@@ -27,6 +35,8 @@ pub use planned::Planner;
 pub use profile::{Profile, Timing, in_flight, trial_rate};
 pub use record::{Record, Window, Windows, histogram};
 pub use report::{Cost, Percentiles, Report, WindowReport, lateness, median};
+pub use start::{Started, start_again};
 pub use subject::{BITS, Binary, Entry, Subject, target_queue};
 pub use usage::{Usage, load_average, machine_cpu, name, usage, usage_alone};
 pub use watched::{Look, Watched};
+pub use webhooks::{Came, GOOD, Receivers, Webhooked, webhooks};

@@ -17,7 +17,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// A body of `bytes`, at least [`MIN_BYTES`].
+    /// A body of `bytes`, at least `MIN_BYTES`.
     pub fn write(&self, bytes: usize) -> Bytes {
         let mut body = vec![b'.'; bytes.max(MIN_BYTES)];
         let numbers = [self.run, self.sequence, self.due_us];

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use dormouse::config::Config;
-use dormouse_core::message::{Message, Properties, Value};
+use dormouse_core::message::{Message, Properties, Value, text};
 use dormouse_core::schedule::UnixMs;
-use dormouse_core::schedule::headers::{DELIVERY_TIME, X_DELAY};
+use dormouse_core::schedule::headers::{DELIVERY_TIME, KEY, X_DELAY};
 use dormouse_core::topology::{
     Argument, Arguments, Binding, DELIVERY_LIMIT, Destination, Exchange, Kind, Queue, Topology,
 };
+
+use uuid::Uuid;
 
 use super::load::Asked;
 use super::planned::Planner;
@@ -26,6 +28,8 @@ pub enum Subject {
     Binary(Binary),
     /// Through the delay exchange and a worker's intake.
     Header { delay_exchange: String, planner: Planner },
+    /// The same, each message with a key of its own, which nobody cancels.
+    Keyed { delay_exchange: String, planner: Planner },
     /// Planned here.
     Client { planner: Planner },
 }
@@ -60,6 +64,12 @@ impl Subject {
         Subject::Header { delay_exchange, planner: Planner::of(config) }
     }
 
+    /// The same with keys.
+    pub fn keyed(config: &Config) -> Self {
+        let delay_exchange = config.delay_exchanges[0].name.clone();
+        Subject::Keyed { delay_exchange, planner: Planner::of(config) }
+    }
+
     pub fn client(config: &Config) -> Self {
         Subject::Client { planner: Planner::of(config) }
     }
@@ -67,9 +77,10 @@ impl Subject {
     /// What has to stand on the broker besides the target and what a worker declares.
     pub fn topology(&self, target: &str) -> Topology {
         match self {
-            Subject::Undelayed | Subject::Header { .. } | Subject::Client { .. } => {
-                Topology::default()
-            }
+            Subject::Undelayed
+            | Subject::Header { .. }
+            | Subject::Keyed { .. }
+            | Subject::Client { .. } => Topology::default(),
             Subject::Relayed { queue } => {
                 Topology { queues: vec![target_queue(queue)], ..Topology::default() }
             }
@@ -98,13 +109,17 @@ impl Subject {
                 message.exchange = exchange;
                 message.routing_key = key;
             }
-            Subject::Header { delay_exchange, .. } => {
+            Subject::Header { delay_exchange, .. } | Subject::Keyed { delay_exchange, .. } => {
                 message.exchange = delay_exchange.clone();
                 let (name, value) = match asked {
                     Asked::Delay(delay) => (X_DELAY, delay.as_millis() as i64),
                     Asked::At(at) => (DELIVERY_TIME, at.0 as i64),
                 };
                 message.properties.headers.insert(name.into(), Value::LongLongInt(value));
+                if let Subject::Keyed { .. } = self {
+                    let key = text(&Uuid::now_v7().to_string());
+                    message.properties.headers.insert(KEY.into(), key);
+                }
             }
             Subject::Client { planner } => {
                 return planner.asleep(message, now.plus(asked.delay(now)), now);
@@ -119,9 +134,9 @@ impl Subject {
             Subject::Undelayed | Subject::Relayed { .. } => 0,
             Subject::OneHop { .. } => 1,
             Subject::Binary(binary) => binary.units(asked.delay(now)).count_ones(),
-            Subject::Header { planner, .. } | Subject::Client { planner } => {
-                planner.hops(asked.delay(now))
-            }
+            Subject::Header { planner, .. }
+            | Subject::Keyed { planner, .. }
+            | Subject::Client { planner } => planner.hops(asked.delay(now)),
         }
     }
 
@@ -134,6 +149,7 @@ impl Subject {
             Subject::Relayed { .. }
             | Subject::Binary(_)
             | Subject::Header { .. }
+            | Subject::Keyed { .. }
             | Subject::Client { .. } => asked.delay(now),
         }
     }

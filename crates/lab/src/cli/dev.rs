@@ -8,8 +8,9 @@ use std::process::Stdio;
 use clap::Args;
 use dormouse::cli::table::print;
 use dormouse::cli::{self, Exit, Failure, Options};
-use dormouse::config::{Config, Uri};
-use dormouse::{http, worker};
+use dormouse::config::{Config, Role, Sources, Uri};
+use dormouse::service::Ports;
+use dormouse::{http, service, worker};
 use tokio_util::sync::CancellationToken;
 
 use crate::dev::{Installation, Node, NodeError, NodeOptions};
@@ -33,7 +34,9 @@ pub struct Dev {
 
 impl Dev {
     pub async fn run(self, options: &Options) -> Result<Exit, Failure> {
-        let mut config = options.load()?;
+        let sources = with_all_on(options.sources()?);
+        let mut config =
+            dormouse::config::load(sources).map_err(|faults| Failure::usage(faults.to_string()))?;
         cli::log(&config.log)?;
         let failed = |error: NodeError| Failure::failed(error.to_string());
         let installation = Installation::find(self.broker.as_deref()).map_err(failed)?;
@@ -44,16 +47,17 @@ impl Dev {
             self.directory.display()
         );
         let health = worker::Health::default();
-        // before the broker, which takes its time: the port may be another worker's
-        let server = if self.command.is_empty() && !self.no_worker {
-            let listener = config.http.listen.map(free_or_another).transpose()?;
-            if let Some(listener) = &listener {
-                config.http.listen = Some(listener.local_addr()?);
-            }
-            Some(http::serve(listener, health.clone())?)
-        } else {
-            None
-        };
+        // before the broker, which takes its time: the ports may be another worker's
+        let (mut server, mut ports) = (None, None);
+        if self.command.is_empty() && !self.no_worker {
+            let listener = bound("http.listen", &mut config.http.listen)?;
+            server = Some(http::serve(listener, health.clone())?);
+            let api = match config.service.answers_http() {
+                true => bound("api.listen", &mut config.api.listen)?,
+                false => None,
+            };
+            ports = Some(Ports::with_api(api, &config)?);
+        }
         let mut node = tokio::select! {
             started = Node::start(&installation, NodeOptions::new(&self.directory)) => started.map_err(failed)?,
             () = stop.cancelled() => return Ok(Exit::Done),
@@ -61,7 +65,7 @@ impl Dev {
         config.broker.uri = vec![Uri::new(node.amqp_uri())];
         config.broker.management_uri = Some(Uri::new(node.management_uri()));
         let ended = if self.command.is_empty() {
-            self.play(config, &node, health, stop).await
+            self.play(config, ports, &node, health, stop).await
         } else {
             self.run_command(&node, stop).await
         };
@@ -75,6 +79,7 @@ impl Dev {
     async fn play(
         &self,
         config: Config,
+        ports: Option<Ports>,
         node: &Node,
         health: worker::Health,
         stop: CancellationToken,
@@ -86,15 +91,32 @@ impl Dev {
         if let Some(address) = config.http.listen.filter(|_| !self.no_worker) {
             print(format!("  worker         http://{address}/metrics"))?;
         }
+        let api = config.api.listen.filter(|_| !self.no_worker && config.service.has(Role::Api));
+        let mut curl = String::new();
+        if let Some(address) = api {
+            let scheme = if config.api.cert_file.is_some() { "https" } else { "http" };
+            if config.service.has(Role::Console) {
+                let path = &config.console.base_path;
+                print(format!("  console        {scheme}://{address}{path}/   (guest / guest)"))?;
+            }
+            print(format!("  HTTP API       {scheme}://{address}/v1   (guest / guest)"))?;
+            curl = format!(
+                "\n\n  or over HTTP:\n  curl -u guest:guest {scheme}://{address}/v1/messages -d \\\n    \
+                 '{{\"target\":{{\"queue\":\"hello\"}},\"delay\":\"3s\",\"body\":\"good morning\"}}'"
+            );
+        }
+        let on = [(COMMANDS, config.commands.enabled), (LEDGER, config.ledger.enabled)];
+        let on = on.into_iter().filter(|(_, enabled)| *enabled);
+        let variables: String = on.map(|(variable, _)| format!(" {variable}=true")).collect();
         print(format!(
-            "\n  Try, in another terminal:\n  dormouse publish --uri {config_uri} --delay 3s --to hello \
-             'good morning'\n  dormouse status --uri {config_uri}\n\n  Ctrl-C ends both.\n"
+            "\n  Try, in another terminal:\n  export DORMOUSE_URI={config_uri}{variables}\n  dormouse publish --delay 3s \
+             --to hello 'good morning'\n  dormouse status{curl}\n\n  Ctrl-C ends both.\n"
         ))?;
-        if self.no_worker {
+        let Some(ports) = ports else {
             stop.cancelled().await;
             return Ok(Exit::Done);
-        }
-        worker::run(config, worker::Clock::default(), health, stop).await?;
+        };
+        service::run(config, ports, worker::Clock::default(), health, stop).await?;
         Ok(Exit::Done)
     }
 
@@ -125,16 +147,40 @@ impl Dev {
     }
 }
 
+const COMMANDS: &str = "DORMOUSE_COMMANDS_ENABLED";
+const LEDGER: &str = "DORMOUSE_LEDGER_ENABLED";
+const ROLES: &str = "DORMOUSE_SERVICE_ROLES";
+
+/// Commands, the ledger, the HTTP API and the console are on, so that there is something to try, unless a variable or a file says
+/// what is wanted.
+fn with_all_on(mut sources: Sources) -> Sources {
+    let roles = "worker,api,console";
+    for (variable, value) in [(COMMANDS, "true"), (LEDGER, "true"), (ROLES, roles)] {
+        let is_said = sources.environment.iter().any(|(name, _)| name == variable);
+        if !is_said && sources.file.is_none() {
+            sources.environment.push((variable.to_owned(), value.to_owned()));
+        }
+    }
+    sources
+}
+
+/// The port at `at`, which becomes the one that was free.
+fn bound(key: &str, at: &mut Option<SocketAddr>) -> Result<Option<TcpListener>, Failure> {
+    let Some(wanted) = *at else { return Ok(None) };
+    let listener = free_or_another(key, wanted)?;
+    *at = Some(listener.local_addr()?);
+    Ok(Some(listener))
+}
+
 /// Listens there, or on a free port where that one is taken: by another worker on this machine. It is not let
 /// go of in between, since others may start at the same moment.
-fn free_or_another(wanted: SocketAddr) -> Result<TcpListener, Failure> {
+fn free_or_another(key: &str, wanted: SocketAddr) -> Result<TcpListener, Failure> {
     let bound = match TcpListener::bind(wanted) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => TcpListener::bind((wanted.ip(), 0))
             .inspect(|_| {
-                eprintln!("port {} is taken: this worker's metrics get another one", wanted.port());
+                eprintln!("port {} of {key} is taken: this worker gets another one", wanted.port());
             }),
         bound => bound,
     };
-    bound
-        .map_err(|error| Failure::usage(format!("http.listen: cannot listen on {wanted}: {error}")))
+    bound.map_err(|error| Failure::usage(format!("{key}: cannot listen on {wanted}: {error}")))
 }

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use dormouse::cli::table::{Table, fold, left, number, print, print_json, right, wide};
+use dormouse::cli::paragraph::fold;
+use dormouse::cli::table::{Table, left, print, print_json, right, wide};
 use dormouse::cli::{Exit, Failure, Options, Output, stop_on_signal};
 use dormouse::config::durations;
+use dormouse::operate::number;
 use serde_json::json;
 
 use crate::dev::{Installation, NodeError, WorkerProcess};
+use crate::drill::keyed::verdict::KeyVerdict;
 use crate::drill::{self, Drill, DrillError, Outcome};
 
 #[derive(Debug, Args)]
@@ -161,6 +164,7 @@ fn table(runs: &[DrillRun]) -> Table {
         right("early"),
         right("late"),
         right("odd"),
+        right("keys"),
         right("twice"),
         right("p99 ms"),
         left(""),
@@ -170,8 +174,8 @@ fn table(runs: &[DrillRun]) -> Table {
         let mark = if one.passed() { "ok" } else { "FAILED" }.to_owned();
         let Ok(Outcome { verdict, .. }) = &one.outcome else {
             let dash = || "-".to_owned();
-            let [a, b, c, d, e, f, g] = std::array::from_fn(|_| dash());
-            table.row([one.name(), one.version.clone(), a, b, c, d, e, f, g, mark]);
+            let [a, b, c, d, e, f, g, h] = std::array::from_fn(|_| dash());
+            table.row([one.name(), one.version.clone(), a, b, c, d, e, f, g, h, mark]);
             continue;
         };
         table.row([
@@ -182,6 +186,7 @@ fn table(runs: &[DrillRun]) -> Table {
             number(verdict.early),
             number(verdict.late),
             number(verdict.unexpected + verdict.altered),
+            number(verdict.keys.faults()),
             number(verdict.duplicates.total()),
             number(verdict.lateness_ms(0.99)),
             mark,
@@ -199,7 +204,8 @@ impl DrillRun {
         match &self.outcome {
             Err(error) => document["problem"] = error.to_string().into(),
             Ok(Outcome { verdict, faults, findings, notes }) => {
-                let findings = findings.iter().map(|finding| &finding.0).chain(&verdict.findings);
+                let findings = findings.iter().map(|finding| &finding.0);
+                let findings = findings.chain(&verdict.findings).chain(&verdict.keys.findings);
                 let twice = verdict.duplicates;
                 document["faults"] = (*faults).into();
                 document["notes"] = json!(notes);
@@ -214,6 +220,9 @@ impl DrillRun {
                     "by_delivery": twice.by_delivery, "by_intake": twice.by_intake,
                     "by_publisher": twice.by_publisher, "by_consumer": twice.by_consumer,
                 });
+                if verdict.keys.schedules > 0 {
+                    document["keys"] = of_keys(&verdict.keys);
+                }
                 let at = |share| verdict.lateness_ms(share);
                 document["lateness_ms"] =
                     json!({ "p50": at(0.5), "p99": at(0.99), "max": at(1.0) });
@@ -221,4 +230,17 @@ impl DrillRun {
         }
         document
     }
+}
+
+fn of_keys(keys: &KeyVerdict) -> serde_json::Value {
+    let at = |share| keys.lateness_ms(share);
+    json!({
+        "schedules": keys.schedules, "delivered": keys.delivered, "stopped": keys.stopped,
+        "either": keys.either, "duplicates": keys.duplicates, "commands": keys.commands,
+        "unanswered": keys.unanswered, "refused": keys.refused, "overruled": keys.overruled,
+        "cancelled_but_delivered": keys.cancelled_but_delivered,
+        "dropped_without_cause": keys.dropped_without_cause, "reply_lied": keys.reply_lied,
+        "early": keys.early, "odd": keys.odd,
+        "lateness_ms": { "p50": at(0.5), "p99": at(0.99), "max": at(1.0) },
+    })
 }

@@ -237,7 +237,7 @@ impl MaxRow {
         let relays = match subject {
             Subject::Undelayed | Subject::OneHop { .. } | Subject::Binary(_) => 0,
             Subject::Relayed { .. } | Subject::Client { .. } => 1,
-            Subject::Header { .. } => 2,
+            Subject::Header { .. } | Subject::Keyed { .. } => 2,
         };
         let unit_ms = unit.map(|unit| unit.as_secs_f64() * 1e3);
         Self { name: name.into(), unit_ms, relays, rounds: Vec::new() }

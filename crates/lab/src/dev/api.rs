@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::http::{Answer, ask};
 use super::ports::Ports;
 
 /// No request here takes longer on a healthy node, not even a virtual host's creation on a busy machine.
@@ -16,15 +17,8 @@ pub(super) const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
 /// five seconds and then fails, while the same question a moment later is answered at once.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
 
-/// `guest:guest`, in base64.
-const CREDENTIALS: &str = "Z3Vlc3Q6Z3Vlc3Q=";
-
-/// An answer of the management API.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: String,
-}
+/// `guest:guest`.
+const CREDENTIALS: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
 
 /// One request to the management API on loopback, as `guest`. `path` must be percent-encoded.
 pub(super) async fn request(
@@ -34,16 +28,9 @@ pub(super) async fn request(
     deadline: Duration,
 ) -> io::Result<Answer> {
     within(deadline, async {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        // HTTP/1.0: the server closes the connection at the end and never sends chunks.
-        let head = format!(
-            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Basic {CREDENTIALS}\r\n\
-             Content-Type: application/json\r\nContent-Length: 0\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        parse(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not an HTTP answer"))
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        let headers = [("Authorization", CREDENTIALS), ("Content-Type", "application/json")];
+        ask(stream, method, path, &headers, b"").await
     })
     .await
 }
@@ -91,13 +78,6 @@ async fn within<T>(deadline: Duration, work: impl Future<Output = io::Result<T>>
     timeout(deadline, work).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-fn parse(answer: &[u8]) -> Option<Answer> {
-    let text = String::from_utf8_lossy(answer);
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some(Answer { status, body: body.to_owned() })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,12 +87,5 @@ mod tests {
         assert_eq!(encode("/"), "%2F");
         assert_eq!(encode("tests-1.a_b~"), "tests-1.a_b~");
         assert_eq!(encode("a b/ü"), "a%20b%2F%C3%BC");
-    }
-
-    #[test]
-    fn an_answer_is_a_status_and_a_body() {
-        let answer = parse(b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
-        assert_eq!((answer.status, answer.body.as_str()), (200, "{}"));
-        assert!(parse(b"AMQP\x00\x00\x09\x01").is_none());
     }
 }

@@ -24,6 +24,7 @@ mod container;
 mod environment;
 mod epmd;
 mod error;
+pub mod http;
 mod installation;
 mod log;
 mod node;

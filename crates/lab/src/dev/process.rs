@@ -83,11 +83,16 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks it to end (SIGTERM).
+    /// Asks it to end.
     pub(super) fn terminate(&mut self) -> io::Result<()> {
+        self.signal("TERM")
+    }
+
+    /// Sends it a signal, such as `STOP`. One that has ended needs none.
+    pub(super) fn signal(&mut self, signal: &str) -> io::Result<()> {
         match self.ended() {
             Some(_) => Ok(()),
-            None => self.watchdog.send("TERM", self.child.id()),
+            None => self.watchdog.send(signal, self.child.id()),
         }
     }
 }

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::http::ask;
 use super::{NodeError, Process};
 
 /// One `dormouse run`. Dropping it is `kill -9`, and so is the end of whoever holds it.
@@ -29,7 +29,7 @@ pub enum WorkerProcessError {
     Ended(ExitStatus),
     #[error("the worker was not ready within {} s", .0.as_secs())]
     NotReady(Duration),
-    #[error("cannot ask the worker to stop: {0}")]
+    #[error("cannot send the worker a signal: {0}")]
     Signal(io::Error),
     #[error("the worker did not stop within {} s, and was killed", .0.as_secs())]
     NotStopped(Duration),
@@ -53,11 +53,15 @@ impl WorkerProcess {
         Err(io::Error::new(io::ErrorKind::NotFound, missing))
     }
 
+    /// An address on loopback that is free now, and a worker's in a moment.
+    pub fn free_address() -> Result<SocketAddr, WorkerProcessError> {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        free.and_then(|free| free.local_addr()).map_err(WorkerProcessError::Port)
+    }
+
     /// Runs `command`, a `dormouse run`, with a free port for its HTTP, and does not wait for it.
     pub fn spawn(mut command: Command) -> Result<Self, WorkerProcessError> {
-        // free now, and the worker's in a moment
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let http = free.and_then(|free| free.local_addr()).map_err(WorkerProcessError::Port)?;
+        let http = Self::free_address()?;
         command.args(["--set", &format!("http.listen={http}")]);
         Ok(Self { process: Process::spawn(command)?, http })
     }
@@ -100,6 +104,16 @@ impl WorkerProcess {
         drop(self);
     }
 
+    /// It does nothing from now on (SIGSTOP), and keeps its connections.
+    pub fn freeze(&mut self) -> Result<(), WorkerProcessError> {
+        self.process.signal("STOP").map_err(WorkerProcessError::Signal)
+    }
+
+    /// It goes on where it was frozen.
+    pub fn thaw(&mut self) -> Result<(), WorkerProcessError> {
+        self.process.signal("CONT").map_err(WorkerProcessError::Signal)
+    }
+
     /// SIGTERM, and its end; the broker requeues what it held.
     pub async fn stop(mut self) -> Result<ExitStatus, WorkerProcessError> {
         self.process.terminate().map_err(WorkerProcessError::Signal)?;
@@ -120,19 +134,14 @@ impl WorkerProcess {
         }
     }
 
-    /// Status and whole answer of a page; none if the worker does not answer.
+    /// Status and text of a page; none if the worker does not answer.
     pub async fn get(&self, path: &str) -> Option<(u16, String)> {
         let answered = async {
-            let mut stream = TcpStream::connect(self.http).await.ok()?;
-            let request =
-                format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
-            stream.write_all(request.as_bytes()).await.ok()?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer).await.ok()?;
-            let status = answer.split(' ').nth(1)?.parse().ok()?;
-            Some((status, answer))
+            let stream = TcpStream::connect(self.http).await.ok()?;
+            ask(stream, "GET", path, &[], b"").await.ok()
         };
-        tokio::time::timeout(ANSWER_DEADLINE, answered).await.ok().flatten()
+        let answer = tokio::time::timeout(ANSWER_DEADLINE, answered).await.ok().flatten()?;
+        Some((answer.status, answer.body))
     }
 }
 

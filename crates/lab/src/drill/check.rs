@@ -17,7 +17,9 @@ use std::time::Duration;
 use dormouse_core::message::as_text;
 
 use super::contract;
+use super::keyed::verdict::KeyVerdict;
 use super::load::{Ask, Ends, Load, Order};
+use super::posted;
 use super::record::{Arrival, Sent, Span};
 
 /// By what a run is judged.
@@ -50,6 +52,8 @@ pub struct Verdict {
     /// Lateness of what no fault held up, in ms, sorted.
     pub lateness_ms: Vec<u64>,
     pub findings: Vec<String>,
+    /// Messages with a key, which are of no load but of a plan.
+    pub keys: KeyVerdict,
 }
 
 /// Arrivals beyond the first, by who made them.
@@ -79,7 +83,8 @@ impl Duplicates {
 impl Verdict {
     /// Nothing that must never be.
     pub fn is_clean(&self) -> bool {
-        self.lost + self.early + self.late + self.unexpected + self.altered == 0
+        let faults = self.lost + self.early + self.late + self.unexpected + self.altered;
+        faults + self.keys.faults() == 0
     }
 
     /// Takes in the verdict of another load of the same drill.
@@ -100,6 +105,7 @@ impl Verdict {
         self.lateness_ms.extend(other.lateness_ms);
         self.lateness_ms.sort_unstable();
         self.findings.extend(other.findings);
+        self.keys.add(other.keys);
     }
 
     /// The lateness that this share (0 to 1) of the messages does not exceed, in ms.
@@ -148,15 +154,14 @@ impl Judge<'_> {
     fn order(&mut self, order: &Order, arrivals: &mut BTreeMap<(u32, String), Vec<&Arrival>>) {
         let Some(sent) = self.sent.get(&order.number).copied() else { return };
         self.verdict.confirmed += u64::from(sent.confirmed_ms.is_some());
-        let queues: Vec<&str> = match &order.ends {
-            Ends::In(queues) => queues.iter().map(String::as_str).collect(),
-            Ends::Dead(_) | Ends::Copied { .. } => vec![&self.terms.dlq],
-        };
-        for queue in queues {
+        for queue in order.ends.queues(&self.terms.dlq) {
             let mut came = arrivals.remove(&(order.number, queue.to_owned())).unwrap_or_default();
             // what was never confirmed may have arrived, and then has to be right
             self.verdict.expected += u64::from(sent.confirmed_ms.is_some() || !came.is_empty());
             came.sort_by_key(|arrival| arrival.at_ms);
+            if sent.denied && sent.confirmed_ms.is_none() && !came.is_empty() {
+                self.unexpected(&format!("message {} in {queue}, which was refused", order.number));
+            }
             let Some(first) = came.first() else {
                 if sent.confirmed_ms.is_some() {
                     self.verdict.lost += 1;
@@ -168,7 +173,7 @@ impl Judge<'_> {
                 continue;
             };
             let clean = match order.ends {
-                Ends::In(_) => {
+                Ends::In(_) | Ends::Posted(_) => {
                     let on_time = self.on_time(order, sent, first);
                     // each is judged, also after one that is not clean
                     let unclean = came.iter().filter(|arrival| !self.arrival(order, sent, arrival));
@@ -191,10 +196,14 @@ impl Judge<'_> {
     /// Whether it is neither early nor altered.
     fn arrival(&mut self, order: &Order, sent: Sent, arrival: &Arrival) -> bool {
         let number = order.number;
-        let mut faults =
-            contract::violations(&order.published(self.terms.start_ms), &arrival.message);
+        let published = order.published(self.terms.start_ms);
         let due_ms = arrival.due_ms().unwrap_or_default();
-        if let Ask::At(offset) = order.ask {
+        let mut faults = match order.ends {
+            // an endpoint sees no stamp
+            Ends::Posted(_) => posted::violations(&published, &arrival.message, arrival.at_ms),
+            _ => contract::violations(&published, &arrival.message),
+        };
+        if let (Ask::At(offset), Ends::In(_)) = (&order.ask, &order.ends) {
             let asked_ms = self.terms.start_ms + offset.as_millis() as u64;
             // a moment that had passed when a worker took it in is due at once
             if due_ms != asked_ms && !(asked_ms..=arrival.at_ms).contains(&due_ms) {

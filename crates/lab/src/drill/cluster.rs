@@ -1,16 +1,18 @@
-//! Drill 7: three private nodes as a cluster; its leaders die, its nodes die, and one is cut off.
+//! Drills 7 and 14: three private nodes as a cluster; its leaders die, its nodes die, and one is cut off.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_broker::management::Management;
+use dormouse_core::inventory::QueueInfo;
 use fastrand::Rng;
 
 use super::error::DrillError;
+use super::keyed::run::{self, KeyRun};
 use super::load::{Load, Shape};
 use super::run::Run;
 use super::site::{Site, until};
-use super::{Finding, Options, Outcome};
+use super::{Finding, Options, Outcome, storm};
 use crate::dev::{Epmd, Node, NodeOptions, WorkerProcess};
 
 const NODES: [&str; 3] = ["drill-a@localhost", "drill-b@localhost", "drill-c@localhost"];
@@ -22,9 +24,7 @@ const COOKIE: &str = "drill";
 const CATCHING_UP: Duration = Duration::from_secs(10);
 
 pub async fn broken(options: &Options) -> Result<Outcome, DrillError> {
-    let nodes = cluster(options).await?;
-    let uris: Vec<_> = nodes.iter().map(|node| format!("{}/%2f", node.amqp_uri())).collect();
-    let mut site = Site::on(nodes, &uris.join(","), options, &[]).await?;
+    let mut site = open(options, &[]).await?;
     let mut rng = Rng::with_seed(options.seed);
     let mut outcome = Outcome::default();
     let spread = spread(&site).await?;
@@ -80,6 +80,50 @@ pub async fn broken(options: &Options) -> Result<Outcome, DrillError> {
     Ok(outcome)
 }
 
+/// Drill 14: the cancel storm of drill 11, while the node is lost that leads the commands, and then the one that
+/// leads the log.
+pub async fn cancelled(options: &Options) -> Result<Outcome, DrillError> {
+    let mut site = open(options, &storm::SETTINGS).await?;
+    run::declare(&site).await?;
+    let mut rng = Rng::with_seed(options.seed);
+    let mut outcome = Outcome::default();
+    let mut hands = [site.hire().await?, site.hire().await?, site.hire().await?];
+    let keyed = KeyRun::begin(&site, storm::plan(options).plan(options.seed));
+    let mut run = Run::begin(&site, options.load(), &options.queues());
+    let pause = options.duration.mul_f64(0.1);
+    for (queue, kill) in [(site.names().command(), true), (site.names().log(), false)] {
+        tokio::time::sleep(pause.mul_f64(0.5 + rng.f64())).await;
+        let victim = leading(&site, &queue).await?;
+        run.fault_begins();
+        if kill {
+            site.nodes[victim].kill();
+        } else {
+            site.nodes[victim].stop().await?;
+        }
+        tokio::time::sleep(pause).await;
+        moved_on(&site, &mut hands, victim, true).await?;
+        site.nodes[victim].start_again().await?;
+        whole(&site, victim).await?;
+        for hand in &mut hands {
+            hand.until_ready().await?;
+        }
+        run.fault_ends(CATCHING_UP);
+        let how = if kill { "killed" } else { "stopped" };
+        outcome.notes.push(format!("the leader of {queue} {how}: {}", NODES[victim]));
+        outcome.faults += 1;
+    }
+    outcome.judge(run, keyed).await?;
+    outcome.expect_never_early(&hands).await;
+    site.close().await?;
+    Ok(outcome)
+}
+
+async fn open(options: &Options, settings: &[(&str, &str)]) -> Result<Site, DrillError> {
+    let nodes = cluster(options).await?;
+    let uris: Vec<_> = nodes.iter().map(|node| format!("{}/%2f", node.amqp_uri())).collect();
+    Site::on(nodes, &uris.join(","), options, settings).await
+}
+
 /// Three nodes that know each other only through their own epmd and cookie, all on loopback.
 async fn cluster(options: &Options) -> Result<Vec<Node>, DrillError> {
     let _ = std::fs::remove_dir_all(&options.directory);
@@ -119,11 +163,26 @@ async fn leader(site: &Site, of: usize, queue: &str) -> Result<usize, DrillError
     let management = Management::new(&site.nodes[of].management_uri(), None)?;
     let queues = management.queues("/").await?;
     let found = queues.iter().find(|found| found.name == queue);
-    let leader = found.and_then(|queue| queue.leader.as_deref()).unwrap_or_default();
+    // 3.10 tells no leader of a stream, but the node it lives on, which is the same
+    let node = |queue: &'_ QueueInfo| queue.leader.clone().or_else(|| queue.node.clone());
+    let leader = found.and_then(node).unwrap_or_default();
     NODES
         .iter()
         .position(|name| *name == leader)
         .ok_or_else(|| DrillError::of("the leader of a queue", format!("{queue}: {leader:?}")))
+}
+
+/// The node that leads a queue, once a node tells: one that has just started does not know.
+async fn leading(site: &Site, queue: &str) -> Result<usize, DrillError> {
+    let mut found = None;
+    until("a node tells which one leads the queue", async || {
+        for of in 0..NODES.len() {
+            found = found.or(leader(site, of, queue).await.ok());
+        }
+        Ok(found.is_some())
+    })
+    .await?;
+    Ok(found.expect("it was waited for"))
 }
 
 /// The worker on a lost node finds another, and the due queue another leader.

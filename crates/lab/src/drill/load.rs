@@ -54,6 +54,8 @@ pub enum Dialect {
 pub enum Ends {
     /// Once in each of these queues.
     In(BTreeSet<String>),
+    /// Posted once to this endpoint of webhooks.
+    Posted(&'static str),
     /// In the DLQ, for this reason.
     Dead(&'static str),
     /// In the DLQ once or more, and so often at most, each time for one of these reasons: its target
@@ -217,6 +219,17 @@ fn properties(rng: &mut Rng, message_id: String, headers: Headers) -> Properties
 
 fn word(rng: &mut Rng) -> String {
     (0..rng.usize(0..40)).map(|_| rng.alphanumeric()).collect()
+}
+
+impl Ends {
+    /// Where it has to arrive once, each of them.
+    pub fn queues<'a>(&'a self, dlq: &'a str) -> Vec<&'a str> {
+        match self {
+            Ends::In(queues) => queues.iter().map(String::as_str).collect(),
+            Ends::Posted(endpoint) => vec![endpoint],
+            Ends::Dead(_) | Ends::Copied { .. } => vec![dlq],
+        }
+    }
 }
 
 impl Order {

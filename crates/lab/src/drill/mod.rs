@@ -1,7 +1,7 @@
 //! Prove: faults on private brokers under a numbered load, and a checker that judges every message.
 //!
 //! A load comes from a seed ([`load`]). Two recorders note what was confirmed and what arrived
-//! ([`recorder`]), while a drill does its worst. The checker ([`check()`](check::check)) compares the
+//! (`recorder`), while a drill does its worst. The checker ([`check()`](check::check)) compares the
 //! records with what was asked for and with the README's table ([`contract`]). The same seed gives the
 //! same load and the same schedule of faults; only the machine's own timing differs.
 
@@ -10,22 +10,34 @@ use std::time::Duration;
 use fastrand::Rng;
 
 mod alarms;
+mod api;
+mod asked;
 mod bad_targets;
 mod brokers;
 pub mod check;
 mod clock;
 mod cluster;
 pub mod contract;
+mod downtime;
 mod error;
+mod frozen;
+pub mod keyed;
+mod ledger;
 pub mod load;
 mod network;
 mod outcome;
 mod policies;
+pub mod posted;
+mod posting;
 mod proxy;
+mod receiver;
+mod receivers;
 pub mod record;
 mod recorder;
 mod run;
+mod script;
 mod site;
+mod storm;
 mod strangers;
 mod upgrade;
 mod workers;
@@ -49,11 +61,18 @@ pub enum Drill {
     ClockStepped,
     WorkersStopped,
     LayoutChanged,
+    CancelStorm,
+    AllDown,
+    RegistrarFrozen,
+    ClusterStorm,
+    ApiKilled,
+    LedgerTroubled,
+    ReceiversMisbehave,
     Strangers,
 }
 
 impl Drill {
-    pub const ALL: [Drill; 11] = [
+    pub const ALL: [Drill; 18] = [
         Drill::WorkersKilled,
         Drill::BrokerDown,
         Drill::NetworkTroubled,
@@ -64,6 +83,13 @@ impl Drill {
         Drill::ClockStepped,
         Drill::WorkersStopped,
         Drill::LayoutChanged,
+        Drill::CancelStorm,
+        Drill::AllDown,
+        Drill::RegistrarFrozen,
+        Drill::ClusterStorm,
+        Drill::ApiKilled,
+        Drill::LedgerTroubled,
+        Drill::ReceiversMisbehave,
         Drill::Strangers,
     ];
 
@@ -80,6 +106,13 @@ impl Drill {
             Drill::ClockStepped => 8,
             Drill::WorkersStopped => 9,
             Drill::LayoutChanged => 10,
+            Drill::CancelStorm => 11,
+            Drill::AllDown => 12,
+            Drill::RegistrarFrozen => 13,
+            Drill::ClusterStorm => 14,
+            Drill::ApiKilled => 15,
+            Drill::LedgerTroubled => 16,
+            Drill::ReceiversMisbehave => 17,
             Drill::Strangers => 19,
         }
     }
@@ -96,6 +129,13 @@ impl Drill {
             Drill::ClockStepped => "clock stepped",
             Drill::WorkersStopped => "workers stopped in order",
             Drill::LayoutChanged => "upgrade by drain",
+            Drill::CancelStorm => "cancel storm",
+            Drill::AllDown => "cancelled while all is down",
+            Drill::RegistrarFrozen => "registrar frozen and killed",
+            Drill::ClusterStorm => "cancel storm, a node lost",
+            Drill::ApiKilled => "API killed",
+            Drill::LedgerTroubled => "ledger stalled, cut, deleted",
+            Drill::ReceiversMisbehave => "receivers misbehave",
             Drill::Strangers => "strangers",
         }
     }
@@ -113,6 +153,13 @@ impl Drill {
             Drill::ClockStepped => clock::stepped(options).await,
             Drill::WorkersStopped => workers::stopped(options).await,
             Drill::LayoutChanged => upgrade::drained(options).await,
+            Drill::CancelStorm => storm::cancelled(options).await,
+            Drill::AllDown => downtime::cancelled(options).await,
+            Drill::RegistrarFrozen => frozen::decided(options).await,
+            Drill::ClusterStorm => cluster::cancelled(options).await,
+            Drill::ApiKilled => api::killed(options).await,
+            Drill::LedgerTroubled => ledger::troubled(options).await,
+            Drill::ReceiversMisbehave => receivers::misbehaved(options).await,
             Drill::Strangers => strangers::came(options).await,
         }
     }

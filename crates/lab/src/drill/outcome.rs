@@ -3,6 +3,9 @@
 use std::fmt;
 
 use super::check::Verdict;
+use super::error::DrillError;
+use super::keyed::run::KeyRun;
+use super::run::Run;
 use crate::dev::WorkerProcess;
 
 /// What came of a drill.
@@ -23,9 +26,10 @@ pub struct Finding(pub String);
 
 impl Outcome {
     /// Nothing that must never be, and something to judge: a load that a fault held up as a whole shows
-    /// nothing about lateness.
+    /// nothing about lateness, but what has a key is judged all the same.
     pub fn passed(&self) -> bool {
-        let proves = self.verdict.expected > 0 && !self.verdict.lateness_ms.is_empty();
+        let judged = !self.verdict.lateness_ms.is_empty() || self.verdict.keys.delivered > 0;
+        let proves = self.verdict.expected > 0 && judged;
         self.verdict.is_clean() && proves && self.findings.is_empty()
     }
 
@@ -49,10 +53,26 @@ impl Outcome {
         if verdict.held_up > 0 {
             words.push(format!("{} late while a fault was in force", verdict.held_up));
         }
+        if verdict.keys.schedules > 0 {
+            words.extend(verdict.keys.words());
+        }
         words.extend(self.notes.iter().cloned());
         words.extend(self.findings.iter().map(|finding| finding.0.clone()));
-        words.extend(verdict.findings.iter().cloned());
+        words.extend(verdict.findings.iter().chain(&verdict.keys.findings).cloned());
         words
+    }
+
+    /// The end of a load and of what is done with keys beside it. No command of a plan is to be refused.
+    pub(super) async fn judge(&mut self, run: Run, keyed: KeyRun) -> Result<(), DrillError> {
+        let keys = keyed.end().await;
+        let mut verdict = run.end().await?;
+        self.expect(keys.refused == 0, || Finding::new("commands refused", keys.refused));
+        self.expect(keys.stopped > 0 && keys.delivered > 0, || {
+            Finding::new("nothing was stopped, or nothing delivered", keys.stopped)
+        });
+        verdict.keys = keys;
+        self.verdict.add(verdict);
+        Ok(())
     }
 
     pub(super) fn expect(&mut self, met: bool, finding: impl FnOnce() -> Finding) {

@@ -1,6 +1,6 @@
 //! What a run saw, by two recorders that do not know of each other: the publisher and the consumers.
 
-use dormouse_core::message::{Message, as_integer};
+use dormouse_core::message::{Message, as_integer, as_text};
 
 /// What became of one message at the publisher, in ms since the epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct Sent {
     pub times: u32,
     /// After RabbitMQ's confirm, if there was one.
     pub confirmed_ms: Option<u64>,
+    /// Its publisher was told that nothing of it was published.
+    pub denied: bool,
 }
 
 /// One message that came out of a target queue or the DLQ.
@@ -24,6 +26,12 @@ pub struct Arrival {
 }
 
 impl Arrival {
+    /// What it was called from intake on.
+    pub fn id(&self) -> Option<String> {
+        let id = self.message.properties.headers.get("x-dormouse-id");
+        id.and_then(as_text).map(str::to_owned)
+    }
+
     /// When it was due, by its own stamp.
     pub fn due_ms(&self) -> Option<u64> {
         let due_ms = self.message.properties.headers.get("x-dormouse-due-ms");

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::load::{Ends, Load, Order};
 use super::record::{Arrival, Sent};
+use super::script::Script;
 
 /// Publishes without a confirm yet. The load sets the pace, this only bounds a backlog.
 const OUTSTANDING: usize = 1_000;
@@ -63,39 +64,43 @@ impl SeenBook {
         let seen = self.open();
         let confirmed = |number| sent.get(&number).is_some_and(|sent| sent.confirmed_ms.is_some());
         let orders = load.orders.iter().filter(|order| confirmed(order.number));
-        orders
-            .map(|order| match &order.ends {
-                Ends::In(queues) => {
-                    let missing = |queue: &&String| {
-                        !seen.first.contains(&(order.number, queue.as_str().to_owned()))
-                    };
-                    queues.iter().filter(missing).count()
-                }
-                Ends::Dead(_) | Ends::Copied { .. } => {
-                    usize::from(!seen.first.contains(&(order.number, dlq.to_owned())))
-                }
-            })
-            .sum()
+        let missing = |order: &Order| {
+            let queues = order.ends.queues(dlq).into_iter();
+            queues
+                .filter(|queue| !seen.first.contains(&(order.number, (*queue).to_owned())))
+                .count()
+        };
+        orders.map(missing).sum()
     }
 
     /// Whether this one has still to come, wherever it has to.
     pub fn lacks(&self, order: &Order) -> bool {
-        let seen = self.open();
         match &order.ends {
-            Ends::In(queues) => {
-                queues.iter().any(|queue| !seen.first.contains(&(order.number, queue.clone())))
+            Ends::In(_) | Ends::Posted(_) => {
+                let (seen, queues) = (self.open(), order.ends.queues(""));
+                queues
+                    .iter()
+                    .any(|queue| !seen.first.contains(&(order.number, (*queue).to_owned())))
             }
             Ends::Dead(_) | Ends::Copied { .. } => false,
         }
     }
 
-    pub fn take(&self) -> Vec<Arrival> {
-        std::mem::take(&mut self.open().arrivals)
+    /// Notes an arrival, of this number if it is any of the load.
+    pub fn note(&self, number: Option<u32>, arrival: Arrival) {
+        let mut seen = self.open();
+        seen.first.extend(number.map(|number| (number, arrival.queue.clone())));
+        seen.arrivals.push(arrival);
+    }
+
+    /// All that came so far.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.open().arrivals.clone()
     }
 }
 
-/// Publishes each message of the load at its moment, and again for as long as its outcome is unknown.
-pub async fn publish(broker: Broker, load: Arc<Load>, start: Start, book: SentBook) {
+/// Publishes each message of the script at its moment, and again for as long as its outcome is unknown.
+pub async fn publish<S: Script>(broker: Broker, script: Arc<S>, start: Start, book: SentBook) {
     let mut next = 0;
     let mut again: VecDeque<u32> = VecDeque::new();
     loop {
@@ -103,7 +108,7 @@ pub async fn publish(broker: Broker, load: Arc<Load>, start: Start, book: SentBo
             && let Ok(publisher) = connection.publisher().await
         {
             let mut session =
-                Session { load: &load, start, book: &book, publisher, out: <_>::default() };
+                Session { script: &*script, start, book: &book, publisher, out: <_>::default() };
             let done = tokio::select! {
                 done = session.run(&mut next, &mut again) => done,
                 _ = connection.lost() => false,
@@ -120,20 +125,22 @@ pub async fn publish(broker: Broker, load: Arc<Load>, start: Start, book: SentBo
 }
 
 /// The publisher between connect and loss.
-struct Session<'a> {
-    load: &'a Load,
+struct Session<'a, S> {
+    script: &'a S,
     start: Start,
     book: &'a SentBook,
     publisher: Publisher<u32>,
     out: HashSet<u32>,
 }
 
-impl Session<'_> {
+impl<S: Script> Session<'_, S> {
     /// Returns when everything is confirmed; false if its channel was closed before.
-    async fn run(&mut self, next: &mut usize, again: &mut VecDeque<u32>) -> bool {
-        while *next < self.load.orders.len() || !again.is_empty() || !self.out.is_empty() {
+    async fn run(&mut self, next: &mut u32, again: &mut VecDeque<u32>) -> bool {
+        let count = self.script.count() as u32;
+        while *next < count || !again.is_empty() || !self.out.is_empty() {
             let room = self.out.len() < OUTSTANDING;
-            let moment = self.load.orders.get(*next).map(|order| self.start.at + order.after);
+            let moment = (*next < count && self.may_go(*next))
+                .then(|| self.start.at + self.script.after(*next));
             tokio::select! {
                 biased;
                 settled = self.publisher.settled() => {
@@ -151,17 +158,26 @@ impl Session<'_> {
                     }
                 }
                 () = sleep_until(moment.unwrap_or(self.start.at)), if room && moment.is_some() => {
-                    let number = self.load.orders[*next].number;
+                    self.send(*next);
                     *next += 1;
-                    self.send(number);
                 }
             }
         }
         true
     }
 
+    /// Whether all is confirmed that it waits for.
+    fn may_go(&self, number: u32) -> bool {
+        let waits_for = self.script.waits_for(number);
+        if waits_for.is_empty() {
+            return true;
+        }
+        let book = self.book.lock().expect("no panic while noting a publish");
+        let confirmed = |number| book.get(number).is_some_and(|sent| sent.confirmed_ms.is_some());
+        waits_for.iter().all(confirmed)
+    }
+
     fn send(&mut self, number: u32) {
-        let Some(order) = self.load.order(number) else { return };
         {
             let mut book = self.book.lock().expect("no panic while noting a publish");
             let sent = book.entry(number).or_default();
@@ -171,7 +187,7 @@ impl Session<'_> {
             sent.times += 1;
         }
         self.out.insert(number);
-        self.publisher.publish(order.published(self.start.ms), number);
+        self.publisher.publish(self.script.message(number, self.start.ms), number);
     }
 
     fn settle(&mut self, number: u32, outcome: Outcome, again: &mut VecDeque<u32>) {
@@ -190,11 +206,11 @@ impl Session<'_> {
 }
 
 /// Notes what arrives in one queue, for ever.
-pub async fn consume(broker: Broker, queue: String, book: SeenBook, load: Arc<Load>) {
+pub async fn consume<S: Script>(broker: Broker, queue: String, book: SeenBook, script: Arc<S>) {
     loop {
         if let Ok(connection) = Connection::open(&broker, "drill consumer").await {
             // the reason does not matter: whatever it is, the witness comes back
-            let _ = note(&connection, &queue, &book, &load).await;
+            let _ = note(&connection, &queue, &book, &*script).await;
             connection.close().await;
         }
         sleep(PAUSE).await;
@@ -205,24 +221,16 @@ async fn note(
     connection: &Connection,
     queue: &str,
     book: &SeenBook,
-    load: &Load,
+    script: &impl Script,
 ) -> Result<(), AmqpError> {
     let mut consumer = Consumer::open(connection).await?;
     consumer.consume(queue, PREFETCH).await?;
     loop {
         let delivered = consumer.next().await?;
         let at_ms = now_ms();
-        let number = load.number(&delivered.message);
-        {
-            let mut seen = book.open();
-            seen.first.extend(number.map(|number| (number, queue.to_owned())));
-            seen.arrivals.push(Arrival {
-                queue: queue.to_owned(),
-                at_ms,
-                redelivered: delivered.redelivered,
-                message: delivered.message,
-            });
-        }
+        let (number, queue) = (script.number(&delivered.message), queue.to_owned());
+        let (redelivered, message) = (delivered.redelivered, delivered.message);
+        book.note(number, Arrival { queue, at_ms, redelivered, message });
         consumer.settle(delivered.tag);
         consumer.flush().await?;
     }

@@ -53,14 +53,24 @@ impl Run {
     /// Starts to publish the load, and to consume `queues` and the DLQ.
     pub fn begin(site: &Site, load: Load, queues: &[&str]) -> Self {
         let mut run = Self::publish(site, load);
-        for queue in queues.iter().copied().chain([site.names().dlq().as_str()]) {
-            run.also_consume(site, queue);
-        }
+        run.consume_all(site, queues);
         run
     }
 
     /// Starts to publish the load, which is for queues that nobody reads yet.
     pub fn publish(site: &Site, load: Load) -> Self {
+        let broker = site.config.broker.clone();
+        Self::published(site, load, |load, start, book| {
+            recorder::publish(broker, load, start, book)
+        })
+    }
+
+    /// The same through another door, by who `publishes`.
+    pub fn published<Publishing: Future<Output = ()> + Send + 'static>(
+        site: &Site,
+        load: Load,
+        publishes: impl FnOnce(Arc<Load>, Start, SentBook) -> Publishing,
+    ) -> Self {
         let (load, start) = (Arc::new(load), Start::now());
         let terms = Terms {
             start_ms: start.ms,
@@ -79,9 +89,15 @@ impl Run {
             consumers: JoinSet::new(),
             terms,
         };
-        let broker = site.config.broker.clone();
-        run.publisher.spawn(recorder::publish(broker, load, start, run.sent.clone()));
+        run.publisher.spawn(publishes(load, start, run.sent.clone()));
         run
+    }
+
+    /// Consumes these queues and the DLQ from now on.
+    pub fn consume_all(&mut self, site: &Site, queues: &[&str]) {
+        for queue in queues.iter().copied().chain([site.names().dlq().as_str()]) {
+            self.also_consume(site, queue);
+        }
     }
 
     /// Consumes a queue that was not there, or that nobody read, from the start.
@@ -157,6 +173,17 @@ impl Run {
         orders.filter(|order| self.seen.lacks(order)).count()
     }
 
+    /// What has arrived, for those who receive it otherwise and for those who look at it.
+    pub fn seen(&self) -> SeenBook {
+        self.seen.clone()
+    }
+
+    /// All is published, and confirmed or given up.
+    pub fn is_published(&mut self) -> bool {
+        let _ = self.publisher.try_join_next();
+        self.publisher.is_empty()
+    }
+
     /// Everything that was confirmed and has not arrived.
     pub fn missing(&self) -> usize {
         self.seen.missing(&self.load, &self.book(), &self.terms.dlq)
@@ -171,12 +198,11 @@ impl Run {
         let given = self.start.at.into_std() + self.longest() + PATIENCE;
         let mut looked_at = Instant::now();
         let mut missing = usize::MAX;
-        while missing > 0 || !self.publisher.is_empty() {
+        while missing > 0 || !self.is_published() {
             if Instant::now() > given && looked_at.elapsed() > PATIENCE {
                 break;
             }
             tokio::time::sleep(LOOK).await;
-            let _ = self.publisher.try_join_next();
             let now = self.missing();
             // as long as something still comes, it is late and not lost
             if now != missing {
@@ -187,7 +213,7 @@ impl Run {
         self.consumers.shutdown().await;
         self.publisher.shutdown().await;
         self.terms.faults = std::mem::take(&mut self.faults);
-        let (mut book, mut arrivals) = (self.book(), self.seen.take());
+        let (mut book, mut arrivals) = (self.book(), self.seen.arrivals());
         for sent in book.values_mut() {
             // published before the clock went back, and taken in after
             let taken_ms = sent.confirmed_ms.unwrap_or(sent.first_ms) + TAKEN_IN.as_millis() as u64;

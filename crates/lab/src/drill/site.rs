@@ -122,12 +122,18 @@ impl Site {
     }
 
     async fn declared(self) -> Result<Self, DrillError> {
-        let connection = Connection::open(&self.config.broker, "drill").await?;
-        declare(&connection, &Topology::of(&self.config)).await?;
-        declare(&connection, &targets(&self.options.queues())).await?;
-        connection.close().await;
+        self.declare(&Topology::of(&self.config)).await?;
+        self.declare(&targets(&self.options.queues())).await?;
         tokio::time::sleep(OLD_ENOUGH).await;
         Ok(self)
+    }
+
+    /// Declares something beside.
+    pub async fn declare(&self, topology: &Topology) -> Result<(), DrillError> {
+        let connection = Connection::open(&self.config.broker, "drill").await?;
+        declare(&connection, topology).await?;
+        connection.close().await;
+        Ok(())
     }
 
     pub fn node(&self) -> &Node {

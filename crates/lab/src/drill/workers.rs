@@ -57,7 +57,8 @@ pub async fn killed(options: &Options) -> Result<Outcome, DrillError> {
     Ok(outcome)
 }
 
-async fn replace(site: &mut Site, hand: &mut WorkerProcess) -> Result<(), DrillError> {
+/// `kill -9`, and another in its place that is ready.
+pub async fn replace(site: &mut Site, hand: &mut WorkerProcess) -> Result<(), DrillError> {
     let next = site.start(&[])?;
     std::mem::replace(hand, next).kill();
     Ok(hand.until_ready().await?)

@@ -40,7 +40,8 @@ async fn every_profile_counts_every_message_and_leaves_nothing_behind() {
     let burst = ["burst", "--messages", "300", "--duration", "30s"];
     let pending = ["--pending", "200", "--rate", "50", "--delay", "50ms..300ms"];
     let backlog = [&["backlog", "--duration", "1s"][..], &pending].concat();
-    for arguments in [&flood[..], &client, &steady, &burst, &backlog] {
+    let keyed = [&flood[..], &["--path", "keyed"]].concat();
+    for arguments in [&flood[..], &keyed, &client, &steady, &burst, &backlog] {
         let (code, document) = bench(&broker, arguments).await;
         assert_eq!(code, Some(0), "{arguments:?}: {document}");
         let report = |name: &str| number(&document, &format!("/report/{name}"));
@@ -54,6 +55,43 @@ async fn every_profile_counts_every_message_and_leaves_nothing_behind() {
     }
     let left = broker.management.virtual_hosts().await.unwrap();
     assert!(!left.iter().any(|name| name.starts_with("dormouse-bench-")), "{left:?}");
+    broker.drop_it().await;
+}
+
+/// All that is asked for is decided and answered, and a worker starts with what is remembered.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_are_counted_by_their_answers() {
+    let broker = Broker::fresh("bench-commands").await;
+    let cancels = ["commands", "--keys", "10", "--duration", "1s"];
+    let uniques = ["commands", "--unique", "--beside", "50", "--duration", "1s"];
+    for arguments in [&cancels[..], &uniques] {
+        let (code, document) = bench(&broker, arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {document}");
+        assert!(number(&document, "/commands/keys_per_second") > 0.0, "{document}");
+        assert_eq!(number(&document, "/commands/unanswered"), 0.0, "{document}");
+    }
+    let (code, document) = bench(&broker, &["keys", "--pending", "3000"]).await;
+    assert_eq!(code, Some(0), "{document}");
+    assert_eq!(number(&document, "/keys"), 3_000.0, "{document}");
+    assert!(number(&document, "/start/first_keyed_seconds") > 0.0, "{document}");
+    broker.drop_it().await;
+}
+
+/// Nothing is refused, early, lost or twice, and the receiver that hangs is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn http_and_webhooks_count_all_that_they_send() {
+    let broker = Broker::fresh("bench-http").await;
+    let (code, document) = bench(&broker, &["http", "--duration", "1s"]).await;
+    assert_eq!(code, Some(0), "{document}");
+    for row in 0..4 {
+        assert!(number(&document, &format!("/rows/{row}/per_second")) > 0.0, "{document}");
+    }
+    assert!(number(&document, "/due/seconds") > 0.9, "{document}");
+    let webhooks = ["webhooks", "-n", "300", "--rate", "100", "--duration", "1s"];
+    let (code, document) = bench(&broker, &webhooks).await;
+    assert_eq!(code, Some(0), "{document}");
+    assert_eq!(number(&document, "/burst/messages"), 300.0, "{document}");
+    assert_eq!(number(&document, "/beside_one_that_hangs/messages"), 100.0, "{document}");
     broker.drop_it().await;
 }
 

@@ -10,7 +10,14 @@ use dormouse_lab::drill::{Drill, Options};
 /// On a machine that runs other tests beside, nothing is as quick as alone.
 const BOUND: Duration = Duration::from_secs(3);
 
+/// What all workers, a broker or a node were down for is done beside what has a key, on two cores.
+const BOUND_WITH_KEYS: Duration = Duration::from_secs(10);
+
 async fn run(drill: Drill) {
+    run_within(drill, BOUND).await;
+}
+
+async fn run_within(drill: Drill, bound: Duration) {
     let directory = std::env::temp_dir().join(format!("dormouse-drill-{}", uuid::Uuid::now_v7()));
     let options = Options {
         installation: installation(),
@@ -19,7 +26,7 @@ async fn run(drill: Drill) {
         seed: 20_261_121,
         duration: Duration::from_secs(8),
         rate: 100,
-        bound: BOUND,
+        bound,
     };
     let outcome = drill.run(&options).await.unwrap();
     let words = outcome.words().join("\n");
@@ -76,6 +83,41 @@ async fn drill_9_workers_stopped_in_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_10_upgrade_by_drain() {
     run(Drill::LayoutChanged).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_11_cancel_storm() {
+    run_within(Drill::CancelStorm, BOUND_WITH_KEYS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_12_cancelled_while_all_is_down() {
+    run_within(Drill::AllDown, BOUND_WITH_KEYS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_13_registrar_frozen_and_killed() {
+    run_within(Drill::RegistrarFrozen, BOUND_WITH_KEYS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_14_cancel_storm_a_node_lost() {
+    run_within(Drill::ClusterStorm, BOUND_WITH_KEYS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_15_api_killed() {
+    run(Drill::ApiKilled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_16_ledger_stalled_cut_deleted() {
+    run(Drill::LedgerTroubled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_17_receivers_misbehave() {
+    run(Drill::ReceiversMisbehave).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -185,14 +185,14 @@ fn matches(pattern: &str, key: &str) -> bool {
 fn number(queue: &Queue, name: &str) -> u64 {
     match &queue.arguments[name] {
         Argument::Number(number) => *number as u64,
-        Argument::Text(text) => panic!("{name} is {text}"),
+        other => panic!("{name} is {other}"),
     }
 }
 
 fn words(queue: &Queue, name: &str) -> String {
     match &queue.arguments[name] {
         Argument::Text(text) => text.clone(),
-        Argument::Number(number) => panic!("{name} is {number}"),
+        other => panic!("{name} is {other}"),
     }
 }
 

@@ -69,7 +69,8 @@ impl History {
         for order in &load.orders {
             let first_ms = START_MS + order.after.as_millis() as u64;
             let confirmed_ms = first_ms + 3;
-            let first = Sent { first_ms, times: 1, confirmed_ms: Some(confirmed_ms) };
+            let first =
+                Sent { first_ms, times: 1, confirmed_ms: Some(confirmed_ms), denied: false };
             sent.insert(order.number, first);
             let due_ms = match &order.ask {
                 Ask::At(offset) => START_MS + offset.as_millis() as u64,
@@ -124,13 +125,16 @@ proptest! {
         prop_assert_eq!(history.check().lost, 1);
     }
 
+    /// And it must not have come if its publisher was told that nothing was published.
     #[test]
     fn a_message_that_was_never_confirmed_is_not_lost(
         seed in any::<u64>(), at in any::<prop::sample::Index>()
     ) {
         let mut history = History::expected(seed);
         let number = history.number(at.index(history.seen.len()));
-        history.sent.get_mut(&number).unwrap().confirmed_ms = None;
+        let sent = history.sent.get_mut(&number).unwrap();
+        (sent.confirmed_ms, sent.denied) = (None, true);
+        prop_assert!(history.check().unexpected > 0, "it was refused, and came");
         let load = history.load.clone();
         history.seen.retain(|arrival| load.number(&arrival.message) != Some(number));
         prop_assert!(history.check().is_clean());

@@ -3,5 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "a test ends what it starts")]
 
 mod cli;
+mod laws_answers;
 mod laws_bench;
 mod laws_drill;
+mod laws_keys;
+mod laws_posted;

@@ -25,9 +25,13 @@ pub struct Lane<T> {
 }
 
 impl<T> Lane<T> {
-    pub async fn open(connection: &Connection) -> Result<Self, AmqpError> {
+    pub async fn open(connection: &Connection, expects_replies: bool) -> Result<Self, AmqpError> {
+        let mut publisher = connection.publisher().await?;
+        if expects_replies {
+            publisher.expect_replies().await?;
+        }
         Ok(Self {
-            publisher: connection.publisher().await?,
+            publisher,
             freshness: Freshness::new(Instant::now()),
             lost: Vec::new(),
             closed: Closed { code: 0, text: String::new() },

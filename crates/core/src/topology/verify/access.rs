@@ -73,7 +73,10 @@ impl Inspection<'_> {
             // what it publishes to: the levels, due, wait and the DLQ; RabbitMQ itself fills the others
             let ours = self.wanted.exchanges.iter().map(|exchange| exchange.name.clone());
             let versioned = self.names.versioned();
-            ours.filter(|name| name.starts_with(&versioned) || *name == self.names.dlq()).collect()
+            // of commands, the marks and the log; and the ledger
+            let names = &self.names;
+            let own = [names.dlq(), names.command(), names.log(), names.ledger()];
+            ours.filter(|name| name.starts_with(&versioned) || own.contains(name)).collect()
         };
         let targets = self.config.delay_exchanges.iter().map(|delay| &delay.target_exchange);
         for target in targets.chain(&self.config.targets.header_exchanges) {
@@ -92,6 +95,9 @@ impl Inspection<'_> {
         let mut names = vec![self.names.due(), self.names.parking(), self.names.retry()];
         for delay in &self.config.delay_exchanges {
             names.extend([self.names.intake(delay), self.names.expired(delay)]);
+        }
+        if self.config.commands.enabled {
+            names.extend([self.names.command(), self.names.log()]);
         }
         names
     }

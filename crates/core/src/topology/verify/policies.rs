@@ -37,8 +37,7 @@ impl Inspection<'_> {
         let mut patterns = BTreeSet::new();
         for queue in self.wanted.queues.clone() {
             let Some(found) = self.seen.standing.queue(&queue.name) else { continue };
-            let kind = if queue.is_quorum() { Kind::QuorumQueue } else { Kind::ClassicQueue };
-            let applied = self.stored(&stored, &queue.name, kind, &mut patterns);
+            let applied = self.stored(&stored, &queue.name, Kind::of(&queue), &mut patterns);
             match &found.effective_policy {
                 Some(effective) => self.queue_policies(&queue, applied, effective, found),
                 None => {

@@ -1,13 +1,13 @@
 //! What is read from a message, or refused.
 
-use dormouse_core::control::command::{LONGEST_REFUSED_VERB, MOST_KEYS, read_unique};
+use dormouse_core::control::command::{self, LONGEST_REFUSED_VERB, MOST_KEYS, read_unique};
 use dormouse_core::control::{Command, Fence, IfExists, KeyFault, Refusal};
 use dormouse_core::message::{Message, Value, text};
 use dormouse_core::schedule::UnixMs;
 
-use super::{NOW, cancel, key, reschedule, unique};
+use super::{NOW, bring_forward, cancel, key, reschedule, run_now, unique};
 
-fn command(verb: &str, header: Option<Value>, body: &str) -> Message {
+fn message(verb: &str, header: Option<Value>, body: &str) -> Message {
     let mut message =
         Message { routing_key: verb.into(), body: body.to_owned().into(), ..Message::default() };
     if let Some(value) = header {
@@ -19,7 +19,7 @@ fn command(verb: &str, header: Option<Value>, body: &str) -> Message {
 #[test]
 fn commands_are_read_or_refused() {
     fn read(verb: &str, header: Option<Value>, body: &str) -> Result<Command, Refusal> {
-        Command::read(&command(verb, header, body))
+        Command::read(&message(verb, header, body))
     }
     let one = |name: &str| Ok(cancel(name));
     assert_eq!(read("cancel", Some(text("a")), ""), one("a"));
@@ -33,7 +33,10 @@ fn commands_are_read_or_refused() {
     );
     assert_eq!(read("cancel", None, ""), Err(Refusal::NoKey));
     assert_eq!(read("cancel", None, r#"{"keys": []}"#), Err(Refusal::NoKey));
-    assert_eq!(read("cancel", Some(Value::Boolean(true)), ""), Err(Refusal::NoKey));
+    assert_eq!(
+        read("cancel", Some(Value::Boolean(true)), ""),
+        Err(Refusal::Key(KeyFault::NoString))
+    );
     assert_eq!(read("cancel", Some(text("")), ""), Err(Refusal::Key(KeyFault::Empty)));
     assert_eq!(read("cancel", Some(text(&"x".repeat(255))), ""), one(&"x".repeat(255)));
     assert_eq!(
@@ -64,7 +67,7 @@ fn commands_are_read_or_refused() {
         Err(Refusal::UnknownVerb(long[..LONGEST_REFUSED_VERB].into()))
     );
 
-    let mut message = command("reschedule", Some(text("a")), "");
+    let mut message = message("reschedule", Some(text("a")), "");
     message
         .properties
         .headers
@@ -77,6 +80,21 @@ fn commands_are_read_or_refused() {
     message.properties.priority = Some(1);
     assert_eq!(Command::read(&message), Err(Refusal::Priority));
 
+    assert_eq!(read("run-now", Some(text("a")), ""), Ok(run_now("a", None)));
+    assert_eq!(read("run-now", None, r#"{"keys": ["a"]}"#), Ok(run_now("a", None)));
+    assert_eq!(read("run-now", None, &many(2)), Err(Refusal::OneKey(2)));
+    assert_eq!(read("run-now", None, ""), Err(Refusal::NoKey));
+    let due = UnixMs(NOW.0 + 7);
+    assert_eq!(
+        Command::read(&command::run_now("c", &key("a"), Some(due))),
+        Ok(run_now("a", Some(7)))
+    );
+    for generation in [None, Some(1 << 60)] {
+        let asked = command::bring_forward("c", &key("a"), generation, due, u64::MAX);
+        assert_eq!(Command::read(&asked), Ok(bring_forward("a", generation, 7, u64::MAX)));
+    }
+    assert_eq!(read("move", Some(text("a")), "12345678"), Err(Refusal::Move), "no due time");
+
     let fence = Fence { worker: u64::MAX, number: 3, horizon: NOW };
     let mut body = Vec::new();
     fence.encode(&mut body);
@@ -86,7 +104,7 @@ fn commands_are_read_or_refused() {
 
 #[test]
 fn a_unique_schedule_needs_a_key_and_a_message_id() {
-    let mut message = command("order.paid", Some(text("a")), "body");
+    let mut message = message("order.paid", Some(text("a")), "body");
     assert_eq!(read_unique(&message, NOW), Err(Refusal::NoMessageId));
     message.properties.message_id = Some("m-1".into());
     let Ok(Command::Unique { if_exists: IfExists::Replace, message: first, .. }) =

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use dormouse_core::control::fence::{LOOKAHEAD, STEP};
 use dormouse_core::control::{
-    Blindness, Cause, Clocks, Command, Fence, Fences, IfExists, Keyed, MOST_UNACKED, Outcome,
-    Refusal, State, Taken, Vouched, Wait, Wake, wake,
+    Blindness, Cause, Clocks, Command, Copies, Fence, Fences, IfExists, Keyed, MOST_UNACKED,
+    Outcome, Refusal, State, Taken, Vouched, Wait, Wake, wake,
 };
 use dormouse_core::schedule::UnixMs;
 
-use super::{FRESH, LIMITS, Log, NOW, all_that_is_so, cancel, key, reschedule, unique};
+use super::{
+    FRESH, LIMITS, Log, NOW, all_that_is_so, bring_forward, cancel, key, reschedule, run_now,
+    unique,
+};
 
 #[test]
 fn outcomes() {
@@ -44,6 +47,94 @@ fn outcomes() {
     assert_eq!(log.decide(&cancel("d"), FRESH), Outcome::TooLate);
     assert_eq!(Outcome::Noted.with_index(false), Outcome::Unknown);
     assert_eq!(Outcome::TooLate.with_index(false), Outcome::TooLate);
+}
+
+#[test]
+fn a_run_now_brings_forward_what_nothing_was_said_about_since() {
+    let mut log = Log::new();
+    let at = |in_ms| UnixMs(NOW.0 + in_ms);
+    let mut number = 0;
+    let mut asked = |log: &mut Log, name, generation, in_ms| {
+        number += 1;
+        log.decide(&bring_forward(name, generation, in_ms, number), FRESH)
+    };
+    let put_off = |in_ms| Outcome::Refused(Refusal::PutOff { stands: at(in_ms) });
+    // nothing is known of it, and nothing is noted
+    assert_eq!(log.decide(&run_now("a", None), FRESH), Outcome::Running);
+    assert_eq!(log.state.get(&key("a").hash()), None);
+    assert_eq!(asked(&mut log, "a", None, 0), Outcome::Moved);
+    log.decide(&reschedule("a", 9_000), FRESH);
+    assert_eq!(asked(&mut log, "a", None, 0), put_off(9_000), "no run-now since");
+    let later = Outcome::Refused(Refusal::NotEarlier { stands: at(9_000) });
+    assert_eq!(log.decide(&run_now("a", Some(9_001)), FRESH), later);
+    assert_eq!(log.decide(&run_now("a", Some(500)), FRESH), Outcome::Running);
+    let stands = at(9_000);
+    let not_later = Outcome::Refused(Refusal::NotLater { stands });
+    assert_eq!(log.decide(&reschedule("a", 8_000), FRESH), not_later);
+    assert_eq!(asked(&mut log, "a", None, 500), put_off(9_000), "as it was told");
+    assert_eq!(log.decide(&run_now("a", Some(500)), FRESH), Outcome::Running);
+    assert_eq!(asked(&mut log, "a", None, 500), Outcome::Moved);
+    assert_eq!(log.state.get(&key("a").hash()).unwrap().due, Some(at(500)));
+    log.decide(&cancel("a"), FRESH);
+    let cancelled = Outcome::Refused(Refusal::Cancelled);
+    assert_eq!(log.decide(&run_now("a", None), FRESH), cancelled);
+    assert_eq!(asked(&mut log, "a", None, 0), cancelled);
+
+    // of unique schedules, the one that counts
+    log.decide(&unique("u", IfExists::Replace, 5_000, 101), FRESH);
+    let first = log.state.get(&key("u").hash()).map(|record| record.generation);
+    assert_eq!(log.decide(&run_now("u", None), FRESH), Outcome::Running);
+    assert_eq!(asked(&mut log, "u", first, 10), Outcome::Moved);
+    assert_eq!(log.decide(&cancel("u"), FRESH), Outcome::Cancelled, "no fence has reached it");
+    assert_eq!(asked(&mut log, "u", first, 10), cancelled);
+    log.decide(&unique("u", IfExists::Replace, 5_000, 102), FRESH);
+    assert_eq!(log.decide(&run_now("u", None), FRESH), Outcome::Running);
+    assert_eq!(asked(&mut log, "u", first, 10), Outcome::Refused(Refusal::Replaced));
+    let due = log.state.get(&key("u").hash()).unwrap().due;
+    assert_eq!(due, Some(at(5_000)), "it is another's");
+}
+
+#[test]
+fn a_move_is_not_decided_again() {
+    let mut log = Log::new();
+    let commands = [
+        reschedule("a", 9_000),
+        run_now("a", None),
+        bring_forward("a", None, 10, 1),
+        reschedule("a", 7_000),
+    ];
+    for command in &commands {
+        log.decide(command, FRESH);
+    }
+    let before = all_that_is_so(&log.state);
+    log.another_registrar(2);
+    let decided = log.registrar.returned(&commands, &mut Copies::default()).unwrap();
+    assert_eq!(decided, 3, "up to the move");
+    let again = |decided| Taken { redelivered: true, decided, now: NOW };
+    for (number, command) in commands.iter().enumerate() {
+        log.decide(command, again(number < decided));
+    }
+    assert_eq!(all_that_is_so(&log.state), before);
+    let unanswered = Outcome::Refused(Refusal::Unanswered);
+    assert_eq!(log.decide(&bring_forward("a", None, 10, 2), again(true)), unanswered);
+}
+
+#[test]
+fn what_was_brought_forward_wakes_by_what_was_read_up_to_there() {
+    let mut log = Log::new();
+    let at = |in_ms| UnixMs(NOW.0 + in_ms);
+    log.decide(&reschedule("a", 9_000), FRESH);
+    let moved = log.state.last() + 5;
+    let keyed = Keyed {
+        key: key("a").hash(),
+        generation: None,
+        moved,
+        log: log.state.log(),
+        wake_at: at(10),
+    };
+    let fence = |sequence| Some(Vouched { sequence, horizon: at(1_000) });
+    assert_eq!(wake(&keyed, &log.state, fence(moved)), Wake::Wait(Wait::Fence), "stale, perhaps");
+    assert_eq!(wake(&keyed, &log.state, fence(moved + 1)), Wake::SleepAgain(at(9_000)));
 }
 
 #[test]
@@ -87,10 +178,14 @@ fn what_was_decided_is_not_decided_again() {
     }
     let before = all_that_is_so(&log.state);
     log.another_registrar(2);
-    let decided = log.registrar.returned(&commands).unwrap();
+    let decided = log.registrar.returned(&commands, &mut Copies::default()).unwrap();
     assert_eq!(decided, 4, "up to the last one that the log knows");
     let twice = [commands[0].clone(), cancel("a"), commands[0].clone()];
-    assert_eq!(log.registrar.returned(&twice), None);
+    let mut copies = Copies::default();
+    assert_eq!(log.registrar.returned(&twice, &mut copies), None);
+    assert_eq!(log.registrar.returned(&twice, &mut copies), Some(3), "on another channel: copies");
+    let others = [commands[3].clone(), commands[3].clone()];
+    assert_eq!(log.registrar.returned(&others, &mut copies), None, "but not these");
     let again = Taken { redelivered: true, decided: true, now: NOW };
     let answers: Vec<_> =
         commands[..decided].iter().map(|command| log.decide(command, again)).collect();
@@ -100,7 +195,12 @@ fn what_was_decided_is_not_decided_again() {
     for message in 10..10 + MOST_UNACKED as u64 {
         log.decide(&unique("a", IfExists::Keep, 7_000, message), FRESH);
     }
-    assert_eq!(log.registrar.returned(&commands), Some(0), "those were acknowledged long ago");
+    let mut copies = Copies::default();
+    assert_eq!(
+        log.registrar.returned(&commands, &mut copies),
+        Some(0),
+        "those were acknowledged long ago"
+    );
 }
 
 #[test]
@@ -110,6 +210,7 @@ fn rule_r() {
     let plain = |name: &str, in_ms| Keyed {
         key: key(name).hash(),
         generation: None,
+        moved: 0,
         log: epoch,
         wake_at: at(in_ms),
     };

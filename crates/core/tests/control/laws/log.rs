@@ -25,6 +25,7 @@ fn what_is_encoded_is_decoded() {
             was_cancelled: rng.bool(),
             tried: rng.bool(),
             retaken: rng.bool(),
+            run_now: rng.bool(),
             until: LogTime(rng.u32(..)),
         };
         let beginning = Beginning {

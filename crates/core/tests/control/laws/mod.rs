@@ -3,6 +3,7 @@
 mod commands;
 mod decisions;
 mod log;
+mod replies;
 
 use std::time::Duration;
 
@@ -76,6 +77,14 @@ pub fn reschedule(name: &str, in_ms: u64) -> Command {
     Command::Reschedule { keys: vec![key(name)], due: UnixMs(NOW.0 + in_ms) }
 }
 
+pub fn run_now(name: &str, in_ms: Option<u64>) -> Command {
+    Command::RunNow { key: key(name), due: in_ms.map(|in_ms| UnixMs(NOW.0 + in_ms)) }
+}
+
+pub fn bring_forward(name: &str, generation: Option<u64>, in_ms: u64, message: u64) -> Command {
+    Command::Move { key: key(name), generation, due: UnixMs(NOW.0 + in_ms), message }
+}
+
 pub fn unique(name: &str, if_exists: IfExists, in_ms: u64, message: u64) -> Command {
     Command::Unique { key: key(name), if_exists, due: UnixMs(NOW.0 + in_ms), message }
 }
@@ -84,10 +93,12 @@ pub fn random_command(rng: &mut Rng) -> Command {
     let name = format!("k{}", rng.u8(0..6));
     let in_ms = rng.u64(0..20_000);
     let if_exists = if rng.bool() { IfExists::Replace } else { IfExists::Keep };
-    match rng.u8(0..5) {
+    match rng.u8(0..7) {
         0 => cancel(&name),
         1 => reschedule(&name, in_ms),
-        2 | 3 => unique(&name, if_exists, in_ms, rng.u64(..)),
+        2 => run_now(&name, rng.bool().then_some(in_ms)),
+        3 => bring_forward(&name, rng.bool().then(|| rng.u64(..)), in_ms, rng.u64(..)),
+        4 | 5 => unique(&name, if_exists, in_ms, rng.u64(..)),
         _ => Command::Fence(Fence { worker: 5, number: in_ms, horizon: UnixMs(NOW.0 + in_ms) }),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use dormouse_core::control::{Fence, LogMessage};
+use dormouse_core::control::{Answer, Fence, LogMessage};
 
 /// A message on its way to its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,10 @@ pub struct Copy {
     pub op: usize,
     pub generation: Option<u64>,
     pub log: u64,
+    /// As stamped: the entry by which it was brought forward, else 0.
+    pub moved: u64,
+    /// The run-now that did it, for the judge.
+    pub moved_by: Option<usize>,
     pub wake_at: u64,
     pub attempt: u32,
     /// Consumer's retries and redrives that may follow.
@@ -41,6 +45,24 @@ pub enum Event {
         fence: Fence,
     },
     Wakes(Copy),
+    /// It was taken out of the levels before it woke.
+    Taken,
+    /// A worker looks for what a run-now asks for.
+    Pull {
+        worker: usize,
+        life: u32,
+        op: usize,
+    },
+    /// It asks the registrar, by the number of what it asks.
+    Move {
+        worker: usize,
+        life: u32,
+        asked: usize,
+    },
+    Moved {
+        asked: usize,
+        answer: Answer,
+    },
     Fault(Fault),
     /// The broker notices that a connection is silent.
     Silent {
@@ -120,10 +142,13 @@ pub enum Attack {
     Elections,
     PowerCuts,
     Outage,
+    /// What sleeps is brought forward while its registrar is followed by another, and put off, cancelled and
+    /// replaced at the same time.
+    RunNow,
 }
 
 impl Attack {
-    pub const ALL: [Attack; 8] = [
+    pub const ALL: [Attack; 9] = [
         Attack::None,
         Attack::ClockAhead,
         Attack::ClockBack,
@@ -132,9 +157,10 @@ impl Attack {
         Attack::Elections,
         Attack::PowerCuts,
         Attack::Outage,
+        Attack::RunNow,
     ];
 
-    /// Every eighth seed has the same.
+    /// Every ninth seed has the same.
     pub fn of(seed: u64) -> Self {
         Self::ALL[(seed % Self::ALL.len() as u64) as usize]
     }

@@ -2,70 +2,7 @@
 
 use dormouse_core::control::{Cause, IfExists, Outcome, Refusal};
 
-/// A client's publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    Unkeyed { due: u64 },
-    Plain { due: u64 },
-    Unique { if_exists: IfExists, due: u64 },
-    Cancel { due_by: Option<u64> },
-    Reschedule { due: u64 },
-}
-
-impl Kind {
-    pub fn due(&self) -> Option<u64> {
-        match self {
-            Kind::Unkeyed { due } | Kind::Plain { due } | Kind::Unique { due, .. } => Some(*due),
-            Kind::Cancel { .. } | Kind::Reschedule { .. } => None,
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct Op {
-    pub kind: Kind,
-    pub key: usize,
-    /// When RabbitMQ confirmed it, and as which one of all.
-    pub confirmed: Option<(u64, usize)>,
-    pub attempts: usize,
-    pub last_attempt: u64,
-    /// The earliest due time of an attempt.
-    pub earliest: u64,
-    pub drops: Vec<Cause>,
-    pub dead: bool,
-    pub refused: bool,
-    pub answered: bool,
-    /// It may have been decided, or not.
-    pub purged: bool,
-    /// As decided by the newest registrar that had it read back.
-    pub claimed: bool,
-    pub kept: bool,
-    /// It was answered that no attempt of it has begun or will begin.
-    pub never: bool,
-    /// It was answered that none begins before.
-    pub not_before: u64,
-    /// When it was put into the levels as a unique schedule.
-    pub placed: Vec<u64>,
-}
-
-/// A machine's wall clock, as it was at any time.
-#[derive(Debug, Clone, Default)]
-pub struct Machine {
-    steps: Vec<(u64, i64)>,
-}
-
-impl Machine {
-    pub fn step(&mut self, at: u64, by: i64) {
-        let offset = self.steps.last().map_or(0, |(_, offset)| *offset);
-        self.steps.push((at, offset + by));
-    }
-
-    pub fn wall(&self, at: u64) -> u64 {
-        let after = self.steps.partition_point(|(since, _)| *since <= at);
-        let offset = if after == 0 { 0 } else { self.steps[after - 1].1 };
-        at.checked_add_signed(offset).expect("a time of day")
-    }
-}
+use super::op::{Kind, Machine, Op};
 
 #[derive(Default)]
 pub struct Judge {
@@ -81,6 +18,7 @@ pub struct Judge {
     pub violations: Vec<String>,
     pub attempts: usize,
     pub dropped: usize,
+    pub moved: usize,
     pub answers: usize,
 }
 
@@ -102,11 +40,12 @@ impl Judge {
             dead: false,
             refused: false,
             answered: false,
+            answered_at: u64::MAX,
             purged: false,
             claimed: false,
             kept: false,
             never: false,
-            not_before: 0,
+            put_off: Vec::new(),
             placed: Vec::new(),
         });
         self.ops.len() - 1
@@ -159,8 +98,9 @@ impl Judge {
                 let stops = match other.kind {
                     Kind::Cancel { .. } => true,
                     Kind::Unique { if_exists: IfExists::Replace, .. } => is_unique,
-                    Kind::Reschedule { due } => due > wake_at,
+                    Kind::Reschedule { due } => due > wake_at && !self.is_brought_forward(number),
                     Kind::Unique { .. } | Kind::Plain { .. } | Kind::Unkeyed { .. } => false,
+                    Kind::RunNow { .. } => false,
                 };
                 if in_time && stops {
                     wrong.push(format!(
@@ -173,8 +113,9 @@ impl Judge {
             if schedule.never && !self.log_lost {
                 wrong.push(format!("reply lied: op {op} was never to be tried"));
             }
-            if wake_at < schedule.not_before && !self.log_lost {
-                let not_before = schedule.not_before;
+            let promised = schedule.put_off.iter().filter(|by| !self.is_brought_forward(**by));
+            let not_before = promised.filter_map(|by| self.ops[*by].kind.put_off()).max();
+            if let Some(not_before) = not_before.filter(|due| wake_at < *due && !self.log_lost) {
                 wrong.push(format!(
                     "reply lied: op {op}, due {wake_at}, was not to come before {not_before}"
                 ));
@@ -211,6 +152,53 @@ impl Judge {
         }
     }
 
+    /// A run-now of the same key was confirmed after this command.
+    fn is_brought_forward(&self, op: usize) -> bool {
+        let Op { key, confirmed, .. } = self.ops[op];
+        let later = |other: &&Op| other.key == key && other.confirmed > confirmed;
+        self.ops.iter().filter(later).any(|other| matches!(other.kind, Kind::RunNow { .. }))
+    }
+
+    /// What a run-now asks for has been found, and is published with its time; its worker asked the registrar then.
+    pub fn moved(&mut self, op: usize, asked_at: u64) {
+        self.moved += 1;
+        if self.log_lost || self.accepted {
+            return;
+        }
+        let is_unique = matches!(self.ops[op].kind, Kind::Unique { .. });
+        let against = self.that_concern(op).find(|(_, other, _)| {
+            let stops = match other.kind {
+                Kind::Cancel { .. } => true,
+                Kind::Unique { .. } => is_unique && other.claimed,
+                _ => false,
+            };
+            stops && !other.refused && !other.purged && other.answered_at < asked_at
+        });
+        if let Some((number, ..)) = against {
+            self.violated(format!(
+                "reply lied: op {op} was moved, though op {number} was answered before"
+            ));
+        }
+    }
+
+    /// A message sleeps until another time than it was stamped with: if it was brought forward, by a word that came
+    /// after the run-now.
+    pub fn sleeps_again(&mut self, op: usize, moved_by: Option<usize>, due: u64) {
+        let Some(run_now) = moved_by.filter(|_| !self.log_lost && !self.accepted) else { return };
+        let Op { key, confirmed, .. } = self.ops[run_now];
+        let later = |other: &Op| other.key == key && other.confirmed > confirmed;
+        let is_put_off = self.ops.iter().any(|other| {
+            other.kind == (Kind::Reschedule { due }) && later(other)
+                || matches!(other.kind, Kind::RunNow { .. }) && later(other)
+                || other.key == key && other.purged
+        });
+        if !is_put_off {
+            self.violated(format!(
+                "reply lied: op {op} was moved by op {run_now}, and sleeps until {due}"
+            ));
+        }
+    }
+
     pub fn drop(&mut self, op: usize, cause: Cause) {
         self.dropped += 1;
         self.ops[op].drops.push(cause);
@@ -241,8 +229,9 @@ impl Judge {
         self.ops[op].purged |= !self.ops[op].answered || log_lost_its_tail;
     }
 
-    pub fn answer(&mut self, op: usize, outcome: &Outcome) {
+    pub fn answer(&mut self, op: usize, now: u64, outcome: &Outcome) {
         self.answers += 1;
+        self.ops[op].answered_at = self.ops[op].answered_at.min(now);
         self.ops[op].answered = true;
         let kind = self.ops[op].kind;
         if let Kind::Unique { .. } = kind {
@@ -280,8 +269,12 @@ impl Judge {
                         "reply lied: op {op} {outcome:?}, and nothing was there"
                     ));
                 };
+                let is_brought_forward = self.is_brought_forward(op);
                 let subject_op = &mut self.ops[subject];
-                subject_op.not_before = subject_op.not_before.max(due);
+                subject_op.put_off.push(op);
+                if is_brought_forward {
+                    return;
+                }
                 if subject_op.earliest < due && !self.log_lost {
                     self.violated(format!(
                         "reply lied: op {op} {outcome:?}, but op {subject} was tried"

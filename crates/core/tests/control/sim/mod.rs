@@ -1,9 +1,12 @@
 //! A seeded simulator of what the model lives in: brokers that die, workers that freeze, clocks that are set.
 
+mod deciding;
 mod event;
 mod faults;
 mod judge;
 mod mutant;
+mod op;
+mod pull;
 mod queue;
 mod scenario;
 mod session;
@@ -32,6 +35,7 @@ pub struct Figures {
     seconds: u64,
     attempts: usize,
     dropped: usize,
+    moved: usize,
     answers: usize,
 }
 
@@ -41,17 +45,18 @@ impl Figures {
         self.seconds += other.seconds;
         self.attempts += other.attempts;
         self.dropped += other.dropped;
+        self.moved += other.moved;
         self.answers += other.answers;
     }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, seconds, attempts, dropped, answers } = self;
+        let Self { steps, seconds, attempts, dropped, moved, answers } = self;
         let hours = seconds / 3_600;
         write!(
             f,
-            "{steps} steps, {hours} h of theirs, {attempts} attempts, {dropped} drops, {answers} answers"
+            "{steps} steps, {hours} h of theirs, {attempts} attempts, {dropped} drops, {moved} moves, {answers} answers"
         )
     }
 }
@@ -66,6 +71,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>, trace: bool) -> Outcome {
         seconds: (world.now - world::BEGIN) / 1_000,
         attempts: world.judge.attempts,
         dropped: world.judge.dropped,
+        moved: world.judge.moved,
         answers: world.judge.answers,
     };
     let violations = std::mem::take(&mut world.judge.violations);

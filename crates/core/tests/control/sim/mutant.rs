@@ -43,10 +43,22 @@ pub enum Mutant {
     ReadsOn,
     /// Acknowledged before the log is on disk.
     AckBeforeDisk,
+    /// What a run-now has found is brought forward without asking the registrar.
+    MovedUnasked,
+    /// The registrar brings forward whatever unique schedule counts, not the one that was found.
+    AnyGeneration,
+    /// It brings forward what was put off since the run-now.
+    AnyWordSince,
+    /// What was brought forward sleeps again by what was so before.
+    StaleSleepAgain,
+    /// A move leaves no mark, and is decided again.
+    MoveUnmarked,
+    /// What a run-now has found is acknowledged before it is published with its time.
+    AckedBeforeMoved,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 20] = [
+    pub const ALL: [Mutant; 26] = [
         Mutant::NoFence,
         Mutant::SharedFence,
         Mutant::RedeliveredFences,
@@ -67,6 +79,12 @@ impl Mutant {
         Mutant::AnyPrefetch,
         Mutant::ReadsOn,
         Mutant::AckBeforeDisk,
+        Mutant::MovedUnasked,
+        Mutant::AnyGeneration,
+        Mutant::AnyWordSince,
+        Mutant::StaleSleepAgain,
+        Mutant::MoveUnmarked,
+        Mutant::AckedBeforeMoved,
     ];
 
     /// The attack that is made for it; others may find it, too.
@@ -87,6 +105,12 @@ impl Mutant {
             Mutant::AnyPrefetch => Attack::Elections,
             Mutant::AckBeforeDisk | Mutant::ReadsOn => Attack::PowerCuts,
             Mutant::WallClockExpiry => Attack::Outage,
+            Mutant::MovedUnasked | Mutant::AnyGeneration | Mutant::StaleSleepAgain => {
+                Attack::RunNow
+            }
+            Mutant::AnyWordSince | Mutant::MoveUnmarked | Mutant::AckedBeforeMoved => {
+                Attack::RunNow
+            }
         }
     }
 }

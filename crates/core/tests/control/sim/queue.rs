@@ -9,6 +9,8 @@ use dormouse_core::control::{Fence, LogMessage};
 pub enum Payload {
     /// A client's, by its number.
     Op(usize),
+    /// A worker's, by its number.
+    Move(usize),
     Fence(Fence),
 }
 

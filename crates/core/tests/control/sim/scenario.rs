@@ -3,7 +3,7 @@
 use dormouse_core::control::IfExists;
 
 use super::event::{Attack, Event, Fault};
-use super::judge::Kind;
+use super::op::Kind;
 use super::world::{BEGIN, HEARTBEAT, World};
 
 /// When clients and faults end, at the latest, but for what lasts longer.
@@ -38,6 +38,7 @@ fn attack(world: &mut World) -> u64 {
         Attack::Elections => elections(world, t),
         Attack::PowerCuts => power_cuts(world, t),
         Attack::Outage => outage(world, t),
+        Attack::RunNow => run_now(world, t),
     }
 }
 
@@ -54,7 +55,7 @@ fn clock_ahead(world: &mut World, t: u64) -> u64 {
         let due = t + world.rng.u64(50..400);
         publish(world, t - 2_000, Kind::Plain { due }, key);
     }
-    let by = world.rng.u64(1_500..5_000);
+    let by = world.rng.u64(1_100..3_000);
     publish(world, t - 2_000, Kind::Plain { due: t + 100 + by }, FIRST + 3);
     let said = t + world.rng.u64(0..90);
     publish(world, said, Kind::Cancel { due_by: None }, FIRST + 3);
@@ -123,6 +124,9 @@ fn elections(world: &mut World, t: u64) -> u64 {
 }
 
 fn power_cuts(world: &mut World, t: u64) -> u64 {
+    if !world.profile.any_prefetch {
+        (FIRST..FIRST + 2).for_each(|key| unique(world, key));
+    }
     let mut at = t;
     for _ in 0..world.rng.usize(2..4) {
         let down = world.rng.u64(100..1_500);
@@ -141,6 +145,53 @@ fn outage(world: &mut World, t: u64) -> u64 {
     let down = world.rng.u64(60_000..300_000);
     fault(world, t + 500, Fault::Outage { down });
     t + 2_000 + down
+}
+
+/// Far away, perhaps put off before; found while its key gets other commands and registrars follow each other.
+fn run_now(world: &mut World, t: u64) -> u64 {
+    let due = t + 8_000 + world.rng.u64(0..8_000);
+    for key in FIRST..FIRST + 5 {
+        let is_unique = world.rng.bool() && !world.profile.any_prefetch;
+        let if_exists = IfExists::Replace;
+        let kind = if is_unique { Kind::Unique { if_exists, due } } else { Kind::Plain { due } };
+        publish(world, t - 2_500, kind, key);
+        if world.rng.bool() {
+            // with luck it is acknowledged only after the message was moved
+            let before = [world.rng.u64(0..50), world.rng.u64(0..2_000)];
+            let at = t - before[world.rng.usize(0..2)];
+            publish(world, at, Kind::Reschedule { due: due + 5_000 }, key);
+        }
+        let sooner = world.rng.bool().then(|| t + world.rng.u64(1_000..6_000));
+        if world.profile.any_prefetch {
+            continue;
+        }
+        publish(world, t, Kind::RunNow { due: sooner }, key);
+        for _ in 0..world.rng.usize(0..4) {
+            let at = t + world.rng.u64(0..1_200);
+            let another = due + world.rng.u64(0..4_000);
+            let kind = match world.rng.u8(0..8) {
+                0 => Kind::Cancel { due_by: None },
+                1..3 => Kind::Reschedule { due: another + 2_000 },
+                3..5 => Kind::RunNow { due: None },
+                _ if is_unique => Kind::Unique { if_exists, due: another },
+                _ => continue,
+            };
+            publish(world, at, kind, key);
+        }
+    }
+    let mut at = t + world.rng.u64(5..500);
+    for _ in 0..world.rng.usize(0..6) {
+        at += world.rng.u64(5..500);
+        let worker = world.rng.usize(0..world.profile.workers);
+        let what = match world.rng.u8(0..6) {
+            0 | 1 => Fault::Rotate,
+            2 => Fault::Kill { worker, down: world.rng.u64(50..900) },
+            3 => Fault::Freeze { worker, lasts: world.rng.u64(100..3_000) },
+            _ => Fault::Channel { worker, unnoticed: world.rng.u64(0..2_000) },
+        };
+        fault(world, at, what);
+    }
+    at + 3_000
 }
 
 fn publish(world: &mut World, at: u64, kind: Kind, key: usize) {
@@ -171,6 +222,10 @@ fn plain(world: &mut World, key: usize) {
             due = later;
         }
     }
+    if world.rng.u8(0..6) == 0 && !world.profile.any_prefetch {
+        let said = world.rng.u64(at..=due);
+        publish(world, said, Kind::RunNow { due: None }, key);
+    }
     if world.rng.u8(0..4) > 0 {
         let said = near(world, due).max(BEGIN + 100);
         let due_by = world.rng.bool().then_some(due + 30_000);
@@ -199,6 +254,7 @@ fn unique(world: &mut World, key: usize) {
                     at + [world.rng.u64(0..900), world.rng.u64(900..9_000)][world.rng.usize(0..2)];
                 Kind::Unique { if_exists, due }
             }
+            5 if world.rng.bool() => Kind::RunNow { due: None },
             5..7 => Kind::Cancel { due_by: None },
             _ => {
                 due = at.max(due) + world.rng.u64(0..6_000);

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use dormouse_core::control::{
-    Answer, Batch, Candidate, Command, Epoch, LogMessage, Read, Registrar, Taken,
+    Answer, Batch, Candidate, Command, Epoch, LogMessage, Outcome, Read, Registrar,
 };
+
 use dormouse_core::schedule::UnixMs;
 
-use super::event::Copy;
 use super::mutant::Mutant;
-use super::queue::{Payload, Queued};
+use super::queue::Queued;
 use super::worker::without_overrides;
 use super::world::World;
 
@@ -24,32 +24,34 @@ pub struct Session {
     prefetch: usize,
     candidate: Candidate,
     announced: Option<u64>,
-    registrar: Option<Registrar>,
+    pub registrar: Option<Registrar>,
     /// Delivered; the client has it from that time on.
     pub inbox: VecDeque<(u64, Queued)>,
     /// Received, and not yet decided.
     received: VecDeque<Queued>,
     /// What was returned is complete, and the first so many are decided.
-    decided: Option<usize>,
+    pub decided: Option<usize>,
     /// Of what was returned, what is still to be decided: nothing more can come that was delivered before.
     returned: usize,
     /// Uniques are being published into the levels until then.
-    placing_until: u64,
-    waiting: VecDeque<Waiting>,
+    pub placing_until: u64,
+    pub waiting: VecDeque<Waiting>,
     acks: VecDeque<(u64, u64)>,
     last_beat: Duration,
-    since_checkpoint: usize,
+    pub since_checkpoint: usize,
     /// It was told to stop, and goes on with what it holds.
     pub leaving_until: Option<u64>,
     /// Its channel is gone, and it learns of it then.
     pub lost_at: Option<u64>,
 }
 
-struct Waiting {
-    id: u64,
-    op: Option<usize>,
-    answer: Answer,
-    since: u64,
+pub struct Waiting {
+    pub id: u64,
+    pub op: Option<usize>,
+    /// Of a worker that has found something.
+    pub asked: Option<usize>,
+    pub answer: Answer,
+    pub since: u64,
 }
 
 impl Session {
@@ -224,7 +226,13 @@ impl World {
             settled.push(waiting);
         }
         let stale = session.waiting.front().is_some_and(|waiting| now > waiting.since + PATIENCE);
-        for Waiting { id, op, answer, .. } in settled {
+        for Waiting { id, op, asked, answer, .. } in settled {
+            if let Some(asked) = asked {
+                self.answer_move(asked, &answer);
+            }
+            if let (Some(op), [Outcome::Running]) = (op, &answer.outcomes[..]) {
+                self.start_pull(number, op);
+            }
             if self.is(Mutant::PlacedLast) {
                 self.place(number, op, answer.generation);
             }
@@ -244,10 +252,10 @@ impl World {
         !stale
     }
 
-    fn answer(&mut self, op: Option<usize>, answer: &Answer) {
+    pub fn answer(&mut self, op: Option<usize>, answer: &Answer) {
         if let (Some(op), Some(outcome)) = (op, answer.outcomes.first()) {
             self.say(|| format!("op {op} is answered {outcome:?}"));
-            self.judge.answer(op, outcome);
+            self.judge.answer(op, self.now, outcome);
         }
     }
 
@@ -265,7 +273,17 @@ impl World {
         let commands: Vec<Command> =
             received.iter().take(returned).map(|queued| self.command(&queued.payload)).collect();
         let registrar = session.registrar.as_ref().expect("checked");
-        let Some(decided) = registrar.returned(&commands) else {
+        let unmarked = |command| match command {
+            Command::Move { .. } if self.is(Mutant::MoveUnmarked) => {
+                Command::Cancel { keys: Vec::new(), due_by: None }
+            }
+            command => command,
+        };
+        let commands: Vec<Command> = commands.into_iter().map(unmarked).collect();
+        let mut copies = self.workers[number].copies.clone();
+        let decided = registrar.returned(&commands, &mut copies);
+        self.workers[number].copies = copies;
+        let Some(decided) = decided else {
             self.end_session(number, "something was returned twice");
             return false;
         };
@@ -287,61 +305,6 @@ impl World {
             session.returned -= usize::from(queued.redelivered);
             self.decide(number, queued);
         }
-    }
-
-    fn decide(&mut self, number: usize, queued: Queued) {
-        let command = self.command(&queued.payload);
-        let is_fence = matches!(queued.payload, Payload::Fence(_));
-        let redelivered = queued.redelivered && !(is_fence && self.is(Mutant::RedeliveredFences));
-        let now = UnixMs(self.wall(number));
-        let limits = self.limits.clone();
-        let worker = &mut self.workers[number];
-        let session = worker.session.as_mut().expect("checked");
-        let decided = session.decided.is_some_and(|left| left > 0);
-        session.decided = session.decided.map(|left| left.saturating_sub(1));
-        let registrar = session.registrar.as_mut().expect("checked");
-        let taken = Taken { redelivered, decided, now };
-        let answer = registrar.decide(&worker.state, &limits, taken, &command);
-        session.since_checkpoint += 1;
-        let (id, generation) = (queued.id, answer.generation);
-        let op = match queued.payload {
-            Payload::Op(op) => Some(op),
-            Payload::Fence(_) => None,
-        };
-        if let Some(op) = op {
-            self.say(|| format!("worker {number} decides op {op}: {:?}", answer.outcomes));
-            self.judge.decided(op, &answer.outcomes[0]);
-        }
-        if self.is(Mutant::ReplyBeforeConfirm) {
-            self.answer(op, &answer);
-        }
-        let session_id = self.workers[number].session.as_ref().expect("checked").id;
-        if self.is(Mutant::AckBeforeConfirm) {
-            self.commands.ack(session_id, id);
-        }
-        if !self.is(Mutant::PlacedLast) {
-            self.place(number, op, generation);
-        }
-        let confirmed_at = self.now + self.rng.u64(2..12);
-        let now = self.now;
-        let session = self.workers[number].session.as_mut().expect("checked");
-        if generation.is_some() {
-            session.placing_until = session.placing_until.max(confirmed_at);
-        }
-        session.waiting.push_back(Waiting { id, op, answer, since: now });
-    }
-
-    /// A unique schedule goes into the levels.
-    fn place(&mut self, number: usize, op: Option<usize>, generation: Option<u64>) {
-        let (Some(op), Some(_)) = (op, generation) else { return };
-        let now = self.now;
-        self.judge.ops[op].placed.push(now);
-        let wake_at = self.judge.ops[op].kind.due().expect("a schedule");
-        let id = self.id();
-        let log = self.workers[number].state.log();
-        let comebacks = self.rng.u32(0..2);
-        let wall = self.wall(number);
-        self.sleep(Copy { id, op, generation, log, wake_at, attempt: 1, comebacks }, wall);
     }
 
     fn append_batch(&mut self, number: usize) {

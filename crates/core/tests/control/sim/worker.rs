@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use dormouse_core::control::fence::{LOOKAHEAD, WANTED};
 use dormouse_core::control::{
-    Batch, Blindness, Clocks, Entry, Epoch, Fences, Keyed, LogMessage, Read, State, Vouched, Wait,
-    Wake, wake,
+    Batch, Blindness, Clocks, Copies, Entry, Epoch, Fences, Keyed, LogMessage, Read, State,
+    Vouched, Wait, Wake, wake,
 };
 use dormouse_core::schedule::UnixMs;
 
 use super::event::{Copy, Event};
-use super::judge::Kind;
 use super::mutant::Mutant;
+use super::op::Kind;
+use super::pull::Pulled;
 use super::session::Session;
 use super::world::{BEGIN, World};
 
@@ -41,7 +42,10 @@ pub struct Worker {
     incarnation: u64,
     pub fences: Fences,
     pub hold: Vec<(u64, Copy)>,
+    /// Found for a run-now.
+    pub pulled: Vec<Pulled>,
     pub session: Option<Session>,
+    pub copies: Copies,
     late_acks: Vec<Copy>,
     shared: Option<(u64, u64)>,
     published: Vec<(u64, u64)>,
@@ -66,7 +70,9 @@ impl Worker {
             incarnation,
             fences: Fences::new(incarnation),
             hold: Vec::new(),
+            pulled: Vec::new(),
             session: None,
+            copies: Copies::default(),
             late_acks: Vec::new(),
             shared: None,
             published: Vec::new(),
@@ -96,8 +102,8 @@ impl World {
 
     pub fn tick(&mut self, number: usize) {
         let worker = &self.workers[number];
-        let life = worker.life;
-        if !worker.alive {
+        let (life, alive) = (worker.life, worker.alive);
+        if !alive {
             return;
         }
         if worker.frozen_until > self.now {
@@ -116,6 +122,7 @@ impl World {
             for copy in std::mem::take(&mut self.workers[number].late_acks) {
                 self.settle(number, &copy);
             }
+            self.tend_pulled(number);
         }
         let open = self.workers[number].is_open && !is_cut;
         if open && self.rng.u8(0..8) > 0 {
@@ -137,6 +144,7 @@ impl World {
             let worker = &mut self.workers[number];
             worker.connection = 0;
             worker.hold.clear();
+            worker.pulled.clear();
             self.end_session(number, "connection gone");
         }
         if self.workers[number].connection == 0 && self.broker_up && self.rng.u8(0..4) == 0 {
@@ -259,7 +267,7 @@ impl World {
         for (since, copy) in std::mem::take(&mut self.workers[number].hold) {
             let is_due = wall >= copy.wake_at;
             let seen = &mut self.workers[number].seen;
-            *seen = (*seen).max(copy.generation.unwrap_or(0));
+            *seen = (*seen).max(copy.generation.unwrap_or(0)).max(copy.moved);
             if copy.wake_at > wall + EARLY && !is_cut {
                 if self.settle(number, &copy) {
                     self.sleep(copy, wall);
@@ -296,6 +304,7 @@ impl World {
                 }
                 Wake::SleepAgain(_) if is_cut => self.workers[number].hold.push((since, copy)),
                 Wake::SleepAgain(due) => {
+                    self.judge.sleeps_again(copy.op, copy.moved_by, due.0);
                     self.say(|| format!("worker {number} lets op {} sleep until {due:?}", copy.op));
                     if self.settle(number, &copy) {
                         self.sleep(Copy { wake_at: due.0, ..copy }, wall);
@@ -310,8 +319,8 @@ impl World {
 
     fn rule(&self, number: usize, copy: &Copy, vouched: Option<Vouched>) -> Wake {
         let key = self.keys[self.judge.ops[copy.op].key].1;
-        let Copy { generation, log, wake_at, .. } = *copy;
-        let keyed = Keyed { key, generation, log, wake_at: UnixMs(wake_at) };
+        let Copy { generation, log, moved, wake_at, .. } = *copy;
+        let keyed = Keyed { key, generation, log, moved, wake_at: UnixMs(wake_at) };
         wake(&keyed, &self.workers[number].state, vouched)
     }
 
@@ -324,21 +333,18 @@ impl World {
         let worker = &mut self.workers[number];
         let fence = worker.fences.publish(clocks);
         worker.published.push((fence.number, clocks.monotonic.as_millis() as u64));
-        let life = worker.life;
+        let event = Event::Fence { worker: number, life: worker.life, fence };
         let at = self.now + self.rng.u64(1..6);
-        self.at(at, Event::Fence { worker: number, life, fence });
+        self.at(at, event);
     }
 
     /// Acknowledges a copy; false if its connection is gone, and the copy with another worker. While its way is
     /// cut, the acknowledgement is kept back.
-    fn settle(&mut self, number: usize, copy: &Copy) -> bool {
+    pub fn settle(&mut self, number: usize, copy: &Copy) -> bool {
         let now = self.now;
         let worker = &mut self.workers[number];
-        if worker.is_open && worker.cut_until > now {
-            worker.late_acks.push(copy.clone());
-            return false;
-        }
-        if !worker.is_open {
+        if !worker.is_open || worker.cut_until > now {
+            worker.late_acks.extend(worker.is_open.then(|| copy.clone()));
             return false;
         }
         let connection = worker.connection;
@@ -378,7 +384,7 @@ impl World {
 
 fn worker_is_idle(worker: &Worker) -> bool {
     let is_registrar = worker.session.as_ref().is_some_and(|session| session.is_busy());
-    worker.hold.is_empty() && !is_registrar
+    worker.hold.is_empty() && worker.pulled.is_empty() && !is_registrar
 }
 
 /// The checkpoint tells what was cancelled, and forgets what was put off.

@@ -10,8 +10,10 @@ use dormouse_core::schedule::UnixMs;
 use fastrand::Rng;
 
 use super::event::{Attack, Copy, Event, Profile};
-use super::judge::{Judge, Kind, Machine};
+use super::judge::Judge;
 use super::mutant::Mutant;
+use super::op::{Kind, Machine};
+use super::pull::Move;
 use super::queue::{CommandQueue, Log, Payload};
 use super::worker::Worker;
 
@@ -28,7 +30,7 @@ pub struct World {
     pub rng: Rng,
     pub now: u64,
     events: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    slab: Vec<Option<Event>>,
+    pub slab: Vec<Option<Event>>,
     free: Vec<usize>,
     scheduled: u64,
     pub profile: Profile,
@@ -45,6 +47,8 @@ pub struct World {
     pub due: VecDeque<Copy>,
     /// With a worker, by its connection.
     pub unacked: Vec<(u64, Copy)>,
+    /// All that workers asked of the registrar for a run-now.
+    pub moves: Vec<Move>,
     /// Messages in the levels.
     pub asleep: usize,
     pub next_id: u64,
@@ -95,6 +99,7 @@ impl World {
             workers: Vec::new(),
             due: VecDeque::new(),
             unacked: Vec::new(),
+            moves: Vec::new(),
             asleep: 0,
             next_id: 1,
             last_append: Vec::new(),
@@ -219,6 +224,14 @@ impl World {
                     self.at(later, Event::Wakes(copy));
                 }
             }
+            Event::Taken => {}
+            Event::Pull { worker, life, op } => {
+                if self.workers[worker].life == life {
+                    self.pull(worker, op);
+                }
+            }
+            Event::Move { worker, life, asked } => self.publish_move(worker, life, asked),
+            Event::Moved { asked, answer } => self.moved(asked, answer),
             Event::Fault(fault) => self.fault(fault),
             Event::Silent { worker, connection } => self.close_silent(worker, connection),
             Event::BrokerUp => {
@@ -244,7 +257,10 @@ impl World {
                 None => return self.at(now + 100, Event::Publish(op)),
                 Some(log) => (log, true),
             },
-            Kind::Unique { .. } | Kind::Cancel { .. } | Kind::Reschedule { .. } => {
+            Kind::Unique { .. }
+            | Kind::Cancel { .. }
+            | Kind::Reschedule { .. }
+            | Kind::RunNow { .. } => {
                 self.judge.confirm(op, now);
                 self.say(|| format!("op {op} {kind:?} is confirmed"));
                 return self.commands.publish(Payload::Op(op));
@@ -255,14 +271,26 @@ impl World {
         let wake_at = kind.due().expect("a schedule");
         let id = self.id();
         let comebacks = self.rng.u32(0..2);
-        let copy = Copy { id, op, generation: None, log, wake_at, attempt: 1, comebacks };
+        let copy = Copy {
+            id,
+            op,
+            generation: None,
+            log,
+            moved: 0,
+            moved_by: None,
+            wake_at,
+            attempt: 1,
+            comebacks,
+        };
         self.sleep(copy, now);
     }
 
     /// Into the levels, by a clock that shows `wall`.
     pub fn sleep(&mut self, copy: Copy, wall: u64) {
         let left = copy.wake_at.saturating_sub(wall);
-        let early = self.rng.u64(0..=left.min(600));
+        // how early it wakes: of a longer unit, so that a clock that is set ahead finds it held
+        let unit = if self.profile.attack == Attack::ClockAhead { 1_900 } else { 600 };
+        let early = self.rng.u64(0..=left.min(unit));
         self.asleep += 1;
         let at = self.now + 1 + left - early;
         self.at(at, Event::Wakes(copy));
@@ -346,6 +374,7 @@ impl World {
     pub fn command(&self, payload: &Payload) -> Command {
         let op = match payload {
             Payload::Fence(fence) => return Command::Fence(*fence),
+            Payload::Move(asked) => return self.move_command(*asked),
             Payload::Op(op) => *op,
         };
         let key = self.keys[self.judge.ops[op].key].0.clone();
@@ -354,6 +383,7 @@ impl World {
                 Command::Cancel { keys: vec![key], due_by: due_by.map(UnixMs) }
             }
             Kind::Reschedule { due } => Command::Reschedule { keys: vec![key], due: UnixMs(due) },
+            Kind::RunNow { due } => Command::RunNow { key, due: due.map(UnixMs) },
             Kind::Unique { if_exists, due } => {
                 Command::Unique { key, if_exists, due: UnixMs(due), message: op as u64 + 1 }
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use dormouse::cli::table::number;
+use dormouse::operate::number;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 

@@ -3,23 +3,31 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::Args;
 use dormouse::cli::table::{print, print_json};
 use dormouse::cli::{self, Exit, Failure, Options, Output};
 use dormouse::config::{Config, Log, durations};
 use dormouse_core::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
+use self::arguments::{Chosen, How, Path};
 use self::bar::Bar;
+use self::hired::{Hired, ended, new_name};
 use self::screen::Measured;
 use crate::bench::{
-    Delays, Environment, EnvironmentError, Flow, FlowError, Flown, Profile, Progress, Report,
-    Subject, in_flight, trial_rate,
+    Asking, Delays, Environment, EnvironmentError, Flow, FlowError, Flown, Profile, Progress,
+    Report, Subject, in_flight, trial_rate,
 };
 use crate::dev::WorkerProcess;
 
+mod arguments;
 mod bar;
+mod commands;
+mod hired;
+mod http;
+mod index;
 mod screen;
+mod webhooks;
 
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
@@ -39,88 +47,10 @@ to its arrival at a consumer: a publisher that falls behind is late too.
 
 Exit code 3: messages were early, lost, doubled or refused.";
 
-#[derive(Debug, Subcommand)]
-enum Chosen {
-    /// So many messages a second: how late are they?
-    Steady {
-        /// Messages a second.
-        #[arg(long, default_value_t = 1_000.0, value_name = "MESSAGES", value_parser = rate)]
-        rate: f64,
-        #[command(flatten)]
-        delays: Range,
-        #[command(flatten)]
-        how: How,
-    },
-    /// Many messages due at one moment: how long until all are out?
-    Burst {
-        /// Messages.
-        #[arg(long, short = 'n', default_value_t = 10_000, value_name = "COUNT", value_parser = count())]
-        messages: u64,
-        #[command(flatten)]
-        how: How,
-    },
-    /// A steady load while many others sleep, and what those cost.
-    Backlog {
-        /// Messages put to sleep first, for an hour to a day.
-        #[arg(long, default_value_t = 100_000, value_name = "COUNT", value_parser = count())]
-        pending: u64,
-        /// Messages a second, beside them.
-        #[arg(long, default_value_t = 500.0, value_name = "MESSAGES", value_parser = rate)]
-        rate: f64,
-        #[command(flatten)]
-        delays: Range,
-        #[command(flatten)]
-        how: How,
-    },
-    /// As many messages as confirms allow: how many a second?
-    Max {
-        /// Messages published and not arrived at a time; by default found by a short trial.
-        #[arg(long, value_name = "COUNT", value_parser = count())]
-        in_flight: Option<u64>,
-        #[command(flatten)]
-        delays: Range,
-        #[command(flatten)]
-        how: How,
-    },
-}
-
-#[derive(Debug, Clone, Copy, Args)]
-struct Range {
-    /// Delays, evenly spread between two durations.
-    #[arg(long = "delay", default_value = "1s..10s", value_parser = delays, value_name = "FROM..TO")]
-    delays: Delays,
-}
-
-#[derive(Debug, Clone, Args)]
-struct How {
-    /// Who plans: a worker's intake by the header, or the client.
-    #[arg(long, value_enum, default_value_t = Path::Header)]
-    path: Path,
-    /// How long to measure, after a warm-up of the longest delay.
-    #[arg(long, default_value = "10s", value_parser = measured, value_name = "DURATION")]
-    duration: Duration,
-    /// Publishes without a confirm at a time.
-    #[arg(long, default_value_t = 1_000, value_name = "COUNT", value_parser = count())]
-    unconfirmed: u64,
-    /// Size of each body.
-    #[arg(long, default_value_t = 256, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(24..=1_048_576))]
-    body_bytes: u64,
-    /// Measure in the virtual host of the broker's URI, with the workers there.
-    #[arg(long)]
-    in_place: bool,
-    /// With --in-place: a worker on this machine, to tell its CPU time. May be repeated.
-    #[arg(long, value_name = "PID", requires = "in_place")]
-    worker_pid: Vec<u32>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Path {
-    Header,
-    Client,
-}
-
 /// The client library reports what is still under way when a connection is closed.
 const QUIET: &str = "error,lapin=off";
+/// Enough for any run: a full worker refuses.
+const MOST_KEYS: u32 = 2_000_000;
 /// What sleeps beside the load of the profile backlog.
 const PENDING: Delays = Delays { min_ms: 3_600_000, max_ms: 24 * 3_600_000 };
 
@@ -131,49 +61,97 @@ impl Bench {
         let how = self.profile.how().clone();
         self.check(&config)?;
         let stop = cli::stop_on_signal()?;
-        let environment = if how.in_place {
+        let hired =
+            Hired { program: WorkerProcess::program()?, arguments: self.arguments(options) };
+        match self.profile {
+            Chosen::Index { pending, .. } => {
+                return index::run(&config, &hired, pending, options.output).await;
+            }
+            Chosen::Webhooks { messages, rate, .. } => {
+                return webhooks::run(&config, hired, (messages, rate), &how, options.output).await;
+            }
+            Chosen::Http { .. } => {
+                return http::run(&config, hired, &how, options.output).await;
+            }
+            _ => {}
+        }
+        let mut environment = if how.in_place {
             Environment::in_place(&config, how.worker_pid.clone()).await?
         } else {
-            let program = WorkerProcess::program()?;
-            let name = format!("dormouse-bench-{}", uuid::Uuid::now_v7().simple());
-            let mut arguments = options.arguments();
-            // its log would run through the table
-            arguments.extend(["--set".into(), format!("log.filter={QUIET}")]);
             // to its end, whatever comes: what it has made is to be deleted again
-            Environment::own(&config, &name, &program, &[&arguments]).await?
+            Environment::own(&config, &new_name(), &hired.program, &[&hired.arguments]).await?
         };
+        if let Chosen::Commands { .. } | Chosen::Keys { .. } = &self.profile {
+            let told = self.profile.of_commands(&mut environment, &hired, &stop).await;
+            return ended(environment, told, |told| {
+                told.print(options.output)?;
+                Ok(if told.is_good { Exit::Done } else { Exit::Differs })
+            })
+            .await;
+        }
         let subject = match how.path {
             Path::Header => Subject::header(&environment.config),
+            Path::Keyed => Subject::keyed(&environment.config),
             Path::Client => Subject::client(&environment.config),
         };
         let bench = Running { environment: &environment, subject, how: &how, stop: &stop };
         let measured = bench.measure(&self.profile).await;
-        if let Some(problem) = environment.leave().await {
-            eprintln!("dormouse-lab: {problem}");
+        let stopped = stop.is_cancelled();
+        ended(environment, measured, |measured| {
+            if stopped {
+                return Err(Failure::failed("stopped before the end: nothing is told"));
+            }
+            match options.output {
+                Output::Json => print_json(&measured.document())?,
+                Output::Table => print(measured.screen())?,
+            }
+            Ok(if measured.is_good() { Exit::Done } else { Exit::Differs })
+        })
+        .await
+    }
+
+    /// Those of its worker.
+    fn arguments(&self, options: &Options) -> Vec<String> {
+        let mut arguments = options.arguments();
+        // its log would run through the table
+        let mut set = vec![format!("log.filter={QUIET}")];
+        let of_commands = matches!(self.profile, Chosen::Commands { .. } | Chosen::Keys { .. });
+        if of_commands || self.profile.how().path == Path::Keyed {
+            set.push("commands.enabled=true".into());
         }
-        let measured = measured?;
-        if stop.is_cancelled() {
-            return Err(Failure::failed("stopped before the end: nothing is told"));
+        if of_commands {
+            set.push(format!("commands.max_keys={MOST_KEYS}"));
         }
-        match options.output {
-            Output::Json => print_json(&measured.document())?,
-            Output::Table => print(measured.screen())?,
-        }
-        Ok(if measured.is_good() { Exit::Done } else { Exit::Differs })
+        arguments.extend(set.into_iter().flat_map(|set| ["--set".to_owned(), set]));
+        arguments
     }
 
     /// A worker would send what is too long to the DLQ.
     fn check(&self, config: &Config) -> Result<(), Failure> {
         let max = config.topology.max_delay;
-        if let Chosen::Backlog { how: How { in_place: true, .. }, .. } = &self.profile {
+        let leaves_much = matches!(
+            self.profile,
+            Chosen::Backlog { .. }
+                | Chosen::Commands { .. }
+                | Chosen::Keys { .. }
+                | Chosen::Index { .. }
+                | Chosen::Webhooks { .. }
+                | Chosen::Http { .. }
+        );
+        if leaves_much && self.profile.how().in_place {
             return Err(Failure::usage(
-                "backlog and --in-place: what it puts to sleep would stay behind",
+                "not with --in-place: what it puts to sleep, and keys, would stay behind",
             ));
         }
         let longest = match &self.profile {
             Chosen::Steady { delays, .. } | Chosen::Max { delays, .. } => delays.delays.max(),
             Chosen::Backlog { .. } => PENDING.max(),
-            Chosen::Burst { .. } => Duration::ZERO,
+            Chosen::Burst { .. }
+            | Chosen::Commands { .. }
+            | Chosen::Keys { .. }
+            | Chosen::Index { .. }
+            | Chosen::Webhooks { .. }
+            | Chosen::Http { .. } => Duration::ZERO,
         };
         if longest > max {
             let (longest, max) = (durations::duration(longest), durations::duration(max));
@@ -186,12 +164,23 @@ impl Bench {
 }
 
 impl Chosen {
-    fn how(&self) -> &How {
-        match self {
-            Chosen::Steady { how, .. }
-            | Chosen::Burst { how, .. }
-            | Chosen::Backlog { how, .. }
-            | Chosen::Max { how, .. } => how,
+    async fn of_commands(
+        &self,
+        environment: &mut Environment,
+        hired: &Hired,
+        stop: &CancellationToken,
+    ) -> Result<commands::Told, Failure> {
+        let length = self.how().duration;
+        match *self {
+            Chosen::Keys { pending, .. } => {
+                commands::keys(environment, pending, &hired.program, &hired.arguments).await
+            }
+            Chosen::Commands { unique, keys, beside, .. } => {
+                let asking =
+                    if unique { Asking::Uniques } else { Asking::Cancels { keys: keys as usize } };
+                commands::commands(environment, asking, length, beside, stop).await
+            }
+            _ => unreachable!("only these two"),
         }
     }
 }
@@ -215,6 +204,11 @@ impl Running<'_> {
                 Profile::Max { delays: delays.delays, in_flight }
             }
             Chosen::Max { in_flight: None, delays, .. } => self.trial(delays.delays).await?,
+            Chosen::Commands { .. }
+            | Chosen::Keys { .. }
+            | Chosen::Index { .. }
+            | Chosen::Webhooks { .. }
+            | Chosen::Http { .. } => unreachable!("measured elsewhere"),
             Chosen::Backlog { pending: messages, rate, delays, .. } => {
                 before = Some(self.environment.watched().look());
                 let profile = Profile::Pending { messages, delays: PENDING };
@@ -228,7 +222,7 @@ impl Running<'_> {
         let (flown, report) = self.fly(profile, &self.subject, "measuring").await?;
         Ok(Measured {
             profile,
-            path: if self.how.path == Path::Header { "header" } else { "client" },
+            path: self.how.path.word(),
             pending,
             pending_looks: before.map(|before| (before, after)),
             lateness_us: crate::bench::lateness(&flown),
@@ -298,37 +292,4 @@ impl From<FlowError> for Failure {
             error @ FlowError::Part(_) => Self::failed(error.to_string()),
         }
     }
-}
-
-fn count() -> clap::builder::RangedU64ValueParser<u64> {
-    clap::value_parser!(u64).range(1..=100_000_000)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.1..=1_000_000.0).contains(&rate) => Ok(rate),
-        _ => Err("write a number of messages a second, 0.1 to 1000000".into()),
-    }
-}
-
-fn measured(text: &str) -> Result<Duration, String> {
-    let duration = durations::parse_duration(text)?;
-    let (min, max) = (Duration::from_millis(100), Duration::from_secs(3_600));
-    if !(min..=max).contains(&duration) {
-        return Err("must be 100ms to 1h".into());
-    }
-    Ok(duration)
-}
-
-fn delays(text: &str) -> Result<Delays, String> {
-    let (from, to) = text.split_once("..").unwrap_or((text, text));
-    let (from, to) = (durations::parse_duration(from)?, durations::parse_duration(to)?);
-    if from > to {
-        return Err("the first must be the shorter one".into());
-    }
-    // a run lasts more than twice the longest
-    if to > Duration::from_secs(3_600) {
-        return Err("must be at most 1h: a run waits for it".into());
-    }
-    Ok(Delays { min_ms: from.as_millis() as u64, max_ms: to.as_millis() as u64 })
 }

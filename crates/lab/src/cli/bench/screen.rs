@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use dormouse::cli::table::{count, facts, number};
+use dormouse::cli::table::facts;
 use dormouse::config::durations;
+use dormouse::operate::{count, number};
 use hdrhistogram::Histogram;
 use serde_json::{Value as Json, json};
 

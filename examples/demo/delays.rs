@@ -1,30 +1,24 @@
-//! The main job on a real broker, in half a minute: `make demo`.
-//!
-//! Runs a worker, publishes messages with one header each as any AMQP client would, and shows when
-//! they arrive. Needs `DORMOUSE_URI`; `dormouse-lab dev --no-worker -- …` sets it.
-
-#![allow(clippy::disallowed_methods, reason = "the example ends with its tasks")]
+//! Messages with one header each, as any AMQP client would publish them, and when they arrive.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use dormouse::amqp::{Connection, Consumer, Outcome};
-use dormouse::config::{Sources, durations};
-use dormouse::message::{Message, Properties, Value, as_text};
+use dormouse::cli::paragraph::paragraph;
+use dormouse::config::Config;
+use dormouse::message::{Message, Properties, Value, as_integer, as_text};
 use dormouse::schedule::{UnixMs, headers};
 use dormouse::topology;
-use dormouse::worker::{Clock, Health};
-use tokio_util::sync::CancellationToken;
+use dormouse::worker::Clock;
 
 /// Delays in ms. The last stretch of each is exact, however many levels the rest takes.
 const DELAYS_MS: [u64; 11] =
     [300, 700, 1_000, 1_900, 2_500, 4_200, 6_000, 7_777, 9_300, 12_000, 15_000];
 /// These are asked for as a moment, not as a delay.
 const MOMENTS_MS: [u64; 3] = [1_500, 5_000, 10_500];
-const QUEUE: &str = "demo.mailbox";
+pub const QUEUE: &str = "demo.mailbox";
 const MISSING_QUEUE: &str = "demo.nowhere";
-const DEADLINE: Duration = Duration::from_secs(40);
 
 struct Asked {
     delay_ms: u64,
@@ -32,49 +26,9 @@ struct Asked {
     published: UnixMs,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    let shown = tokio::time::timeout(DEADLINE, demo(&stop)).await;
-    stop.cancel();
-    shown?
-}
-
-async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
-    let overrides = [
-        // shorter than the default, so that delays of seconds pass through levels too
-        ("topology.unit", "1s"),
-        ("attempts.max", "3"),
-        ("attempts.initial_backoff", "500ms"),
-        ("http.listen", ""),
-    ];
-    let config = dormouse::config::load(Sources {
-        environment: std::env::vars().collect(),
-        overrides: overrides.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
-        ..Default::default()
-    })?;
-    let layout = topology::layout(&config);
-    let names = topology::Names::of(&config);
-    let clock = Clock::default();
-
-    let health = Health::default();
-    let worker = tokio::spawn(dormouse::worker::run(
-        config.clone(),
-        clock.clone(),
-        health.clone(),
-        stop.clone(),
-    ));
-    while health.ready().is_err() {
-        anyhow::ensure!(!worker.is_finished(), "the worker ended");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    println!(
-        "\nA worker runs beside a stock RabbitMQ: {} level queues, unit {}, up to {}.\n",
-        layout.queue_count(),
-        durations::duration(layout.unit()),
-        durations::duration(config.topology.max_delay),
-    );
-
+/// Publishes them all, and prints each as it arrives.
+pub async fn show(config: &Config, clock: &Clock) -> anyhow::Result<()> {
+    let (layout, names) = (topology::layout(config), topology::Names::of(config));
     let connection = Connection::open(&config.broker, "demo").await?;
     dormouse::amqp::declare::declare(&connection, &mailbox()).await?;
     let mut arrivals = Consumer::open(&connection).await?;
@@ -104,7 +58,8 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
         }
     }
     println!(
-        "{confirmed} messages published with one header each, and confirmed. One goes to a missing queue.\n"
+        "{confirmed} messages published with one header each, and confirmed. One of them is for a\n\
+         queue that is missing.\n"
     );
     println!("{:>10} {:<8} {:>4} {:>12} {:>13}", "asked", "as", "hops", "actual", "lateness");
 
@@ -139,8 +94,6 @@ async fn demo(stop: &CancellationToken) -> anyhow::Result<()> {
         in_the_dlq(&dead);
     }
     connection.close().await;
-    stop.cancel();
-    worker.await??;
     Ok(())
 }
 
@@ -190,10 +143,11 @@ fn summary(lateness_ms: &mut [i64]) {
 fn in_the_dlq(dead: &Message) {
     let header = |name: &str| dead.properties.headers.get(name);
     let words = |name: &str| header(name).and_then(as_text).unwrap_or("?").to_owned();
-    let attempts = header(headers::ATTEMPT).and_then(dormouse::message::as_integer).unwrap_or(0);
+    let attempts = header(headers::ATTEMPT).and_then(as_integer).unwrap_or(0);
     println!(
         "\nThe one for {:?} went to the DLQ after {attempts} attempts:",
         words(headers::ROUTING_KEY)
     );
-    println!("  {}: {}", words(headers::REASON), words(headers::DETAIL));
+    let why = format!("{}: {}", words(headers::REASON), words(headers::DETAIL));
+    println!("{}", paragraph("  ", &why, 2));
 }

@@ -1,0 +1,150 @@
+//! Who takes in, delivers and decides: the processes that are connected, and what each has open.
+
+use std::collections::BTreeMap;
+
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::layout::{self, Head, Place, findings, sign};
+use super::trouble;
+use super::visitor::Visitor;
+use super::words::{self, counted, visible};
+use crate::api::events;
+use crate::api::watching::Seen;
+use crate::inventory::ConnectionInfo;
+use crate::management::{Management, ManagementError};
+use crate::operate::status::commands::Commands;
+use crate::operate::vhost_name;
+use crate::schedule::UnixMs;
+
+/// What a worker calls its connection that consumes.
+const CONSUMES: &str = "dormouse consume";
+
+pub async fn show(visitor: Visitor) -> Response {
+    let api = &visitor.site.api;
+    let sample = match events::now(api).await {
+        Ok(sample) => sample,
+        Err(problem) => return trouble::page(&visitor, &problem),
+    };
+    match &sample.seen {
+        Ok(seen) => {
+            let processes = processes(&visitor).await;
+            let head = Head { title: "Workers", place: Some(Place::Workers), ..Head::default() };
+            layout::page(&visitor, head, Some(&sample), body(seen, &processes, api.clock.now()))
+        }
+        Err(problem) => trouble::page(&visitor, problem),
+    }
+}
+
+/// A process of ours, by its machine and number there.
+type Processes = BTreeMap<(String, String), Vec<ConnectionInfo>>;
+
+async fn processes(visitor: &Visitor) -> Result<Processes, ManagementError> {
+    let config = &visitor.site.api.config;
+    let management = Management::of(&config.broker)?;
+    let mut processes = Processes::new();
+    for connection in management.connections(&vhost_name(config)).await? {
+        if connection.is_ours() {
+            let host = connection.peer_host.clone().unwrap_or_default();
+            let pid = connection.pid().unwrap_or_default().to_owned();
+            processes.entry((host, pid)).or_default().push(connection);
+        }
+    }
+    Ok(processes)
+}
+
+fn body(seen: &Seen, processes: &Result<Processes, ManagementError>, now: UnixMs) -> Markup {
+    let overview = &seen.status.overview;
+    let stage = |name: &str| overview.stages.iter().find(|stage| stage.name == name);
+    let intake = overview.stages.iter().filter(|stage| stage.name == "intake");
+    let commands = seen.status.commands.as_ref();
+    html! {
+        h1 { "Workers" }
+        (findings(seen))
+        dl.tiles {
+            div.bad[overview.workers == Some(0)] { dt { "Deliver" } dd { (counted(overview.workers)) } dd.note { "what is due" } }
+            @for stage in intake { div { dt { "Take in" } dd { (counted(stage.counts.consumers)) } dd.note.mono { (visible(&stage.queue)) } } }
+            @if let Some(retry) = stage("retry") { div { dt { "Retry" } dd { (counted(retry.counts.consumers)) } dd.note { "bring back what was rejected" } } }
+            @if let Some(due) = stage("due") { div { dt { "Held" } dd { (counted(due.counts.unacked)) } dd.note { "in their memory" } } }
+        }
+        (table(processes, commands, now))
+        @match commands {
+            Some(commands) => { (registrar(commands)) },
+            None => { section.panel.hint { h2 { "Commands are off" } p { "With " code { "commands.enabled" } " one worker decides what cancels and moves come to: the registrar." } } },
+        }
+    }
+}
+
+fn table(
+    processes: &Result<Processes, ManagementError>,
+    commands: Option<&Commands>,
+    now: UnixMs,
+) -> Markup {
+    html! {
+        section.panel {
+            h2 { "Who is connected" }
+            @match processes {
+                Err(error) => { p.notice.warn { (sign(false)) (visible(&error.to_string())) } },
+                Ok(processes) if processes.is_empty() => { p.quiet { "RabbitMQ tells of no process: it does so some seconds after each has connected, and with the tag monitoring of others than " code { "broker.uri" } "’s user." } },
+                Ok(processes) => {
+                    div.wide tabindex="0" role="group" aria-label="Table" {
+                        table {
+                            thead { tr { th scope="col" { "Process" } th scope="col" { "Does" } th scope="col" { "Version" } th scope="col" { "User" } th scope="col" { "Since" } th.number scope="col" { "Connections" } } }
+                            tbody { @for ((host, pid), connections) in processes { (process(host, pid, connections, commands, now)) } }
+                        }
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn process(
+    host: &str,
+    pid: &str,
+    connections: &[ConnectionInfo],
+    commands: Option<&Commands>,
+    now: UnixMs,
+) -> Markup {
+    let since = connections.iter().filter_map(|connection| connection.connected_at_ms).min();
+    let is_worker = connections
+        .iter()
+        .any(|connection| connection.user_provided_name.as_deref() == Some(CONSUMES));
+    let decides = commands.and_then(|commands| commands.registrar.as_ref()?.connection.as_ref());
+    let is_registrar = decides
+        .is_some_and(|decides| connections.iter().any(|connection| connection.name == *decides));
+    let first = connections.first();
+    html! {
+        tr {
+            th.mono scope="row" { (visible(host)) @if !pid.is_empty() { " pid " (visible(pid)) } }
+            td {
+                @if is_worker { span.state.good { "worker" } " " }
+                @if is_registrar { span.state.calm { "registrar" } }
+                @if !is_worker && !is_registrar { span.quiet { (visible(first.and_then(|first| first.user_provided_name.as_deref()).unwrap_or("a client"))) } }
+            }
+            td { (visible(first.and_then(ConnectionInfo::version).unwrap_or("–"))) }
+            td { bdi { (visible(first.and_then(|first| first.user.as_deref()).unwrap_or("–"))) } }
+            td { @if let Some(since) = since { (words::moment(UnixMs(since), now)) } }
+            td.number { (connections.len()) }
+        }
+    }
+}
+
+fn registrar(commands: &Commands) -> Markup {
+    html! {
+        section.panel {
+            h2 { "Registrar" }
+            @match &commands.registrar {
+                Some(registrar) => {
+                    dl.facts {
+                        dt { "Decides" } dd.mono { (visible(&registrar.consumer_tag)) }
+                        dt { "Connection" } dd.mono { @if let Some(connection) = &registrar.connection { (visible(connection)) } @else { span.quiet { "not known yet" } } }
+                        dt { "Would follow it" } dd { (counted(commands.taking_part.map(|all| all.saturating_sub(1)))) }
+                        dt { "Commands waiting" } dd { (counted(commands.waiting.ready)) }
+                    }
+                },
+                None => { p.quiet { "Nobody decides commands just now, or RabbitMQ has not told who does. " (counted(commands.waiting.ready)) " wait." } },
+            }
+        }
+    }
+}

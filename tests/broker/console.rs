@@ -1,0 +1,212 @@
+//! On a real broker: who may look and act in the console, what the pages show, and what is done with it.
+
+use serde_json::json;
+
+use crate::api_support::*;
+use crate::console_support::{OURS, Person, config, scheduled, serving, user};
+use crate::support::*;
+use tempfile::TempDir;
+
+/// What acts, as docs/console.md has it.
+const ACTING: [&str; 6] = [
+    "/message/cancel",
+    "/message/move",
+    "/message/run-now",
+    "/dlq/choose",
+    "/dlq/redrive",
+    "/dlq/purge",
+];
+const PAGES: [&str; 11] = [
+    "/",
+    "/cascade",
+    "/list",
+    "/message?of=x",
+    "/dlq",
+    "/retries",
+    "/lateness",
+    "/topology",
+    "/workers",
+    "/endpoints",
+    "/help",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_look_or_act_by_their_tags_and_strangers_do_neither() {
+    let (broker, scratch) = (Broker::fresh("console-who").await, TempDir::new().unwrap());
+    let api = serving(&config(&broker, &scratch), &broker).await;
+    let stranger = Person::stranger(&api);
+    for path in PAGES.iter().chain(&["/live/sky", "/live/cascade"]) {
+        let page = stranger.get(path).await;
+        assert_eq!(page.status, 303, "{path}: {page:?}");
+        assert!(page.location().starts_with("/login?next="), "{page:?}");
+        assert!(page.text.is_empty(), "{page:?}");
+    }
+    stranger.get("/login").await.says("RabbitMQ user");
+    assert_eq!(stranger.log_in("guest", "wrong").await.status, 401);
+    assert_eq!(stranger.log_in("guest", "").await.status, 401);
+    let untagged = user(&broker, "untagged", &[]).await;
+    stranger.log_in(&untagged, "secret").await.says("has none of RabbitMQ's tags");
+    let looker = user(&broker, "looker", &["management"]).await;
+    let actor = user(&broker, "actor", &["policymaker"]).await;
+
+    let page = stranger.log_in(&looker, "secret").await;
+    let cookie = page.header("set-cookie");
+    for part in ["dormouse=", "HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    let looker = stranger;
+    let actor = Person::logged_in(&api, &actor, "secret").await;
+    looker.get("/").await.says("looks");
+    actor.get("/").await.says("may act");
+    looker.get("/message?of=x").await.says("Your tags let you look");
+    for path in ACTING {
+        let refused = looker.post(path, &[("key", "x")]).await;
+        assert_eq!(refused.status, 403, "{path}: {refused:?}");
+        let done = actor.post(path, &[("key", "x"), ("to", "1s"), ("token", "x")]).await;
+        assert_eq!(done.status, 303, "{path}: {done:?}");
+        assert!(!done.location().starts_with("/login"), "{path}: {done:?}");
+        for foreign in [&[("sec-fetch-site", "cross-site")][..], &[("origin", "http://evil")], &[]]
+        {
+            let refused = actor.ask("POST", path, foreign, &[("key", "x")]).await;
+            assert_eq!(refused.status, 403, "{path} {foreign:?}: {refused:?}");
+        }
+        let strange = Person::stranger(&api).post(path, &[("key", "x")]).await;
+        assert!(strange.status == 303 && strange.location().starts_with("/login"), "{strange:?}");
+    }
+    let own = [("origin", &*api.uri(""))];
+    assert_eq!(actor.ask("POST", "/message/cancel", &own, &[("key", "x")]).await.status, 303);
+    // who logs out is out, with the cookie as it was
+    let kept = Person::logged_in(&api, "guest", "guest").await;
+    assert_eq!(kept.get("/help").await.status, 200);
+    assert_eq!(kept.ask("POST", "/logout", &OURS, &[]).await.location(), "/login");
+    assert_eq!(kept.get("/help").await.status, 303);
+    api.stop().await;
+    broker.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_that_only_shows_has_nothing_that_acts_and_stands_below_its_path() {
+    let (broker, scratch) = (Broker::fresh("console-only").await, TempDir::new().unwrap());
+    let mut config = config(&broker, &scratch);
+    config.console.read_only = true;
+    config.console.base_path = "/dormouse".into();
+    let api = serving(&config, &broker).await;
+    let person = Person::stranger(&api).at("/dormouse");
+    let begun = person.log_in("guest", "guest").await;
+    assert_eq!((begun.status, begun.location()), (303, "/dormouse/"), "{begun:?}");
+    person.get("/").await.says("looks").says("href=\"/dormouse/cascade\"");
+    assert_eq!(person.get("").await.status, 200);
+    for path in ACTING {
+        let gone = person.post(path, &[("key", "x")]).await;
+        assert_eq!(gone.status, 404, "{path}: {gone:?}");
+    }
+    person.get("/message?of=x").await.says("This console only shows");
+    // what is elsewhere is the API's, or nobody's
+    let root = Person::stranger(&api);
+    assert_eq!(root.get("/").await.status, 404);
+    assert_eq!(root.get("/v1/levels").await.status, 401);
+    assert_eq!(api.get("/v1/nothing").await.content_type, "application/problem+json");
+    // the console alone leaves the API out
+    config.service.roles = vec!["console".into()];
+    let alone = Api::of_service(&config);
+    assert_eq!(Person::stranger(&alone).get("/v1/levels").await.status, 404);
+    Person::stranger(&alone).at("/dormouse").get("/login").await.says("RabbitMQ user");
+    alone.stop().await;
+    api.stop().await;
+    broker.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_whole_small_and_lets_nothing_in() {
+    let (broker, scratch) = (Broker::fresh("console-pages").await, TempDir::new().unwrap());
+    let config = config(&broker, &scratch);
+    let connection = broker.connect().await;
+    queues(&connection, &["mail"]).await;
+    let api = serving(&config, &broker).await;
+    let person = Person::logged_in(&api, "guest", "guest").await;
+    let look = async || {
+        for path in PAGES {
+            let page = person.get(path).await;
+            let wanted = if path.starts_with("/message") { 404 } else { 200 };
+            assert_eq!(page.status, wanted, "{path}: {page:?}");
+            let policy = page.header("content-security-policy");
+            for part in [
+                "default-src 'none'",
+                "script-src 'self'",
+                "style-src 'self'",
+                "frame-ancestors 'none'",
+            ] {
+                assert!(policy.contains(part), "{policy}");
+            }
+            assert_eq!(page.header("cache-control"), "no-store");
+            assert!(page.text.len() <= 60_000, "{path}: {}", page.text.len());
+            for inline in [" style=", " onclick=", "javascript:", "<style", "http://", "https://"] {
+                page.says_not(inline);
+            }
+            assert_eq!(page.text.matches("<script").count(), 1, "{path}");
+            assert_eq!(page.text.matches("<h1>").count(), 1, "{path}");
+        }
+    };
+    person.get("/").await.says("Nothing sleeps.");
+    person.get("/dlq").await.says("Nothing is dead.");
+    look().await;
+    for number in 0..30 {
+        let body = json!({ "target": { "queue": "mail" }, "delay": "50s", "body": 1, "key": format!("k-{number}") });
+        scheduled(&api, body).await;
+    }
+    let nowhere = json!({ "target": { "queue": "nowhere" }, "delay": 0, "body": 1 });
+    scheduled(&api, nowhere).await;
+    until("the index knows all", async || {
+        person.get("/list?target=mail").await.text.contains("30 match")
+    })
+    .await;
+    until("one is dead", async || person.get("/dlq").await.text.contains("unroutable")).await;
+    look().await;
+    person.get("/").await.says("exact, by the index");
+    person.get("/cascade").await.says("Level 0");
+    person.get("/list?key_prefix=k-29").await.says("1 match").says("k-29");
+    person.get("/list?state=asleep").await.says("known are");
+    person.get("/message?of=k-3").await.says("accepted, and put to sleep").says("now, by its plan");
+    let style = person.get("/").await.text;
+    let style = style.split("href=\"").find(|part| part.contains(".css\"")).unwrap();
+    let style = person.get(style.split('"').next().unwrap()).await;
+    assert!(style.header("cache-control").contains("immutable"), "{style:?}");
+    assert_eq!(person.get("/assets/0.css").await.status, 404);
+    api.stop().await;
+    broker.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_trusted_says_what_the_browser_sees() {
+    let (broker, scratch) = (Broker::fresh("console-proxy").await, TempDir::new().unwrap());
+    let mut config = config(&broker, &scratch);
+    config.service.roles = vec!["console".into()];
+    let far = [("x-forwarded-proto", "https"), ("x-forwarded-host", "console.example")];
+    let origin = ("origin", "https://console.example");
+    let form = [("user", "guest"), ("password", "guest")];
+    for is_trusted in [false, true] {
+        config.api.trusted_proxies =
+            is_trusted.then(|| "127.0.0.1".to_owned()).into_iter().collect();
+        let api = Api::of_service(&config);
+        let person = Person::stranger(&api);
+        let headers = [far[0], far[1], origin];
+        let begun = person.ask("POST", "/login", &headers, &form).await;
+        if is_trusted {
+            let cookie = begun.header("set-cookie");
+            assert!(
+                cookie.starts_with("__Host-dormouse=") && cookie.ends_with("; Secure"),
+                "{begun:?}"
+            );
+            assert_eq!(person.ask("GET", "/help", &far, &[]).await.status, 200);
+            assert_eq!(person.get("/help").await.status, 303, "a cookie of another name");
+        } else {
+            assert_eq!(begun.status, 403, "whoever says so: {begun:?}");
+        }
+        // whoever logs in from elsewhere than RabbitMQ's machine is not its guest
+        let afar = [far[0], far[1], origin, ("x-forwarded-for", "192.0.2.7")];
+        let refused = Person::stranger(&api).ask("POST", "/login", &afar, &form).await;
+        assert_eq!(refused.status, if is_trusted { 401 } else { 403 }, "{refused:?}");
+        api.stop().await;
+    }
+    broker.drop_it().await;
+}

@@ -1,0 +1,103 @@
+//! The console in Chromium: every page, empty and full, in both themes, wide and narrow, with a script and without one, for
+//! one who looks and one who acts, as axe reads it; and what is done there, with its effect. What it needs is fetched by
+//! scripts/get-clients.sh; where that cannot be, it says that it is skipped.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api_support::*;
+use crate::clients::folder;
+use crate::console_support::{config, scheduled, serving, user};
+use crate::support::*;
+use tempfile::TempDir;
+
+const PAGES: [&str; 12] = [
+    "/",
+    "/cascade",
+    "/list",
+    "/list?state=any&target=mail",
+    "/message?of=k-1",
+    "/dlq",
+    "/retries",
+    "/lateness",
+    "/topology",
+    "/workers",
+    "/endpoints",
+    "/help",
+];
+
+/// The script, and what it says.
+async fn run(folder: &Path, given: Value) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console/browser.mjs");
+    let mut command = tokio::process::Command::new("node");
+    command.arg(script).current_dir(folder).env("CONSOLE", given.to_string()).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(300), command.output());
+    let output = output.await.expect("it ends").unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{error}");
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_read_and_used_in_a_browser() {
+    let Some(folder) = folder("browser") else { return };
+    let (broker, scratch) = (Broker::fresh("console-browser").await, TempDir::new().unwrap());
+    let mut config = config(&broker, &scratch);
+    // what sleeps sleeps as long as this takes
+    config.topology.max_delay = Duration::from_secs(3_600);
+    let connection = broker.connect().await;
+    queues(&connection, &["mail"]).await;
+    let api = serving(&config, &broker).await;
+    let looker = user(&broker, "looker", &["monitoring"]).await;
+    let mut given = json!({
+        "url": api.uri(""), "user": "guest", "password": "guest", "pages": PAGES, "acts": false,
+        "looker": { "user": looker, "password": "secret" },
+    });
+    let said = run(&folder, given.clone()).await;
+    assert!(said.contains("looked at 104 pages"), "{said}");
+
+    for key in ["cancel", "move", "now"]
+        .iter()
+        .flat_map(|what| [format!("{what}-script"), format!("{what}-plain")])
+    {
+        schedule(&api, &key, "58m").await;
+    }
+    for number in 0..40 {
+        schedule(&api, &format!("k-{number}"), "55m").await;
+    }
+    let hostile = "<img src=x onerror=alert(1)>\u{202e}שלום";
+    publish(&connection, [hostile, "nowhere"].map(|to| delayed(to, 0, hostile))).await;
+    until("two are dead", async || depth(&connection, "dormouse.dlq").await == Some(2)).await;
+    let list = async |path: &str| api.get(path).await.body;
+    until("the index has all", async || list("/v1/count?target=mail").await["messages"] == 46)
+        .await;
+    given["acts"] = json!(true);
+    let said = run(&folder, given).await;
+    for wanted in
+        ["looked at 104 pages", "keys and themes", "it lives", "acted script", "acted plain"]
+    {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    // what was done has its effect
+    let state = async |key: &str| list(&format!("/v1/messages/{key}")).await["state"].clone();
+    for suffix in ["script", "plain"] {
+        for (what, wanted) in [("cancel", "cancelled"), ("move", "delivered"), ("now", "delivered")]
+        {
+            let key = format!("{what}-{suffix}");
+            until(&key, async || state(&key).await == wanted).await;
+        }
+    }
+    until("the dead are deleted", async || depth(&connection, "dormouse.dlq").await == Some(0))
+        .await;
+    api.stop().await;
+    broker.management.delete_user(&looker).await.unwrap();
+    broker.drop_it().await;
+}
+
+async fn schedule(api: &Api, key: &str, delay: &str) {
+    let body = json!({ "target": { "queue": "mail" }, "delay": delay, "body": 1, "key": key, "unique": true });
+    scheduled(api, body).await;
+}
