@@ -173,7 +173,7 @@ impl Mover {
         self.unsettled
     }
 
-    /// Moves messages for this long, or until `stop`.
+    /// Moves messages for this long, or until `stop`. Not cancel safe: acks that were not sent would be lost.
     pub async fn work(
         &mut self,
         time: Duration,

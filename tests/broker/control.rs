@@ -1,6 +1,6 @@
 //! On a real broker: what a command says of a key holds for the messages that sleep under it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::support::*;
@@ -92,24 +92,35 @@ fn in_words(outcome: &Outcome<String>) -> String {
     }
 }
 
-/// All that came until a message came that is due last, each once and in order: a kill may double some.
-async fn bodies_until_last(connection: &Connection) -> Vec<String> {
+/// What comes, each once and in order: a kill may double some. Waits until all have come that shall, however late
+/// that is, and then for one more with a key, behind which nothing can be that was due before.
+async fn bodies(connection: &Connection, expected: &[String]) -> Vec<String> {
     let mut consumer = Consumer::open(connection).await.unwrap();
     consumer.consume("inbox", 100).await.unwrap();
-    let mut bodies = Vec::new();
-    loop {
-        let next = tokio::time::timeout(DEADLINE, consumer.next()).await;
-        let Delivered { tag, message, .. } = next.expect("the last one comes").unwrap();
-        consumer.settle(tag);
-        consumer.flush().await.unwrap();
-        match body(&message) {
-            last if last == "last" => break,
-            other => bodies.push(other),
+    let (mut came, end) = (BTreeSet::new(), tokio::time::Instant::now() + DEADLINE);
+    let mut barrier = None;
+    while !came.contains("last") {
+        if barrier.is_none() && expected.iter().all(|body| came.contains(body)) {
+            barrier = Some(publish(connection, [keyed("last", 2_000, "last")]).await);
         }
+        let next = tokio::time::timeout_at(end, consumer.next_together(100)).await;
+        for Delivered { tag, message, .. } in
+            next.unwrap_or_else(|_| panic!("came: {came:?}")).unwrap()
+        {
+            consumer.settle(tag);
+            came.insert(body(&message));
+        }
+        consumer.flush().await.unwrap();
     }
-    bodies.sort();
-    bodies.dedup();
-    bodies
+    came.remove("last");
+    came.into_iter().collect()
+}
+
+/// The same, of which every one is known.
+async fn exactly(connection: &Connection, expected: impl IntoIterator<Item = impl ToString>) {
+    let mut expected: Vec<String> = expected.into_iter().map(|body| body.to_string()).collect();
+    expected.sort();
+    assert_eq!(bodies(connection, &expected).await, expected);
 }
 
 /// Half of many keys are cancelled while one of two workers is killed, and then the other.
@@ -122,7 +133,7 @@ async fn what_is_cancelled_never_comes_and_all_else_does() {
     queues(&connection, &["inbox", ANSWERS]).await;
     let (first, second) = (Worker::start(&config).await, Worker::start(&config).await);
     let names: Vec<String> = (0..KEYS).map(|number| format!("order-{number}")).collect();
-    let messages = names.iter().map(|name| keyed(name, 6_000, name));
+    let messages = names.iter().map(|name| keyed(name, 10_000, name));
     publish(&connection, messages).await;
     let (gone, stays): (Vec<&str>, Vec<&str>) =
         names.iter().map(String::as_str).partition(|name| name.ends_with(['1', '3', '5', '7']));
@@ -132,12 +143,7 @@ async fn what_is_cancelled_never_comes_and_all_else_does() {
     publish(&connection, late.chunks(7).map(cancel)).await;
     let third = Worker::start(&config).await;
     second.kill().await;
-    // due after all that has a key
-    publish(&connection, [delayed("inbox", 8_000, "last")]).await;
-    let came = bodies_until_last(&connection).await;
-    let mut expected: Vec<String> = stays.iter().map(ToString::to_string).collect();
-    expected.sort();
-    assert_eq!(came, expected);
+    exactly(&connection, stays).await;
     third.stop().await;
     broker.drop_it().await;
 }
@@ -146,22 +152,21 @@ async fn what_is_cancelled_never_comes_and_all_else_does() {
 async fn a_unique_schedule_replaces_or_keeps_and_is_cancelled() {
     let (broker, _, connection, worker) = begun("unique").await;
     let asked = [
-        (unique("a", "replace", 3_000, "a1"), "scheduled"),
-        (unique("a", "replace", 3_000, "a2"), "replaced"),
-        (unique("b", "keep", 3_000, "b1"), "scheduled"),
-        (unique("b", "keep", 2_000, "b2"), "kept"),
-        (unique("c", "replace", 3_000, "c1"), "scheduled"),
+        (unique("a", "replace", 8_000, "a1"), "scheduled"),
+        (unique("a", "replace", 8_000, "a2"), "replaced"),
+        (unique("b", "keep", 8_000, "b1"), "scheduled"),
+        (unique("b", "keep", 7_000, "b2"), "kept"),
+        (unique("c", "replace", 8_000, "c1"), "scheduled"),
         (cancel(&["c"]), "cancelled"),
-        (unique("c", "keep", 3_000, "c2"), "scheduled"),
-        (unique("d", "keep", 3_000, "d1"), "scheduled"),
+        (unique("c", "keep", 8_000, "c2"), "scheduled"),
+        (unique("d", "keep", 8_000, "d1"), "scheduled"),
         (cancel(&["d"]), "cancelled"),
         (unique("e", "keep", 300, "e1"), "scheduled"),
     ];
     for (command, expected) in asked {
         assert_eq!(outcomes(ask(&connection, command).await), [expected]);
     }
-    publish(&connection, [delayed("inbox", 4_000, "last")]).await;
-    assert_eq!(bodies_until_last(&connection).await, ["a2", "b1", "c2", "e1"]);
+    exactly(&connection, ["a2", "b1", "c2", "e1"]).await;
     // it was tried, and its target has it
     assert_eq!(outcomes(ask(&connection, cancel(&["e"])).await), ["too-late"]);
     worker.stop().await;
@@ -171,10 +176,10 @@ async fn a_unique_schedule_replaces_or_keeps_and_is_cancelled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reschedule_puts_off_and_never_brings_forward() {
     let (broker, _, connection, worker) = begun("reschedule").await;
-    publish(&connection, [keyed("plain", 2_000, "plain")]).await;
-    assert_eq!(outcomes(ask(&connection, unique("u", "keep", 2_000, "u")).await), ["scheduled"]);
+    publish(&connection, [keyed("plain", 8_000, "plain")]).await;
+    assert_eq!(outcomes(ask(&connection, unique("u", "keep", 8_000, "u")).await), ["scheduled"]);
     let now = Clock::default().now();
-    let later = now.plus(Duration::from_secs(4));
+    let later = now.plus(Duration::from_secs(11));
     let put_off = command::reschedule("dormouse.command", &[key("plain"), key("u")], later);
     assert_eq!(outcomes(ask(&connection, put_off).await), ["noted", "scheduled"]);
     let sooner = command::reschedule("dormouse.command", &[key("u")], now);
@@ -251,7 +256,9 @@ async fn unique_schedules_are_exact_over_workers_that_are_killed() {
     let mut workers = vec![Worker::start(&config).await, Worker::start(&config).await];
     let mut random = fastrand::Rng::with_seed(7);
     let mut stands: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let due = Clock::default().now().plus(Duration::from_secs(25));
     for number in 0..COMMANDS {
+        let left_ms = due.since(Clock::default().now()).as_millis() as i64;
         let name = format!("k{}", random.u8(0..20));
         let body = format!("{name} by {number}");
         let standing = stands.entry(name.clone()).or_default();
@@ -262,11 +269,11 @@ async fn unique_schedules_are_exact_over_workers_that_are_killed() {
             }
             1 => {
                 standing.get_or_insert_with(|| body.clone());
-                unique(&name, "keep", 9_000, &body)
+                unique(&name, "keep", left_ms, &body)
             }
             _ => {
                 *standing = Some(body.clone());
-                unique(&name, "replace", 9_000, &body)
+                unique(&name, "replace", left_ms, &body)
             }
         };
         publish(&connection, [command]).await;
@@ -275,10 +282,8 @@ async fn unique_schedules_are_exact_over_workers_that_are_killed() {
             workers.push(Worker::start(&config).await);
         }
     }
-    let mut expected: Vec<String> = stands.into_values().flatten().collect();
-    expected.sort();
-    publish(&connection, [delayed("inbox", 11_000, "last")]).await;
-    assert_eq!(bodies_until_last(&connection).await, expected);
+    assert!(Clock::default().now() < due, "all commands before the first is due");
+    exactly(&connection, stands.into_values().flatten()).await;
     for worker in workers {
         worker.stop().await;
     }
@@ -315,10 +320,10 @@ async fn a_drain_keeps_keys_and_generations() {
     let connection = broker.connect().await;
     queues(&connection, &["inbox", ANSWERS]).await;
     let worker = Worker::start(&config).await;
-    publish(&connection, ["stays", "twice", "twice", "gone"].map(|name| keyed(name, 8_000, name)))
+    publish(&connection, ["stays", "twice", "twice", "gone"].map(|name| keyed(name, 15_000, name)))
         .await;
     for (name, body) in [("u", "u1"), ("u", "u2"), ("v", "v1")] {
-        ask(&connection, unique(name, "replace", 8_000, body)).await;
+        ask(&connection, unique(name, "replace", 15_000, body)).await;
     }
     worker.stop().await;
     let mut later = crate::operator::config(&broker, 2);
@@ -327,8 +332,7 @@ async fn a_drain_keeps_keys_and_generations() {
     let operator = crate::operator::Operator::of(&broker).in_version(2).with_commands();
     let mut drain = operator.start(&["drain"]);
     ask(&connection, cancel(&["gone", "v"])).await;
-    publish(&connection, [delayed("inbox", 9_000, "last")]).await;
-    assert_eq!(bodies_until_last(&connection).await, ["stays", "twice", "u2"]);
+    exactly(&connection, ["stays", "twice", "u2"]).await;
     assert!(drain.wait().unwrap().success());
     worker.stop().await;
     broker.drop_it().await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use dormouse_core::control::command::bring_forward;
 use dormouse_core::control::{Key, Outcome, Refusal, Reply, Sequence};
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use crate::amqp::{AmqpError, Connection, Publisher};
@@ -56,10 +57,9 @@ impl Asking {
         let stop = CancellationToken::new();
         self.ask();
         while Instant::now() < end {
-            tokio::select! {
-                _ = self.publisher.settled() => {}
-                worked = mover.work(TICK, &stop) => worked?,
-            }
+            // to its end each time: acks that it was about to send would be lost with it
+            mover.work(TICK, &stop).await?;
+            self.publisher.settled().now_or_never();
             let Some(reply) = self.publisher.take_replies().pop() else { continue };
             match self.said(&reply) {
                 Said { outcome: Outcome::Refused(Refusal::Unanswered), .. } => self.ask(),
