@@ -223,13 +223,16 @@ async fn who_may_schedule_may_not_cancel() {
     broker.drop_it().await;
 }
 
+/// The verbs of who schedules.
+const CLIENTS: [&str; 3] = ["cancel", "reschedule", "run-now"];
+
 /// By the routing key, which RabbitMQ's topic permissions look at.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_cancel_may_not_reschedule_nor_decide() {
     let (broker, _) = with_commands("cancels").await;
     let user = user(&broker, "publisher that cancels").await;
-    let workers_own = ["fence", "accept"];
-    for key in ["cancel", "reschedule"].into_iter().chain(workers_own) {
+    let workers_own = ["fence", "accept", "move"];
+    for key in CLIENTS.into_iter().chain(workers_own) {
         let outcome = published(&broker, &user, "dormouse.command", key).await;
         assert_eq!(outcome, Outcome::Confirmed, "{key}, without topic permissions");
     }
@@ -239,7 +242,19 @@ async fn who_may_cancel_may_not_reschedule_nor_decide() {
     management.put_topic_permissions(vhost, &user.name, exchange, &verbs, "^$").await.unwrap();
     let outcome = published(&broker, &user, exchange, "cancel").await;
     assert_eq!(outcome, Outcome::Confirmed);
-    for key in ["reschedule"].into_iter().chain(workers_own) {
+    for key in CLIENTS[1..].iter().copied().chain(workers_own) {
+        refused(&published(&broker, &user, exchange, key).await, key);
+    }
+    // what leaves clients what is theirs
+    let document = include_str!("../../docs/control.md");
+    let all_verbs = format!("^({})$", CLIENTS.join("|"));
+    assert!(document.contains(&all_verbs), "{all_verbs}");
+    management.put_topic_permissions(vhost, &user.name, exchange, &all_verbs, "^$").await.unwrap();
+    for key in CLIENTS {
+        let outcome = published(&broker, &user, exchange, key).await;
+        assert_eq!(outcome, Outcome::Confirmed, "{key}, as {all_verbs}");
+    }
+    for key in workers_own {
         refused(&published(&broker, &user, exchange, key).await, key);
     }
     for exchange in ["dormouse.unique", "dormouse.log", ""] {
