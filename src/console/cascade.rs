@@ -3,7 +3,8 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{self, Head, Place, findings};
+use super::layout::{self, Head, findings};
+use super::places::Place;
 use super::trouble;
 use super::visitor::Visitor;
 use super::words::{self, about, change, counted, share};

@@ -3,8 +3,9 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{self, Head, Place};
+use super::layout::{self, Head};
 use super::list::of_target;
+use super::places::Place;
 use super::visitor::Visitor;
 use super::words;
 use crate::schedule::UnixMs;

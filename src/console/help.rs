@@ -3,7 +3,8 @@
 use axum::response::Response;
 use maud::html;
 
-use super::layout::{self, Head, Place};
+use super::layout::{self, Head};
+use super::places::{PLACES, Shown};
 use super::visitor::Visitor;
 
 const WORDS: [(&str, &str); 9] = [
@@ -28,8 +29,7 @@ pub async fn show(visitor: Visitor) -> Response {
             h2 { "Keys" }
             dl.facts {
                 dt { kbd { "/" } } dd { "to the search field" }
-                @for place in Place::ALL {
-                    @let (path, name, key) = place.shown();
+                @for Shown { path, name, key, .. } in PLACES {
                     dt { kbd { "g" } " " kbd { (key) } } dd { a href=(visitor.site.at(path)) { (name) } }
                 }
                 dt { kbd { "?" } } dd { "this page" }

@@ -4,8 +4,9 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
-use super::layout::{self, Head, Place, sign};
+use super::layout::{self, Head, sign};
 use super::list::{completeness, of_target, target, without_index};
+use super::places::Place;
 use super::site::Site;
 use super::visitor::Visitor;
 use super::{trouble, words};

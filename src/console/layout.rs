@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{ICON, SCRIPT, STYLE};
+use super::places::{PLACES, Place, Shown};
 use super::preferences::Theme;
 use super::sessions::Notice;
 use super::site::Site;
@@ -37,49 +38,6 @@ pub struct Alone {
     pub status: u16,
     pub theme: Theme,
     pub refresh: Option<u32>,
-}
-
-/// Where in the navigation a page stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    Sky,
-    Cascade,
-    List,
-    Dlq,
-    Retries,
-    Lateness,
-    Topology,
-    Workers,
-    Endpoints,
-}
-
-impl Place {
-    pub const ALL: [Self; 9] = [
-        Self::Sky,
-        Self::Cascade,
-        Self::List,
-        Self::Dlq,
-        Self::Retries,
-        Self::Lateness,
-        Self::Topology,
-        Self::Workers,
-        Self::Endpoints,
-    ];
-
-    /// Its path, its name, and the key behind `g`.
-    pub fn shown(self) -> (&'static str, &'static str, char) {
-        match self {
-            Self::Sky => ("/", "Sky", 's'),
-            Self::Cascade => ("/cascade", "Cascade", 'c'),
-            Self::List => ("/list", "List", 'l'),
-            Self::Dlq => ("/dlq", "DLQ", 'd'),
-            Self::Retries => ("/retries", "Retries", 'r'),
-            Self::Lateness => ("/lateness", "Lateness", 'a'),
-            Self::Topology => ("/topology", "Topology", 't'),
-            Self::Workers => ("/workers", "Workers", 'w'),
-            Self::Endpoints => ("/endpoints", "Endpoints", 'e'),
-        }
-    }
 }
 
 /// A page for somebody who is logged in.
@@ -193,12 +151,11 @@ fn navigation(visitor: &Visitor, here: Option<Place>, sample: Option<&Sample>) -
     html! {
         nav.places aria-label="Pages" {
             ul {
-                @for place in Place::ALL {
-                    @let (path, name, key) = place.shown();
+                @for Shown { place, path, name, key } in PLACES {
                     li {
-                        a href=(visitor.site.at(path)) aria-current=[(here == Some(place)).then_some("page")] data-key=(key) {
+                        a href=(visitor.site.at(path)) aria-current=[(here == Some(*place)).then_some("page")] data-key=(key) {
                             (name)
-                            @if let Some(dead) = dead.filter(|dead| place == Place::Dlq && *dead > 0) {
+                            @if let Some(dead) = dead.filter(|dead| *place == Place::Dlq && *dead > 0) {
                                 span.badge { (crate::operate::number(dead)) span.unseen { " messages" } }
                             }
                         }

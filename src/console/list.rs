@@ -8,7 +8,8 @@ use maud::{Markup, html};
 use serde_json::Value as Json;
 use url::form_urlencoded;
 
-use super::layout::{self, Head, Place};
+use super::layout::{self, Head};
+use super::places::Place;
 use super::site::Site;
 use super::visitor::Visitor;
 use super::{trouble, words};

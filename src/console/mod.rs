@@ -8,6 +8,7 @@
 //! | [`routes`] | which path leads where; what acts has none where the console only shows |
 //! | [`origin`], [`headers`] | a request from elsewhere → refused; a page → what a browser may do with it |
 //! | [`sessions`], [`who`], `login` | a cookie → a user of RabbitMQ's, and what that one may |
+//! | [`places`] | the pages of the navigation, a line each |
 //! | [`words`], [`layout`], [`trouble`] | values → text that people read, in the frame of every page |
 //! | `sky`, `cascade`, `list`, `message`, `dlq`, … | the pages |
 //! | `act` | what a person does, as the user, with a line in the log |
@@ -27,6 +28,7 @@ mod live;
 mod login;
 mod message;
 mod origin;
+mod places;
 mod preferences;
 mod retries;
 mod routes;
@@ -42,4 +44,5 @@ mod who;
 mod words;
 mod workers;
 
+pub use places::PLACES;
 pub use routes::router;

@@ -7,8 +7,9 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value as Json;
 
-use super::layout::{self, Head, Place};
+use super::layout::{self, Head};
 use super::list::{of_message, target, without_index};
+use super::places::Place;
 use super::trouble;
 use super::visitor::Visitor;
 use super::words::{self, about};

@@ -3,7 +3,8 @@
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{self, Head, Place, sign};
+use super::layout::{self, Head, sign};
+use super::places::Place;
 use super::visitor::Visitor;
 use super::{trouble, words};
 use crate::api::look::turn;

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use axum::response::Response;
 use maud::{Markup, html};
 
-use super::layout::{self, Head, Place, findings, sign};
+use super::layout::{self, Head, findings, sign};
+use super::places::Place;
 use super::trouble;
 use super::visitor::Visitor;
 use super::words::{self, counted, visible};

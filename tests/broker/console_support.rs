@@ -12,6 +12,12 @@ use dormouse::config::{Config, Uri};
 use dormouse::topology::Names;
 use tempfile::TempDir;
 
+/// Every page that looks at something: those of the navigation, and what they lead to.
+pub fn pages() -> Vec<&'static str> {
+    let places = dormouse::console::PLACES.iter().map(|shown| shown.path);
+    places.chain(["/list?state=any&target=mail", "/message?of=k-1", "/help"]).collect()
+}
+
 /// What a browser is told.
 #[derive(Debug)]
 pub struct Page {

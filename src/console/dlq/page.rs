@@ -8,7 +8,8 @@ use url::form_urlencoded;
 
 use super::groups::{Wanted, goes_to, groups};
 use super::looking::{self, Looked};
-use crate::console::layout::{self, Head, Place, sign};
+use crate::console::layout::{self, Head, sign};
+use crate::console::places::Place;
 use crate::console::site::Site;
 use crate::console::visitor::Visitor;
 use crate::console::{trouble, words};

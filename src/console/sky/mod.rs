@@ -11,7 +11,8 @@ use maud::{Markup, html};
 
 use self::bins::Bin;
 use self::known::{FRESH, Known};
-use super::layout::{self, Head, Place, findings};
+use super::layout::{self, Head, findings};
+use super::places::Place;
 use super::site::Site;
 use super::visitor::Visitor;
 use super::{trouble, words};
