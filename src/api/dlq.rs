@@ -14,14 +14,17 @@ use super::answer::{respond, to_json};
 use super::auth::caller::Caller;
 use super::auth::tokens::Scope;
 use super::body::{object, whole};
+use super::destination::Destination;
 use super::look::turn;
 use super::problem::{Document, Kind, Problem};
-use super::request::{Delay, DelayText};
+use super::request::{Delay, DelayText, TargetRequest};
 use super::state::Api;
 use super::trouble;
 use crate::operate::When;
-use crate::operate::dlq::redrive::{self as again, Progress, RedriveError};
-use crate::operate::dlq::{self, Cause, DlqError, NO_REASON, Purged, Selection};
+use crate::operate::dlq::redrive::{self as again, Again, Progress, RedriveError};
+use crate::operate::dlq::{
+    self, Cause, DlqError, Elsewhere, NO_REASON, NoTarget, Purged, Selection,
+};
 use crate::schedule::{Reason, UnixMs};
 
 /// Messages of one list.
@@ -40,7 +43,7 @@ pub struct Listing {
     limit: Option<usize>,
 }
 
-/// Which messages are meant: one of the three.
+/// Which messages are meant, one of the three, and how they are sent again.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "reason": "unroutable", "delay": "10m" }))]
@@ -58,6 +61,9 @@ pub struct Redrive {
     /// When they are due: RFC 3339 with a zone.
     #[schema(format = DateTime)]
     at: Option<String>,
+    /// Another target for all of them, and for none of them the way back to a queue: a queue, or an exchange and a routing
+    /// key. To where each was to go, if it is absent.
+    target: Option<TargetRequest>,
     /// Also those that had headers left out for want of room; those headers are lost.
     #[serde(default)]
     incomplete: bool,
@@ -110,7 +116,8 @@ fn selection(
     }
 }
 
-fn trouble(error: DlqError) -> Problem {
+/// What went wrong with a look at the DLQ.
+pub fn trouble(error: DlqError) -> Problem {
     match error {
         DlqError::Amqp(error) => trouble::amqp(&error),
         error @ DlqError::NoQueue(_) => Problem::new(Kind::TopologyHole, error.to_string()),
@@ -188,7 +195,7 @@ pub async fn show(
     Ok(done(document, missed))
 }
 
-/// Sends messages of the DLQ again, as first published.
+/// Sends messages of the DLQ again, as first published, to where each was to go or to another target.
 #[utoipa::path(
     post, path = "/v1/dlq:redrive", tag = "dlq", operation_id = "redrive", request_body = Redrive,
     responses(
@@ -202,19 +209,21 @@ pub async fn redrive(
     body: Body,
 ) -> Result<Response, Problem> {
     let asked = asked(&api, &caller, body).await?;
-    let Redrive { ids, reason, all, delay, at, incomplete } = asked;
+    let Redrive { ids, reason, all, delay, at, target, incomplete } = asked;
     let selection = selection(ids, reason, all)?;
     let when = match (delay, at) {
         (None, None) => When::Now,
         (delay, at) => when(api.limits.due(delay, at.as_deref(), api.clock.now())?)?,
     };
+    let to = target.as_ref().map(|target| elsewhere(&caller, target)).transpose()?;
+    let again = Again { when, to, incomplete };
     let (_look, mut missed) = (look(&api).await?, 0);
     caller.does(format!("{selection:?}"));
     let tell = |progress| match progress {
         Progress::Missed(some) => missed = some,
         Progress::Redriven(_) => {}
     };
-    let redriven = again::redrive(&caller.login.config, &selection, when, incomplete, tell).await;
+    let redriven = again::redrive(&caller.login.config, &selection, &again, tell).await;
     match redriven {
         Ok(redriven) => {
             let document = redriven.document();
@@ -224,10 +233,38 @@ pub async fn redrive(
         Err(error @ RedriveError::TooFar { .. }) => {
             Err(Problem::new(Kind::DelayTooLong, error.to_string()))
         }
+        Err(RedriveError::NoTarget(why)) => Err(no_target(&why)),
         Err(RedriveError::Broken { redriven, source }) => {
             Err(trouble(source).with("redriven", redriven))
         }
     }
+}
+
+/// Errors: it names no queue or exchange, or the caller may not reach it.
+fn elsewhere(caller: &Caller, target: &TargetRequest) -> Result<Elsewhere, Problem> {
+    let destination = Destination::of(target)?;
+    caller.may_reach(destination)?;
+    match destination {
+        Destination::Queue(queue) => {
+            Ok(Elsewhere { exchange: String::new(), routing_key: queue.to_owned() })
+        }
+        Destination::Exchange { exchange, routing_key } => {
+            Ok(Elsewhere { exchange: exchange.to_owned(), routing_key: routing_key.to_owned() })
+        }
+        Destination::Endpoint { .. } => Err(invalid(
+            "the target is an endpoint: a message says itself for which endpoint it is, so send it to where it was to go",
+        )),
+    }
+}
+
+/// Why messages are not sent there.
+pub fn no_target(why: &NoTarget) -> Problem {
+    let kind = match why {
+        NoTarget::Refused(_) | NoTarget::Webhooks(_) => Kind::TargetForbidden,
+        NoTarget::Missing { .. } => Kind::NotFound,
+        NoTarget::Pattern(_) => Kind::Internal,
+    };
+    Problem::new(kind, why.to_string())
 }
 
 fn when(at: UnixMs) -> Result<When, Problem> {

@@ -22,7 +22,7 @@ pub mod commands;
 pub mod connections;
 mod delay_service;
 pub mod destination;
-mod dlq;
+pub mod dlq;
 mod endpoints;
 pub mod events;
 pub mod gate;

@@ -58,7 +58,8 @@ mod tests {
         is_send(dlq::list(&config, &all, 1, |_| ()));
         is_send(dlq::show(&config, "id", |_| ()));
         is_send(dlq::purge(&config, &all, true, |_| ()));
-        is_send(dlq::redrive::redrive(&config, &all, When::Now, false, |_| ()));
+        let again = dlq::redrive::Again { when: When::Now, to: None, incomplete: false };
+        is_send(dlq::redrive::redrive(&config, &all, &again, |_| ()));
         is_send(async {
             if let Some(plan) = drain::plan(&config, None).await? {
                 drain::carry_out(&plan, &config, true, &stop, |_| ()).await?;

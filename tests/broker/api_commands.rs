@@ -249,9 +249,14 @@ async fn without_commands_or_an_index_the_answer_says_what_is_missing() {
     api.post("/v1/dlq:purge", json!({ "all": true })).await.is(422, "invalid");
     let counted = api.post("/v1/dlq:purge", json!({ "all": true, "dry_run": true })).await;
     assert_eq!((&counted.body["chosen"], &counted.body["purged"]), (&json!(1), &json!(0)));
-    queues(&broker.connect().await, &["nowhere"]).await;
-    let redriven = api.post("/v1/dlq:redrive", json!({ "ids": [id] })).await;
+    let to = |target: Value| json!({ "ids": [id], "target": target });
+    let redrive = async |body: Value| api.post("/v1/dlq:redrive", body).await;
+    redrive(to(json!({ "queue": "gone" }))).await.is(404, "not-found");
+    redrive(to(json!({ "queue": "dormouse.dlq" }))).await.is(403, "target-forbidden");
+    redrive(to(json!({ "endpoint": "billing" }))).await.is(422, "invalid");
+    queues(&broker.connect().await, &["nowhere", "elsewhere"]).await;
+    let redriven = redrive(to(json!({ "queue": "elsewhere" }))).await;
     assert_eq!((redriven.status, &redriven.body["redriven"]), (200, &json!(1)), "{redriven:?}");
-    take(&broker.connect().await, "nowhere", 1).await;
+    take(&broker.connect().await, "elsewhere", 1).await;
     end(broker, worker, api).await;
 }

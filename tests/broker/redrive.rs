@@ -78,6 +78,49 @@ async fn a_redriven_message_arrives_as_first_published() {
     broker.drop_it().await;
 }
 
+/// To one target that the operator opened and that is there, and to nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redrive_leads_elsewhere_what_may_go_there() {
+    let broker = Broker::fresh("dlq-elsewhere").await;
+    let mut config = broker.config();
+    config.targets.header_exchanges = vec!["audit".into()];
+    let worker = Worker::start(&config).await;
+    let (connection, cli) = (broker.connect().await, Cli::of(&config));
+    let cc = Headers::from([("CC".into(), dormouse::message::array(["copy".into()].into_iter()))]);
+    let closed = Headers::from([(headers::TARGET_EXCHANGE.into(), text("closed"))]);
+    publish(&connection, [with_headers("inbox", cc, "one"), with_headers("k", closed, "two")])
+        .await;
+    until("both are dead", async || cli.ids().await.len() == 2).await;
+    queues(&connection, &["inbox", "copy", "rescued"]).await;
+    exchange_with_queue(&connection, "audit", "audited").await;
+    let ids = cli.ids().await;
+    for (to, why) in [
+        (&["--to", "dormouse.dlq"][..], "Dormouse's own"),
+        (&["--to", "gone"], "there is no queue \"gone\""),
+        (&["--to", "k", "--exchange", "closed"], "is not open to delayed messages"),
+    ] {
+        let Ran { code, err, .. } = cli.run(&[&["dlq", "redrive", "--all"], to].concat()).await;
+        assert!(code == Some(2) && err.contains(why), "{to:?}: {err}");
+    }
+    assert_eq!(cli.ids().await, ids);
+    let opened = ["--set", "targets.header_exchanges=[\"audit\"]"];
+    for (reason, to, queue, text) in [
+        ("unroutable", &["--to", "rescued"][..], "rescued", "one"),
+        ("target-not-allowed", &["--to", "k", "--exchange", "audit"], "audited", "two"),
+    ] {
+        let reason = ["dlq", "redrive", "--reason", reason];
+        cli.done(&[&reason[..], to, &opened].concat()).await;
+        let (_, message) = take(&connection, queue, 1).await.remove(0);
+        assert_eq!((body(&message).as_str(), number(&message, headers::ATTEMPT)), (text, 1));
+        assert!(header(&message, "CC").is_none() && header(&message, headers::REASON).is_none());
+    }
+    for queue in ["inbox", "copy"] {
+        assert_eq!(depth(&connection, queue).await, Some(0), "{queue}");
+    }
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
 /// What a worker refused for its delay goes by the due time given.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_delay_is_replaced_by_the_due_time_given() {

@@ -97,6 +97,8 @@ fn wrong_usage_is_2_and_says_what_is_right() {
             &["dlq", "redrive", "--all", "--at", "2030-01-01T00:00:00Z", "--in", "1s"],
             "cannot be used with",
         ),
+        (&["dlq", "redrive", "--all", "--exchange", "audit"], "--to <KEY>"),
+        (&["dlq", "redrive", "--all", "--to", "dormouse.dlq"], "is Dormouse's own and no target"),
         (&["dlq", "list", "--reason", "bored"], "possible values: unroutable"),
         (&["dlq", "show", ""], "a value is required"),
         (&["publish", "--to", "q"], "no body"),

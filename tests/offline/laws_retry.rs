@@ -270,6 +270,23 @@ fn a_redriven_comeback_is_as_new() {
     assert!(!read.at_queue(&retry_state, None).properties.headers.contains_key(headers::RETRIES));
 }
 
+/// What is led elsewhere goes there: not back to its queue, not to `CC`, and by no header of its client's.
+#[test]
+fn what_is_led_elsewhere_goes_there_only() {
+    let own = Headers::from([(headers::TARGET_EXCHANGE.into(), text("audit"))]);
+    let message = dead(vec![entry("mail", "rejected", 1, "orders", &["k", "copy"])], own);
+    let death = death::newest(&message, RETRY).unwrap();
+    let mut delayed = DelayedMessage::take_back(message, &death, "id".into(), NOW);
+    assert_eq!(delayed.stamp.target.cc.len(), 1);
+    delayed.lead_to("", "rescued");
+    let read = DelayedMessage::read(delayed.to_level("level", std::iter::empty())).unwrap();
+    assert_eq!((&read, &read.stamp.retry_state), (&delayed, &None));
+    assert_eq!(Authority::new(&Config::default()).unwrap().check_delayed(&read), Ok(()));
+    let message = read.to_target();
+    assert_eq!((message.exchange.as_str(), message.routing_key.as_str()), ("", "rescued"));
+    assert!(!message.properties.headers.contains_key("CC"));
+}
+
 #[test]
 fn a_comeback_is_checked_like_any_target() {
     let mut config = Config::default();

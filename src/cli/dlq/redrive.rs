@@ -8,7 +8,8 @@ use super::which::{Which, missed};
 use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::{Config, durations};
-use crate::operate::dlq::redrive::{self, Progress, RedriveError, Redriven};
+use crate::operate::dlq::Elsewhere;
+use crate::operate::dlq::redrive::{self, Again, Progress, RedriveError, Redriven};
 use crate::operate::{When, count, number};
 
 #[derive(Debug, Args)]
@@ -22,15 +23,21 @@ pub struct Redrive {
     /// In how long it is due, such as 90s or 2h30m.
     #[arg(long = "in", value_name = "DURATION", value_parser = durations::parse_duration)]
     after: Option<Duration>,
+    /// Another target for all of them: a queue, or with --exchange a routing key.
+    #[arg(long, value_name = "KEY")]
+    to: Option<String>,
+    /// The exchange of --to; by default the default exchange, where keys are queues.
+    #[arg(long, value_name = "NAME", requires = "to")]
+    exchange: Option<String>,
     /// Also messages that had headers left out for want of room; those headers are lost.
     #[arg(long)]
     incomplete: bool,
 }
 
 const HELP: &str = "\
-A message goes to its first exchange and routing key with its body, headers and
-properties as published, and with all its attempts before it. A delay that was
-malformed or too long is replaced by the due time given here.
+A message goes to its first exchange and routing key, or to those given, with
+its body, headers and properties as published, and with all its attempts before
+it. The due time given here replaces a delay that was malformed or too long.
 
 A message leaves the DLQ some time after the cascade has confirmed it. A crash
 in between, or a confirm that does not come, leaves up to 1,000 messages in
@@ -43,11 +50,14 @@ const NAMED: usize = 10;
 impl Redrive {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
         let (selection, when) = (self.which.into(), When::of(self.at, self.after));
+        let exchange = self.exchange.unwrap_or_default();
+        let to = self.to.map(|routing_key| Elsewhere { exchange, routing_key });
+        let again = Again { when, to, incomplete: self.incomplete };
         let tell = |progress| match progress {
             Progress::Missed(messages) => missed(messages),
             Progress::Redriven(_) => {}
         };
-        match redrive::redrive(config, &selection, when, self.incomplete, tell).await {
+        match redrive::redrive(config, &selection, &again, tell).await {
             Ok(redriven) => report(&redriven, output),
             Err(error) => {
                 if let RedriveError::Broken { redriven: redriven @ 1.., .. } = &error {
@@ -85,7 +95,9 @@ fn report(redriven: &Redriven, output: Output) -> Result<Exit, Failure> {
 impl From<RedriveError> for Failure {
     fn from(error: RedriveError) -> Self {
         match error {
-            RedriveError::TooFar { .. } => Self::usage(error.to_string()),
+            RedriveError::TooFar { .. } | RedriveError::NoTarget(_) => {
+                Self::usage(error.to_string())
+            }
             RedriveError::Broken { source, .. } => source.into(),
         }
     }

@@ -1,12 +1,13 @@
 //! What becomes of it: a list is chosen and stays as it is shown, and then it is sent again or deleted, as the user.
 
 use axum::response::Response;
-use maud::{Markup, html};
 use uuid::Uuid;
 
-use super::chosen::{Chosen, NotDone, UNTYPED};
+use super::chosen::{Chosen, NotDone};
+use super::forms;
 use super::groups::Wanted;
 use super::looking;
+use crate::api::dlq::{no_target, trouble};
 use crate::api::look::turn;
 use crate::api::problem::{Kind, Problem};
 use crate::api::request::{delay, moment};
@@ -16,9 +17,9 @@ use crate::console::places::Place;
 use crate::console::preferences::see_other;
 use crate::console::visitor::Visitor;
 use crate::console::who::Actor;
-use crate::console::{trouble, words};
-use crate::operate::dlq::redrive::{self as again, RedriveError, Redriven};
-use crate::operate::dlq::{self, Selection};
+use crate::console::{trouble as troubles, words};
+use crate::operate::dlq::redrive::{self as redriving, Again, RedriveError, Redriven};
+use crate::operate::dlq::{self, Elsewhere, Selection};
 use crate::operate::{When, count, number};
 
 /// Ids of one list: RabbitMQ gives each message out once more for it.
@@ -39,7 +40,7 @@ pub async fn choose(Actor(visitor): Actor, form: Form) -> Response {
     };
     let (mut ids, filter): (Vec<String>, String) = match chosen {
         Ok(chosen) => chosen,
-        Err(problem) => return trouble::page(&visitor, &problem),
+        Err(problem) => return troubles::page(&visitor, &problem),
     };
     ids.sort_unstable();
     ids.dedup();
@@ -61,66 +62,45 @@ pub async fn chosen(Actor(visitor): Actor) -> Response {
         return see_other(&visitor.site.at("/dlq"));
     };
     let head = Head { title: "Chosen", place: Some(Place::Dlq), ..Head::default() };
-    layout::page(&visitor, head, None, body(&visitor, &chosen))
+    layout::page(&visitor, head, None, forms::page(&visitor.site, &chosen))
 }
 
-fn body(visitor: &Visitor, chosen: &Chosen) -> Markup {
-    let site = &visitor.site;
-    let ids = chosen.ids.len();
-    html! {
-        h1 { (count(ids as u64, "message")) " of the DLQ" }
-        p.lead { "Frozen " (words::absolute(chosen.at)) ": what comes later is not meant. Filter: " strong { (words::visible(&chosen.filter)) } "." }
-        div.two {
-            form.panel method="post" action=(site.at("/dlq/redrive")) {
-                h2 { "Send again" }
-                p { "As first published, to where each was to go, with new attempts." }
-                input type="hidden" name="token" value=(chosen.token);
-                label for="when" { "Due" }
-                input #when name="when" placeholder="now; or 10m, or 2026-12-24T09:00:00Z" spellcheck="false";
-                label.inline { input type="checkbox" name="incomplete" value="yes"; " also those that had headers left out, without these" }
-                (typed("redrive", ids))
-                button.primary type="submit" { "Send " (number(ids as u64)) " again" }
-            }
-            form.panel method="post" action=(site.at("/dlq/purge")) {
-                h2 { "Delete" }
-                p { "For good. There is no way back." }
-                input type="hidden" name="token" value=(chosen.token);
-                (typed("purge", ids))
-                button.danger type="submit" { "Delete " (number(ids as u64)) }
-            }
-        }
-        details.panel { summary { "The list" } ul.mono.plain.ids { @for id in chosen.ids.iter().take(1_000) { li { (words::visible(id)) } } } @if ids > 1_000 { p.quiet { "and " (number(ids as u64 - 1_000)) " more" } } }
-        p { a href=(site.at("/dlq")) { "Back to the DLQ" } }
-    }
-}
-
-fn typed(form: &str, ids: usize) -> Markup {
-    let id = format!("count-{form}");
-    html! {
-        @if ids > UNTYPED {
-            label for=(id) { "Type " strong { (number(ids as u64)) } " to show that all are meant" }
-            input id=(id) name="count" required autocomplete="off" inputmode="numeric";
-        }
-    }
+/// What came of it, for the person and for the log.
+enum Came {
+    Done {
+        is_good: bool,
+        text: String,
+    },
+    /// The list is as it was.
+    NotBegun(Problem),
+    Failed(Problem),
 }
 
 pub async fn redrive(Actor(visitor): Actor, form: Form) -> Response {
-    let when = match due(&form) {
-        Ok(when) => when,
+    let again = due(&form).and_then(|when| {
+        let (to, incomplete) = (elsewhere(&form)?, form.get("incomplete").is_some());
+        Ok(Again { when, to, incomplete })
+    });
+    let again = match again {
+        Ok(again) => again,
         Err(problem) => return back(&visitor, "/dlq/choose", false, problem.detail),
     };
-    let incomplete = form.get("incomplete").is_some();
-    let done = with_chosen(&visitor, &form, "redrive", async |config, selection| {
-        match again::redrive(config, selection, when, incomplete, |_| ()).await {
-            Ok(redriven) => Ok(told(&redriven)),
+    let what = match &again.to {
+        Some(to) => format!("redrive to {to}"),
+        None => "redrive".to_owned(),
+    };
+    let done = with_chosen(&visitor, &form, &what, async |config, selection| {
+        match redriving::redrive(config, selection, &again, |_| ()).await {
+            Ok(redriven) => told(&redriven, again.to.as_ref()),
             Err(error @ RedriveError::TooFar { .. }) => {
-                Err(Problem::new(Kind::DelayTooLong, error.to_string()))
+                Came::NotBegun(Problem::new(Kind::DelayTooLong, error.to_string()))
             }
+            Err(RedriveError::NoTarget(why)) => Came::NotBegun(no_target(&why)),
             Err(RedriveError::Broken { redriven, source }) => {
-                let mut problem = looking::problem(source);
+                let mut problem = trouble(source);
                 problem.detail =
                     format!("{} sent again, and then: {}", number(redriven), problem.detail);
-                Err(problem)
+                Came::Failed(problem)
             }
         }
     });
@@ -129,24 +109,42 @@ pub async fn redrive(Actor(visitor): Actor, form: Form) -> Response {
 
 pub async fn purge(Actor(visitor): Actor, form: Form) -> Response {
     let done = with_chosen(&visitor, &form, "purge", async |config, selection| {
-        let purged = dlq::purge(config, selection, false, |_| ()).await;
-        let purged = purged.map_err(looking::problem)?;
-        Ok((true, format!("{} deleted.", count(purged.purged, "message"))))
+        match dlq::purge(config, selection, false, |_| ()).await {
+            Ok(purged) => Came::Done {
+                is_good: true,
+                text: format!("{} deleted.", count(purged.purged, "message")),
+            },
+            Err(error) => Came::Failed(trouble(error)),
+        }
     });
     done.await
 }
 
-fn told(redriven: &Redriven) -> (bool, String) {
+fn told(redriven: &Redriven, to: Option<&Elsewhere>) -> Came {
     let mut text = format!(
-        "{} sent again, due {}.",
+        "{} sent {}, due {}.",
         count(redriven.messages, "message"),
+        to.map_or_else(|| "again".to_owned(), |to| format!("to {to}")),
         words::absolute(redriven.due)
     );
     if let Some((id, why)) = redriven.left.first() {
         let left = count(redriven.left.len() as u64, "message");
         text += &format!(" {left} stayed in the DLQ, such as {id}: {why}.");
     }
-    (redriven.left.is_empty(), text)
+    Came::Done { is_good: redriven.left.is_empty(), text }
+}
+
+/// Another target, if the form is the one for that.
+fn elsewhere(form: &Form) -> Result<Option<Elsewhere>, Problem> {
+    if form.get("elsewhere").is_none() {
+        return Ok(None);
+    }
+    let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
+    let to = Elsewhere { exchange: text("exchange"), routing_key: text("routing_key") };
+    if to.exchange.is_empty() && to.routing_key.is_empty() {
+        return Err(Problem::new(Kind::Invalid, "give a queue, or an exchange and a routing key"));
+    }
+    Ok(Some(to))
 }
 
 fn due(form: &Form) -> Result<When, Problem> {
@@ -167,8 +165,8 @@ fn due(form: &Form) -> Result<When, Problem> {
 async fn with_chosen(
     visitor: &Visitor,
     form: &Form,
-    what: &'static str,
-    does: impl AsyncFnOnce(&crate::config::Config, &Selection) -> Result<(bool, String), Problem>,
+    what: &str,
+    does: impl AsyncFnOnce(&crate::config::Config, &Selection) -> Came,
 ) -> Response {
     let taken = {
         let mut chosen = visitor.session.chosen.lock().expect("no panic while it is taken");
@@ -184,25 +182,32 @@ async fn with_chosen(
         Err(gone @ NotDone::Gone) => return not_done(visitor, "/dlq", &gone),
         Err(untyped) => return not_done(visitor, "/dlq/choose", &untyped),
     };
-    let (messages, filter) = (chosen.ids.len(), chosen.filter);
-    let done = async {
+    let selection = Selection::Ids(chosen.ids.clone());
+    let came = async {
         let (api, caller) = (&visitor.site.api, visitor.caller().await?);
         let (_turn, _look) = (turn(api).await?, api.dlq.lock().await);
-        does(&caller.login.config, &Selection::Ids(chosen.ids)).await
+        Ok(does(&caller.login.config, &selection).await)
     };
-    let done = done.await;
+    let came = came.await.unwrap_or_else(Came::Failed);
     tracing::info!(
         user = visitor.session.user,
         address = %visitor.address,
         what,
-        messages,
-        filter,
-        ok = done.is_ok(),
+        messages = chosen.ids.len(),
+        filter = chosen.filter,
+        ok = matches!(came, Came::Done { .. }),
         "console: acted on the DLQ"
     );
-    match done {
-        Ok((is_good, text)) => back(visitor, "/dlq", is_good, text),
-        Err(problem) => back(visitor, "/dlq", false, problem.detail),
+    match came {
+        Came::Done { is_good, text } => back(visitor, "/dlq", is_good, text),
+        Came::NotBegun(problem) => {
+            let mut now = visitor.session.chosen.lock().expect("no panic while it is given back");
+            now.get_or_insert(chosen);
+            drop(now);
+            let text = format!("Nothing was done: {}.", problem.detail);
+            back(visitor, "/dlq/choose", false, text)
+        }
+        Came::Failed(problem) => back(visitor, "/dlq", false, problem.detail),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Looks at the DLQ, one at a time.
 
+use crate::api::dlq::trouble;
 use crate::api::look::turn;
-use crate::api::problem::{Kind, Problem};
-use crate::api::trouble;
+use crate::api::problem::Problem;
 use crate::console::visitor::Visitor;
-use crate::operate::dlq::{self, DlqError, Entry, Listed, Selection};
+use crate::operate::dlq::{self, Entry, Listed, Selection};
 
 /// What was seen.
 pub struct Looked {
@@ -20,7 +20,7 @@ pub async fn all(visitor: &Visitor, most: usize) -> Result<Looked, Problem> {
     let (api, caller, mut missed) = (&visitor.site.api, visitor.caller().await?, 0);
     let (_turn, _look) = (turn(api).await?, api.dlq.lock().await);
     let listed = dlq::list(&caller.login.config, &Selection::All, most, |some| missed = some).await;
-    Ok(Looked { listed: listed.map_err(problem)?, missed })
+    Ok(Looked { listed: listed.map_err(trouble)?, missed })
 }
 
 /// One of them, and how often it is there.
@@ -29,16 +29,5 @@ pub async fn all(visitor: &Visitor, most: usize) -> Result<Looked, Problem> {
 pub async fn one(visitor: &Visitor, id: &str) -> Result<(Entry, u64), Problem> {
     let (api, caller) = (&visitor.site.api, visitor.caller().await?);
     let (_turn, _look) = (turn(api).await?, api.dlq.lock().await);
-    dlq::show(&caller.login.config, id, |_| ()).await.map_err(problem)
-}
-
-/// What went wrong with a look.
-pub fn problem(error: DlqError) -> Problem {
-    match error {
-        DlqError::Amqp(error) => trouble::amqp(&error),
-        error @ DlqError::NoQueue(_) => Problem::new(Kind::TopologyHole, error.to_string()),
-        error @ DlqError::NoSuchId(_) => Problem::new(Kind::NotFound, error.to_string()),
-        error @ DlqError::Ambiguous { .. } => Problem::new(Kind::Invalid, error.to_string()),
-        error @ DlqError::Unreadable(_) => Problem::new(Kind::Internal, error.to_string()),
-    }
+    dlq::show(&caller.login.config, id, |_| ()).await.map_err(trouble)
 }

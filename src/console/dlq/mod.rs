@@ -4,6 +4,7 @@
 
 pub mod chosen;
 mod deciding;
+mod forms;
 mod groups;
 mod looking;
 mod one;

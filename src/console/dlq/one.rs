@@ -51,7 +51,7 @@ fn body(visitor: &Visitor, entry: &Entry, copies: u64) -> Markup {
             @if visitor.may_act() {
                 form.actions method="post" action=(visitor.site.at("/dlq/choose")) {
                     input type="hidden" name="id" value=(entry.id);
-                    button.primary type="submit" name="which" value="selected" { "Send again or delete …" }
+                    button.primary type="submit" name="which" value="selected" { "Send again, elsewhere, or delete …" }
                 }
             }
         }

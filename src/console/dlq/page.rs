@@ -84,7 +84,7 @@ fn by_group(visitor: &Visitor, entries: &[Entry], wanted: &Wanted) -> Markup {
                 h2 { "By reason and target" }
                 @if *wanted != Wanted::default() { a href=(visitor.site.at("/dlq")) { "Show all" } }
             }
-            div.wide tabindex="0" role="group" aria-label="Table" {
+            div.wide tabindex="0" role="group" aria-label="By reason and target" {
                 table.messages {
                     thead { tr { th scope="col" { "Reason" } th scope="col" { "Target" } th.number scope="col" { "Messages" } th.bar aria-hidden="true" {} th scope="col" { "Last failure" } } }
                     tbody {
@@ -139,7 +139,7 @@ fn one_by_one(visitor: &Visitor, entries: &[Entry], wanted: &Wanted) -> Markup {
                     button type="submit" name="which" value="matching" { "Choose all that match …" }
                 }
             }
-            div.wide tabindex="0" role="group" aria-label="Table" {
+            div.wide tabindex="0" role="group" aria-label="Messages of the DLQ" {
                 table.messages {
                     thead { tr {
                         @if visitor.may_act() { th.check scope="col" { span.unseen { "Chosen" } } }

@@ -14,12 +14,14 @@ use crate::topology::Names;
 mod browser;
 mod document;
 mod dropped;
+mod elsewhere;
 mod entry;
 mod error;
 mod fields;
 pub mod redrive;
 mod selection;
 
+pub use elsewhere::{Elsewhere, NoTarget};
 pub use entry::{Entry, NO_REASON, short_ids};
 pub use error::DlqError;
 pub use fields::shown;

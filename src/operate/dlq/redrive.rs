@@ -1,4 +1,4 @@
-//! Back into the cascade, as first published, with a new due time.
+//! Back into the cascade, as first published, with a new due time, and for another target if that is wanted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::browser::Browser;
 use super::dropped::Dropped;
-use super::{DlqError, Entry, Selection};
+use super::{DlqError, Elsewhere, Entry, NoTarget, Selection};
 use crate::amqp::{AmqpError, Closed, Connection, Isolating, Outcome};
 use crate::cascade::Cascade;
 use crate::config::{Config, durations};
@@ -20,6 +20,16 @@ use crate::worker::Clock;
 const WINDOW: usize = 500;
 
 const CLOSING: Duration = Duration::from_secs(3);
+
+/// How messages are sent again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Again {
+    pub when: When,
+    /// None: to where each was to go.
+    pub to: Option<Elsewhere>,
+    /// Also those that had headers left out for want of room.
+    pub incomplete: bool,
+}
 
 /// What came of it.
 #[derive(Debug)]
@@ -64,45 +74,63 @@ pub enum Progress {
 pub enum RedriveError {
     #[error("due {due} is further away than topology.max_delay = {}", durations::duration(*max))]
     TooFar { due: UnixMs, max: Duration },
+    /// Nothing was done.
+    #[error(transparent)]
+    NoTarget(#[from] NoTarget),
     /// What was `redriven` until then may be in the DLQ, too.
     #[error("{source}")]
     Broken { redriven: u64, source: DlqError },
 }
 
-/// Sends the messages of the selection again, due at `when`; with `incomplete` also those that had headers left out
-/// for want of room.
+/// Sends the messages of the selection again.
 ///
 /// A message leaves the DLQ after the cascade has confirmed it. A crash in between, or a confirm that does not
 /// come, leaves up to 1,000 messages in both.
 pub async fn redrive(
     config: &Config,
     selection: &Selection,
-    when: When,
-    incomplete: bool,
+    again: &Again,
     progress: impl FnMut(Progress),
 ) -> Result<Redriven, RedriveError> {
     let clock = Clock::default();
     let (now, max) = (clock.now(), config.topology.max_delay);
-    let due = when.due(now);
+    let due = again.when.due(now);
     if due.since(now) > max {
         return Err(RedriveError::TooFar { due, max });
     }
+    again.to.as_ref().map(|to| to.check(config)).transpose()?;
     // apart, because an alarm blocks publishing connections and must not block giving back
     let publishing = Connection::open(&config.broker, "dormouse dlq redrive").await;
     let publishing = Arc::new(publishing.map_err(not_begun)?);
+    let redriven = by(&publishing, config, selection, again, progress, (clock, due)).await;
+    // a blocked connection does not answer
+    let _ = tokio::time::timeout(CLOSING, publishing.close()).await;
+    redriven
+}
+
+async fn by(
+    publishing: &Arc<Connection>,
+    config: &Config,
+    selection: &Selection,
+    again: &Again,
+    progress: impl FnMut(Progress),
+    (clock, due): (Clock, UnixMs),
+) -> Result<Redriven, RedriveError> {
+    if let Some(to) = &again.to
+        && let Some(missing) = to.missing(publishing).await.map_err(not_begun)?
+    {
+        return Err(missing.into());
+    }
     let mut redrive = Redrive {
-        way: Way { cascade: Cascade::of(config), clock, due },
+        way: Way { cascade: Cascade::of(config), clock, due, to: again.to.clone() },
         confirm_timeout: config.delivery.confirm_timeout,
-        incomplete,
+        incomplete: again.incomplete,
         publisher: Isolating::open(publishing.clone()).await.map_err(not_begun)?,
         dropped: Dropped::default(),
         done: Redriven { due, messages: 0, left: Vec::new(), stopped: false },
         progress,
     };
-    let worked = redrive.run(config, selection).await;
-    // a blocked connection does not answer
-    let _ = tokio::time::timeout(CLOSING, publishing.close()).await;
-    match worked {
+    match redrive.run(config, selection).await {
         Ok(()) => Ok(redrive.done),
         Err(source) => Err(RedriveError::Broken { redriven: redrive.done.messages, source }),
     }
@@ -117,9 +145,17 @@ struct Way {
     cascade: Cascade,
     clock: Clock,
     due: UnixMs,
+    to: Option<Elsewhere>,
 }
 
 impl Way {
+    fn revive(&self, delayed: &mut DelayedMessage) {
+        delayed.revive(self.due);
+        if let Some(to) = &self.to {
+            to.lead(delayed);
+        }
+    }
+
     fn message(&self, delayed: &DelayedMessage) -> Message {
         self.cascade.enter_for(delayed, self.due.since(self.clock.now())).message
     }
@@ -182,7 +218,7 @@ impl<P: FnMut(Progress)> Redrive<P> {
             self.done.left.push((id, Left::Incomplete(dropped)));
             return Ok(true);
         }
-        delayed.revive(self.way.due);
+        self.way.revive(&mut delayed);
         let message = self.way.message(&delayed);
         self.publisher.publish(message, Ticket { tag, id, delayed });
         self.settle(browser, WINDOW).await

@@ -137,3 +137,14 @@ fn keys(entry: &FieldTable) -> Option<Vec<LongString>> {
     };
     keys.as_slice().iter().map(text).collect::<Option<Vec<_>>>().filter(|keys| !keys.is_empty())
 }
+
+/// `x-death[0].original-expiration`, if the newest death was an expiry in `queue`.
+/// <https://www.rabbitmq.com/docs/dlx#effects>
+pub(super) fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
+    let newest = newest_entry(headers)?.inner();
+    let field = |name: &str| newest.get(name).and_then(as_text);
+    if field("queue") != Some(queue) || field("reason") != Some("expired") {
+        return None;
+    }
+    field("original-expiration").and_then(|expiration| ShortString::try_new(expiration).ok())
+}

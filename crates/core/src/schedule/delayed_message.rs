@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::attempt::{Failure, Reason};
-use super::death::{Death, newest_entry};
+use super::death::{Death, original_expiration};
 use super::delay::Due;
 use super::frame;
 pub use super::frame::room;
@@ -294,6 +294,14 @@ impl DelayedMessage {
         self.stamp.retry_state.iter_mut().for_each(RetryState::revive);
     }
 
+    /// Leads it there and nowhere else: not back to a queue, nor to what its client named beside its target.
+    pub fn lead_to(&mut self, exchange: &str, routing_key: &str) {
+        let (exchange, routing_key) = (exchange.to_owned(), routing_key.to_owned());
+        self.stamp.target = Target { exchange, routing_key, cc: Vec::new() };
+        self.stamp.retry_state = None;
+        self.headers_mut().remove(TARGET_EXCHANGE);
+    }
+
     /// Whether the client's headers leave room for ours in a frame.
     pub fn fits_frame(&self, frame_max_bytes: usize) -> bool {
         frame::fits(&self.message.properties, &self.stamp, frame_max_bytes)
@@ -386,15 +394,4 @@ pub fn is_set_by_broker(name: &str) -> bool {
     matches!(name, CC | "BCC" | X_DEATH | "x-delivery-count" | "x-acquired-count")
         || name.starts_with("x-first-death-")
         || name.starts_with("x-last-death-")
-}
-
-/// `x-death[0].original-expiration`, if the newest death was an expiry in `queue`.
-/// <https://www.rabbitmq.com/docs/dlx#effects>
-fn original_expiration(headers: &Headers, queue: &str) -> Option<ShortString> {
-    let newest = newest_entry(headers)?.inner();
-    let field = |name: &str| newest.get(name).and_then(as_text);
-    if field("queue") != Some(queue) || field("reason") != Some("expired") {
-        return None;
-    }
-    field("original-expiration").and_then(|expiration| ShortString::try_new(expiration).ok())
 }
