@@ -17,6 +17,8 @@ pub enum Question {
     Count(BTreeMap<String, String>),
     /// How late what was delivered last came.
     Lateness,
+    /// How much of what failed comes back when, by target and reason.
+    Retrying,
     /// How complete the index is, and how far behind.
     State,
 }

@@ -1,4 +1,4 @@
-//! What failed and sleeps until it is tried again: when, why, and by which policy.
+//! What failed and sleeps until it is tried again: by which policy, for which queue, when and why.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use super::visitor::Visitor;
 use super::words::{self, about};
 use crate::api::problem::Problem;
 use crate::api::question::Question;
-use crate::config::{Config, Retry};
+use crate::config::{Config, DeadLetterReason, Retry};
 use crate::operate::number;
-use crate::schedule::UnixMs;
+use crate::schedule::{Policies, Policy, UnixMs};
 
 /// Shown one by one.
 const SHOWN: &str = "50";
@@ -28,33 +28,121 @@ pub async fn show(visitor: Visitor) -> Response {
         Ok(next) => next,
         Err(problem) => return trouble::page(&visitor, &problem),
     };
+    let config = &visitor.site.api.config;
     let body = html! {
         h1 { "Retries" }
         p.lead { "What a target did not take, or a consumer rejected, sleeps and is tried again." }
         @match &next {
-            Some((page, count)) => { (coming(&visitor, page, count)) },
+            Some(next) => {
+                (by_policy(&visitor, next))
+                (coming(&visitor, next))
+            },
             None => { (without_index("What comes back when")) },
         }
-        (policies(&visitor.site.api.config))
+        (policies(config))
     };
     layout::page(&visitor, head, None, body)
 }
 
-/// Those that come next, and how many there are; none without an index.
-async fn next(visitor: &Visitor) -> Result<Option<(Json, Json)>, Problem> {
+/// What comes back.
+struct Next {
+    page: Json,
+    count: Json,
+    groups: Json,
+}
+
+/// None without an index.
+async fn next(visitor: &Visitor) -> Result<Option<Next>, Problem> {
     let Some(index) = &visitor.site.api.index else { return Ok(None) };
     let retrying = BTreeMap::from([("state".to_owned(), "retrying".to_owned())]);
     let mut some = retrying.clone();
     some.insert("limit".into(), SHOWN.into());
-    let asked = tokio::try_join!(index(Question::Messages(some)), index(Question::Count(retrying)));
+    let asked = tokio::try_join!(
+        index(Question::Messages(some)),
+        index(Question::Count(retrying)),
+        index(Question::Retrying)
+    );
     match asked {
-        Ok(answers) => Ok(Some(answers)),
+        Ok((page, count, groups)) => Ok(Some(Next { page, count, groups })),
         Err(problem) if problem.kind == crate::api::problem::Kind::LedgerRequired => Ok(None),
         Err(problem) => Err(problem),
     }
 }
 
-fn coming(visitor: &Visitor, page: &Json, count: &Json) -> Markup {
+/// By which policy a group comes back: what a consumer gave back by its queue's, what was not delivered by `attempts`.
+fn policy_of(policies: &Policies, group: &Json) -> String {
+    let queue = group["target"]["routing_key"].as_str();
+    let is_given_back = group["reason"].as_str().and_then(DeadLetterReason::parse).is_some();
+    match queue.filter(|_| is_given_back) {
+        Some(queue) => shown(policies, policies.of_queue(queue)),
+        None => "delivery".into(),
+    }
+}
+
+/// A policy's name, as the table of policies has it.
+fn shown(policies: &Policies, policy: &Policy) -> String {
+    let is_rest = policies.names().last() == Some(policy.name.as_str());
+    match (is_rest, policies.names().count()) {
+        (true, 1) => "all queues".into(),
+        (true, _) => "all others".into(),
+        (false, _) => format!("/{}/", words::visible(&policy.name)),
+    }
+}
+
+/// In the order of the policies, and then as they come: the largest first.
+fn grouped(config: &Config, groups: &Json) -> Vec<(String, Json)> {
+    let Ok(policies) = Policies::of(config) else { return Vec::new() };
+    let groups = groups["groups"].as_array().into_iter().flatten();
+    let mut grouped: Vec<_> =
+        groups.map(|group| (policy_of(&policies, group), group.clone())).collect();
+    grouped.sort_by(|(a, _), (b, _)| a.cmp(b));
+    grouped
+}
+
+fn by_policy(visitor: &Visitor, next: &Next) -> Markup {
+    let now = visitor.site.api.clock.now();
+    let groups = grouped(&visitor.site.api.config, &next.groups);
+    let seen: u64 = groups.iter().filter_map(|(_, group)| group["messages"].as_u64()).sum();
+    let all = next.count["messages"].as_u64().unwrap_or(0);
+    html! {
+        @if !groups.is_empty() {
+            section.panel {
+                div.head {
+                    h2 { "By policy and queue" }
+                    @if seen < all { p.quiet { "the " (number(seen)) " of " (number(all)) " that come first" } }
+                }
+                div.wide tabindex="0" role="group" aria-label="By policy and queue" {
+                    table.messages {
+                        thead { tr {
+                            th scope="col" { "Queue or target" } th scope="col" { "Policy" } th scope="col" { "Why" }
+                            th.number scope="col" { "Messages" } th scope="col" { "Next" } th.number scope="col" { "In a minute" } th.number scope="col" { "In an hour" } th scope="col" { "Last" }
+                        } }
+                        tbody { @for (policy, group) in &groups { (group_row(policy, group, now)) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn group_row(policy: &str, group: &Json, now: UnixMs) -> Markup {
+    let count = |name: &str| words::counted(group[name].as_u64());
+    let time = |name: &str| group[name].as_u64().map(UnixMs);
+    html! {
+        tr {
+            td.first { (target(&group["target"])) }
+            td { bdi { (policy) } }
+            td { (group["reason"].as_str().unwrap_or("not noted")) }
+            td.number data-label="Messages" { (count("messages")) }
+            td { @if let Some(next) = time("next_ms") { (words::moment(next, now)) } }
+            td.number data-label="In a minute" { (count("within_a_minute")) }
+            td.number data-label="In an hour" { (count("within_an_hour")) }
+            td { @if let Some(last) = time("last_ms") { (words::moment(last, now)) } }
+        }
+    }
+}
+
+fn coming(visitor: &Visitor, Next { page, count, .. }: &Next) -> Markup {
     let none = Vec::new();
     let messages = page["messages"].as_array().unwrap_or(&none);
     let now = visitor.site.api.clock.now();
@@ -66,7 +154,7 @@ fn coming(visitor: &Visitor, page: &Json, count: &Json) -> Markup {
             }
             @if messages.is_empty() { div.empty { p.lead { "Nothing waits for another try." } } }
             @else {
-                div.wide tabindex="0" role="group" aria-label="Table" {
+                div.wide tabindex="0" role="group" aria-label="Messages that come again" {
                     table.messages {
                         thead { tr { th scope="col" { "Key or id" } th scope="col" { "Target" } th scope="col" { "Comes again" } th.number scope="col" { "Attempt" } th scope="col" { "Why" } } }
                         tbody { @for message in messages { (row(visitor, message, now)) } }
@@ -98,12 +186,12 @@ fn policies(config: &Config) -> Markup {
         section.panel {
             h2 { "By which policy" }
             p.quiet { "The first pattern that matches a consumer’s queue counts." }
-            div.wide tabindex="0" role="group" aria-label="Table" {
+            div.wide tabindex="0" role="group" aria-label="Policies" {
                 table {
                     thead { tr { th scope="col" { "Queues" } th scope="col" { "Pauses" } th.number scope="col" { "At most" } th scope="col" { "Not later than" } th scope="col" { "Brought back" } } }
                     tbody {
                         @for policy in &retry.policies { (policy_row(&format!("/{}/", words::visible(&policy.queues)), &retry.with(policy))) }
-                        (policy_row(if retry.policies.is_empty() { "all" } else { "all others" }, retry))
+                        (policy_row(if retry.policies.is_empty() { "all queues" } else { "all others" }, retry))
                     }
                 }
             }
@@ -131,4 +219,46 @@ fn policy_row(queues: &str, retry: &Retry) -> Markup {
 
 fn growing(first: Duration, multiplier: f64, longest: Duration) -> String {
     format!("from {}, {multiplier} times longer each time, up to {}", about(first), about(longest))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::RetryOverride;
+
+    #[test]
+    fn what_comes_back_is_told_by_the_policy_that_brings_it() {
+        let mut config = Config::default();
+        let group = |queue: &str, reason: Option<&str>| {
+            let target = json!({ "exchange": "", "routing_key": queue });
+            json!({ "target": target, "reason": reason, "messages": 1 })
+        };
+        let groups = json!({ "groups": [
+            group("mail", Some("rejected")),
+            group("sms", Some("delivery_limit")),
+            group("mail", Some("unroutable")),
+            group("sms", None),
+        ] });
+        let told = |config: &Config| {
+            let grouped = grouped(config, &groups);
+            let name = |group: &Json| group["target"]["routing_key"].as_str().unwrap().to_owned();
+            grouped.iter().map(|(policy, group)| (policy.clone(), name(group))).collect::<Vec<_>>()
+        };
+        let pair = |policy: &str, queue: &str| (policy.to_owned(), queue.to_owned());
+        let [all, others, delivery] = ["all queues", "all others", "delivery"];
+        let default =
+            [pair(all, "mail"), pair(all, "sms"), pair(delivery, "mail"), pair(delivery, "sms")];
+        assert_eq!(told(&config), default);
+        let mail = RetryOverride { queues: "^mail".into(), ..RetryOverride::default() };
+        config.retry.policies = vec![mail];
+        let some = [
+            pair("/^mail/", "mail"),
+            pair(others, "sms"),
+            pair(delivery, "mail"),
+            pair(delivery, "sms"),
+        ];
+        assert_eq!(told(&config), some);
+    }
 }

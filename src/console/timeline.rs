@@ -103,6 +103,10 @@ fn happened(noted: &Json) -> Option<Step> {
     let attempt = noted["attempt"].as_u64();
     let nth = attempt.map_or_else(String::new, |attempt| format!(" at attempt {attempt}"));
     let words = match event {
+        // only what goes back to its consumer's queue has a reason
+        "scheduled" if noted["detail"].is_string() => {
+            "given back by its consumer, and put to sleep until another try".into()
+        }
         "scheduled" => "accepted, and put to sleep".into(),
         "failed" => format!("failed{nth}, and put to sleep again"),
         "rescheduled" => "put to sleep for another time".into(),

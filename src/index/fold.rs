@@ -29,7 +29,8 @@ fn noted(at: UnixMs, what: What) -> Noted {
 /// It was put to sleep.
 pub fn scheduled(row: Option<Row>, asleep: &Asleep, at: UnixMs, key: Option<KeyNote>) -> Folded {
     let (known, mut row) = (row.is_some(), row.unwrap_or_else(|| Row::new(&asleep.id)));
-    let what = Noted { wake: Some(asleep.wake()), ..noted(at, What::Scheduled) };
+    let detail = asleep.reason.as_ref().map(|reason| format!("{reason}, retry {}", asleep.retries));
+    let what = Noted { wake: Some(asleep.wake()), detail, ..noted(at, What::Scheduled) };
     // a state of which no time is known is older than what was said after it
     let is_later =
         if row.until == UnixMs(0) { at > row.changed } else { asleep.wake() > row.until };
@@ -41,8 +42,7 @@ pub fn scheduled(row: Option<Row>, asleep: &Asleep, at: UnixMs, key: Option<KeyN
     }
     if is_news {
         sleeps(&mut row, asleep.wake(), at);
-        (row.attempt, row.reason, row.detail) = (asleep.attempt.max(1), None, None);
-        row.state = state_of(asleep);
+        begins(&mut row, asleep);
         obey(&mut row, key);
     }
     (row, Some(what))
@@ -72,8 +72,7 @@ pub fn seen(row: Option<Row>, asleep: &Asleep, at: UnixMs, key: Option<KeyNote>)
         return (row, None);
     }
     sleeps(&mut row, wake, at);
-    (row.attempt, row.reason, row.detail) = (asleep.attempt.max(1), None, None);
-    row.state = state_of(asleep);
+    begins(&mut row, asleep);
     obey(&mut row, key);
     let what = Noted { wake: Some(wake), ..noted(at, What::Found) };
     (row, Some(what))
@@ -193,8 +192,19 @@ pub fn missed(mut row: Row, at: UnixMs) -> Folded {
     (row, Some(noted(at, What::Gone)))
 }
 
-fn state_of(asleep: &Asleep) -> State {
-    if asleep.attempt > 1 { State::Retrying } else { State::Scheduled }
+/// What its sleep is for. What goes back to its consumer's queue has that for its target.
+fn begins(row: &mut Row, asleep: &Asleep) {
+    (row.attempt, row.reason, row.detail) = (asleep.attempt.max(1), asleep.reason.clone(), None);
+    let goes_back = asleep.retries > 0;
+    row.state = if asleep.attempt > 1 || goes_back { State::Retrying } else { State::Scheduled };
+    if goes_back {
+        row.target = Some(target(asleep));
+    }
+}
+
+fn target(asleep: &Asleep) -> Target {
+    let Asleep { exchange, routing_key, .. } = asleep;
+    Target { exchange: exchange.clone(), routing_key: routing_key.clone() }
 }
 
 /// What still sleeps, and will not come whatever is heard of its attempts.
@@ -213,9 +223,7 @@ fn fill(row: &mut Row, asleep: &Asleep, at: UnixMs) {
     row.key = row.key.take().or_else(|| asleep.key.clone());
     row.generation = row.generation.or(asleep.generation);
     if row.target.is_none() {
-        let Asleep { exchange, routing_key, .. } = asleep;
-        let (exchange, routing_key) = (exchange.clone(), routing_key.clone());
-        row.target = Some(Target { exchange, routing_key });
+        row.target = Some(target(asleep));
     }
     row.due = row.due.or(Some(asleep.due));
     row.bytes = if row.bytes == 0 { asleep.bytes } else { row.bytes };

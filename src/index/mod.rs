@@ -11,7 +11,7 @@
 //! | `writers` | whose batches they are, and where some are missing. Pure |
 //! | `book` | lines in their order → what has to be written. Pure |
 //! | `store` | the file |
-//! | `filter`, `pages`, `load`, `lateness`, `asking` | a question → the answer, from the file |
+//! | `filter`, `pages`, `load`, `lateness`, `retrying`, `asking` | a question → the answer, from the file |
 //! | `place` | where a message is, by the plan. Pure |
 //! | `completeness` | what an answer may lack. Pure |
 //! | `document` | what programs get of an answer |
@@ -34,6 +34,7 @@ mod load;
 mod measuring;
 mod pages;
 mod place;
+mod retrying;
 mod row;
 mod run;
 pub mod store;
@@ -48,6 +49,7 @@ pub use lateness::{Lateness, OfHops, OfTarget, Spread};
 pub use load::{Bucket, Load, MOST_STEPS, Step, TargetLoad};
 pub use pages::Page;
 pub use place::{Place, Stay, place, stays};
+pub use retrying::Retrying;
 pub use row::{Noted, OVERDUE_AFTER, Row, State, Target, What};
 pub use run::run;
 pub use writers::{Gap, GapKind, SILENT_AFTER};

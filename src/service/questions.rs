@@ -100,6 +100,10 @@ impl Asked {
                 let answer = index.lateness(self.cascade.layout(), now)?;
                 Ok(with(&answer.completeness, json!(answer.value)))
             }
+            Question::Retrying => {
+                let answer = index.retrying(now)?;
+                Ok(with(&answer.completeness, json!({ "groups": answer.value })))
+            }
             Question::State => {
                 let counts = index.count(&Filter::default(), now)?;
                 Ok(counted(&counts))

@@ -110,6 +110,9 @@ fn asleep() -> impl Strategy<Value = Asleep> {
             attempt,
             hops: 1,
             bytes: 10,
+            // one in three goes back to its consumer's queue
+            retries: u32::from(target == 2),
+            reason: (target == 2).then(|| "rejected".into()),
         },
     )
 }

@@ -46,6 +46,12 @@ pub struct Asleep {
     pub hops: u32,
     /// Of its body.
     pub bytes: u64,
+    /// How often it has gone back to its consumer's queue, this time included.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub retries: u32,
+    /// Why it goes back there: RabbitMQ's reason for dead-lettering it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What happened to a message, to all of a key, or to the ledger itself.
@@ -162,6 +168,10 @@ impl Asleep {
             attempt: *attempt,
             hops,
             bytes: message.body_bytes() as u64,
+            retries: retry_state.as_ref().map_or(0, |retry_state| retry_state.retries),
+            reason: retry_state
+                .as_ref()
+                .and_then(|retry_state| Some(retry_state.history().last()?.reason.as_str().into())),
         }
     }
 
