@@ -10,7 +10,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -100,6 +100,15 @@ pub async fn now(api: &Api) -> Result<Arc<Sample>, Problem> {
     }
 }
 
+/// What was seen not longer ago than `within`, or is seen now if that takes no longer than `patience`.
+pub async fn recent(api: &Api, within: Duration, patience: Duration) -> Option<Arc<Sample>> {
+    let last = api.watching.last().filter(|sample| sample.taken.elapsed() <= within);
+    match last {
+        Some(sample) => Some(sample),
+        None => tokio::time::timeout(patience, now(api)).await.ok()?.ok(),
+    }
+}
+
 fn enter(api: &Api) -> Result<(Viewer, Samples), Problem> {
     api.watching.enter().ok_or_else(|| {
         Problem::new(Kind::Busy, format!("{} watch already, and that is the most", watching::MOST))
@@ -135,7 +144,7 @@ impl Before {
 }
 
 async fn sample(api: &Api, before: &mut Option<Before>) -> Sample {
-    let status = match status::status(&api.config, &api.clock).await {
+    let status = match status::glance(&api.config, &api.clock).boxed().await {
         Ok(status) => status,
         Err(status::StatusError(error)) => {
             let problem = trouble::amqp(&error);

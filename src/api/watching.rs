@@ -1,8 +1,8 @@
 //! Those who watch: one sample for all of them. Pure, but for the channel.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
@@ -43,6 +43,8 @@ struct Inner {
     viewers: AtomicUsize,
     came: Notify,
     sample: watch::Sender<Option<Arc<Sample>>>,
+    /// However long ago.
+    last: Mutex<Option<Arc<Sample>>>,
 }
 
 /// What is told; none before the first look.
@@ -54,7 +56,8 @@ pub struct Viewer(Arc<Inner>, #[expect(dead_code, reason = "its end is what coun
 impl Default for Watching {
     fn default() -> Self {
         let (viewers, came) = (AtomicUsize::new(0), Notify::new());
-        Self(Arc::new(Inner { viewers, came, sample: watch::Sender::new(None) }))
+        let (sample, last) = (watch::Sender::new(None), Mutex::default());
+        Self(Arc::new(Inner { viewers, came, sample, last }))
     }
 }
 
@@ -80,7 +83,18 @@ impl Watching {
     }
 
     pub fn tell(&self, sample: Sample) {
-        self.0.sample.send_replace(Some(sample.into()));
+        let sample = Arc::new(sample);
+        *self.last_told() = Some(sample.clone());
+        self.0.sample.send_replace(Some(sample));
+    }
+
+    /// What was told last, whoever watches.
+    pub fn last(&self) -> Option<Arc<Sample>> {
+        self.last_told().clone()
+    }
+
+    fn last_told(&self) -> MutexGuard<'_, Option<Arc<Sample>>> {
+        self.0.last.lock().expect("no panic while it is set")
     }
 }
 

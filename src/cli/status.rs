@@ -87,8 +87,8 @@ impl Status {
                 0,
             ));
         }
-        if seen.ways_to_nowhere > 0 {
-            let exchanges = match seen.ways_to_nowhere as u64 {
+        if let Some(ways @ 1..) = seen.ways_to_nowhere {
+            let exchanges = match ways as u64 {
                 1 => "1 exchange leads back to a queue that is".to_owned(),
                 many => format!("{} lead back to queues that are", count(many, "exchange")),
             };

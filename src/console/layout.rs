@@ -146,7 +146,8 @@ fn person(visitor: &Visitor) -> Markup {
 }
 
 fn navigation(visitor: &Visitor, here: Option<Place>, sample: Option<&Sample>) -> Markup {
-    let dead = sample.and_then(|sample| sample.seen.as_ref().ok()).and_then(dead);
+    let seen = sample.and_then(|sample| sample.seen.as_ref().ok());
+    let dead = seen.and_then(dead).or(visitor.dead);
     let config = &visitor.site.api.config;
     html! {
         nav.places aria-label="Pages" {

@@ -1,4 +1,5 @@
-//! Logs in by RabbitMQ's own users: the password by AMQP or the management API, what the user may by its tags.
+//! Logs in by RabbitMQ's own users: the password by AMQP or the management API, what the user may by its tags. Or by the word
+//! of a proxy that logs people in, if the operator lets it.
 
 use std::time::Instant;
 
@@ -13,10 +14,12 @@ use serde::Deserialize;
 use super::form::Form;
 use super::layout::{self, Alone};
 use super::preferences::{Theme, back, cookie, see_other};
-use super::sessions::{May, Password};
+use super::proxy::{Brought, NotBrought};
+use super::sessions::{By, May, Password};
 use super::site::Site;
 use super::visitor::Visitor;
 use super::who::{cookie_name, is_secure, tags};
+use super::words;
 use crate::api::auth::caller::{guest_from_afar, of_caller};
 use crate::api::problem::{Kind, Problem};
 
@@ -27,12 +30,22 @@ pub struct Next {
     next: Option<String>,
 }
 
+/// Whom a proxy brings from one of our pages is let in at once; who has just logged out, when that is wanted.
 pub async fn show(
     State(site): State<Site>,
     Query(Next { next }): Query<Next>,
-    headers: HeaderMap,
+    request: Request,
 ) -> Response {
-    page(&site, &headers, 200, next.as_deref(), None)
+    let (mut parts, _) = request.into_parts();
+    let next = next.as_deref();
+    match site.brought(&parts) {
+        Ok(Some(brought)) if next.is_some() => enter_as(&site, &mut parts, brought, next).await,
+        Ok(brought) => page(&site, &parts.headers, 200, next, brought.as_ref(), None),
+        Err(why) => {
+            let problem = not_brought(&site, &parts, &why);
+            page(&site, &parts.headers, problem.status(), next, None, Some(&problem))
+        }
+    }
 }
 
 /// Begins a session.
@@ -48,21 +61,55 @@ pub async fn begin(State(site): State<Site>, request: Request) -> Response {
         Err(refused) => return refused,
     };
     let next = form.get("next");
+    let brought = site.brought(&parts).ok().flatten();
+    if form.get("brought").is_some()
+        && let Some(brought) = brought
+    {
+        return enter_as(&site, &mut parts, brought, next).await;
+    }
     let (user, password) = (form.get("user").unwrap_or(""), form.raw("password").unwrap_or(""));
     match check(&site, &parts, user, password).await {
         Ok(may) => {
-            // one that was there before ends
-            if let Ok(Visitor { .. }) = Visitor::from_request_parts(&mut parts, &site).await {
-                end_session(&site, &parts);
-            }
-            let is_secure = is_secure(&parts, &site);
-            let password = Password(password.to_owned());
-            let id = site.sessions.begin(user.to_owned(), password, may, Instant::now());
-            tracing::info!(user, address = %of_caller(&parts, &site.api), ?may, "console: logged in");
-            with_cookie(see_other(&back(&site, next)), is_secure, &id, None)
+            let by = By::Password(Password(password.to_owned()));
+            enter(&site, &mut parts, user, by, may, next).await
         }
-        Err(problem) => page(&site, &parts.headers, problem.status(), next, Some(&problem)),
+        Err(problem) => {
+            page(&site, &parts.headers, problem.status(), next, brought.as_ref(), Some(&problem))
+        }
     }
+}
+
+async fn enter_as(
+    site: &Site,
+    parts: &mut Parts,
+    brought: Brought,
+    next: Option<&str>,
+) -> Response {
+    enter(site, parts, &brought.name, By::Proxy, brought.may, next).await
+}
+
+async fn enter(
+    site: &Site,
+    parts: &mut Parts,
+    user: &str,
+    by: By,
+    may: May,
+    next: Option<&str>,
+) -> Response {
+    // one that was there before ends
+    if let Ok(Visitor { .. }) = Visitor::from_request_parts(parts, site).await {
+        end_session(site, parts);
+    }
+    let is_secure = is_secure(parts, site);
+    let id = site.sessions.begin(user.to_owned(), by, may, Instant::now());
+    tracing::info!(user, address = %of_caller(parts, &site.api), ?may, "console: logged in");
+    with_cookie(see_other(&back(site, next)), is_secure, &id, None)
+}
+
+/// What is wrong with a proxy's word is for the operator to know, who reads the log.
+fn not_brought(site: &Site, parts: &Parts, why: &NotBrought) -> Problem {
+    tracing::warn!(address = %of_caller(parts, &site.api), "console: refused, since {why}");
+    Problem::new(Kind::Forbidden, why.to_string())
 }
 
 /// Ends the session.
@@ -138,9 +185,10 @@ fn page(
     headers: &HeaderMap,
     status: u16,
     next: Option<&str>,
+    brought: Option<&Brought>,
     problem: Option<&Problem>,
 ) -> Response {
-    let body = form(site, next, problem);
+    let body = form(site, next, brought, problem);
     layout::alone(
         site,
         Alone { title: "Log in", status, theme: Theme::of(headers), refresh: None },
@@ -148,16 +196,31 @@ fn page(
     )
 }
 
-fn form(site: &Site, next: Option<&str>, problem: Option<&Problem>) -> Markup {
+fn form(
+    site: &Site,
+    next: Option<&str>,
+    brought: Option<&Brought>,
+    problem: Option<&Problem>,
+) -> Markup {
+    let next =
+        html! { @if let Some(next) = next { input type="hidden" name="next" value=(next); } };
     html! {
         h1 { "Log in" }
         @if let Some(problem) = problem {
             p.notice.bad role="alert" { (layout::sign(false)) (problem.detail) }
         }
+        @if let Some(brought) = brought {
+            form.login method="post" action=(site.at("/login")) {
+                (next)
+                input type="hidden" name="brought" value="yes";
+                button.primary type="submit" { "Go on as " bdi { (words::visible(&brought.name)) } }
+            }
+            p.quiet { "Or as a user of RabbitMQ’s:" }
+        }
         form.login method="post" action=(site.at("/login")) {
-            @if let Some(next) = next { input type="hidden" name="next" value=(next); }
+            (next)
             label for="user" { "RabbitMQ user" }
-            input #user name="user" autocomplete="username" autocapitalize="none" spellcheck="false" required autofocus;
+            input #user name="user" autocomplete="username" autocapitalize="none" spellcheck="false" required autofocus[brought.is_none()];
             label for="password" { "Password" }
             input #password name="password" type="password" autocomplete="current-password" required;
             button.primary type="submit" { "Log in" }

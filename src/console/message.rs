@@ -139,7 +139,7 @@ fn actions(visitor: &Visitor, key: Option<&str>, of: &str, comes: Option<UnixMs>
         section.panel {
             h2 { "What can be done" }
             @if !visitor.may_act() {
-                p.quiet { @if site.is_read_only() { "This console only shows." } @else { "Your tags let you look. To act takes policymaker or administrator." } }
+                p.quiet { @if site.is_read_only() { "This console only shows." } @else { (visitor.why_not_act()) } }
             } @else if !site.api.config.commands.enabled {
                 p.quiet { "Commands are off: " code { "commands.enabled" } " on the workers and here lets messages with a key be cancelled and moved." }
             } @else if let Some(key) = key {

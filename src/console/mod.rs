@@ -8,6 +8,7 @@
 //! | [`routes`] | which path leads where; what acts has none where the console only shows |
 //! | [`origin`], [`headers`] | a request from elsewhere → refused; a page → what a browser may do with it |
 //! | [`sessions`], [`who`], `login` | a cookie → a user of RabbitMQ's, and what that one may |
+//! | [`proxy`] | the word of a proxy that logs people in → who somebody is, and what that one may |
 //! | [`places`] | the pages of the navigation, a line each |
 //! | [`words`], [`layout`], [`trouble`] | values → text that people read, in the frame of every page |
 //! | `sky`, `cascade`, `list`, `message`, `dlq`, … | the pages |
@@ -30,6 +31,7 @@ mod message;
 mod origin;
 mod places;
 mod preferences;
+mod proxy;
 mod retries;
 mod routes;
 mod sessions;
@@ -45,4 +47,5 @@ mod words;
 mod workers;
 
 pub use places::PLACES;
+pub use proxy::ProxyLoginError;
 pub use routes::router;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use tower_service::Service;
 
+use super::proxy::ProxyLoginError;
 use super::site::{Shared, Site};
 use super::{
     act, assets, cascade, dlq, endpoints, headers, help, lateness, list, live, login, message,
@@ -17,8 +18,10 @@ use crate::api::Api;
 use crate::api::problem::{Kind, Problem};
 
 /// All of them, and the HTTP API's behind them, if it is there.
-pub fn router(api: &Api, of_api: Option<Router>) -> Router {
-    let site = Shared::new(api);
+///
+/// Errors: the password of a proxy that logs people in cannot be read.
+pub fn router(api: &Api, of_api: Option<Router>) -> Result<Router, ProxyLoginError> {
+    let site = Shared::new(api)?;
     let mut routes = Router::new();
     let base = site.at("");
     for (path, leads_to) in looking() {
@@ -46,7 +49,7 @@ pub fn router(api: &Api, of_api: Option<Router>) -> Router {
         let mut there = of_api.unwrap_or_else(|| not_found.clone());
         async move { there.call(request).await }
     };
-    around(routes).fallback(elsewhere)
+    Ok(around(routes).fallback(elsewhere))
 }
 
 /// What everybody may ask for, and what has no effect but on who asks.

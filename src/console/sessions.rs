@@ -22,13 +22,20 @@ pub struct Sessions {
 /// A person who is logged in.
 pub struct Session {
     pub user: String,
-    /// To act as the user over AMQP.
-    pub password: Password,
+    pub by: By,
     begun: Instant,
     seen: Mutex<Seen>,
     pub notice: Mutex<Option<Notice>>,
     /// Messages of the DLQ that something is to be done with.
     pub chosen: Mutex<Option<Chosen>>,
+}
+
+/// By what it is believed who the person is.
+pub enum By {
+    /// Of a user of RabbitMQ's, as whom the person acts.
+    Password(Password),
+    /// A proxy says so, with each request; the person acts with the service's own rights.
+    Proxy,
 }
 
 /// Never shown.
@@ -42,7 +49,7 @@ struct Seen {
     may: May,
 }
 
-/// What a user may, by RabbitMQ's tags.
+/// What a person may, by RabbitMQ's tags or by what the operator says of whom a proxy brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum May {
     /// `management` and `monitoring`.
@@ -76,12 +83,12 @@ impl Sessions {
     }
 
     /// Begins one, and returns what stands for it in a cookie.
-    pub fn begin(&self, user: String, password: Password, may: May, now: Instant) -> String {
+    pub fn begin(&self, user: String, by: By, may: May, now: Instant) -> String {
         // 244 random bits of the system's
         let id = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let session = Arc::new(Session {
             user,
-            password,
+            by,
             begun: now,
             seen: Mutex::new(Seen { used: now, checked: now, may }),
             notice: Mutex::default(),
@@ -166,7 +173,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(1_800);
 
     fn begin(sessions: &Sessions, now: Instant) -> String {
-        sessions.begin("guest".into(), Password("guest".into()), May::Act, now)
+        sessions.begin("guest".into(), By::Password(Password("guest".into())), May::Act, now)
     }
 
     #[test]

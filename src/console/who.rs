@@ -10,18 +10,25 @@ use axum::middleware::Next;
 use axum::response::Response;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::layout;
 use super::origin;
 use super::preferences::{Theme, cookie, see_other};
-use super::sessions::{May, Session};
+use super::sessions::{By, May, Password, Session};
 use super::site::Site;
 use super::trouble;
 use super::visitor::Visitor;
 use crate::api::auth::caller::{came_over_tls, is_of_proxy, of_caller};
+use crate::api::events;
 use crate::api::problem::{Kind, Problem};
 use crate::management::{Management, ManagementError};
 
 /// A user who loses a tag or is deleted looks no longer than this.
 const TRUSTED_FOR: Duration = Duration::from_secs(60);
+
+/// The navigation has what was seen not longer ago than this,
+const SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// or what is seen meanwhile: a page does not wait for a broker that is down.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Somebody who may act. Whether RabbitMQ lets the user, it says itself.
 pub struct Actor(pub Visitor);
@@ -35,9 +42,14 @@ impl FromRequestParts<Site> for Visitor {
         let id = cookie(&parts.headers, cookie_name(is_secure(parts, site)));
         let id = id.ok_or_else(stranger)?;
         let session = site.sessions.find(id, Instant::now()).ok_or_else(stranger)?;
-        if session.checked_ago(Instant::now()) >= TRUSTED_FOR
-            && !is_still_known(site, &session).await
-        {
+        let is_known = match &session.by {
+            By::Password(password) => {
+                session.checked_ago(Instant::now()) < TRUSTED_FOR
+                    || is_still_known(site, &session, password).await
+            }
+            By::Proxy => is_still_brought(site, &session, parts),
+        };
+        if !is_known {
             site.sessions.end(id);
             return Err(stranger());
         }
@@ -46,6 +58,7 @@ impl FromRequestParts<Site> for Visitor {
             session,
             address: of_caller(parts, &site.api),
             theme: Theme::of(&parts.headers),
+            dead: dead(site, parts).await,
             here,
         })
     }
@@ -59,25 +72,46 @@ impl FromRequestParts<Site> for Actor {
         if visitor.may_act() {
             return Ok(Self(visitor));
         }
-        let detail = "to act takes RabbitMQ's tag policymaker or administrator; yours let you look";
+        let detail = visitor.why_not_act();
         tracing::warn!(
             user = visitor.session.user,
             address = %visitor.address,
             path = visitor.here,
-            "console: refused, without a tag that lets act"
+            "console: refused, as one who may only look"
         );
         Err(trouble::page(&visitor, &Problem::new(Kind::Forbidden, detail)))
     }
 }
 
+/// What lies in the DLQ, for the navigation of a page.
+async fn dead(site: &Site, parts: &Parts) -> Option<u64> {
+    let is_page = parts.method == Method::GET && !parts.uri.path().contains("/live/");
+    if !is_page {
+        return None;
+    }
+    let sample = events::recent(&site.api, SEEN_WITHIN, PATIENCE).await?;
+    layout::dead(sample.seen.as_ref().ok()?)
+}
+
 /// Asks RabbitMQ again. What cannot be asked stays as it was: a broker that is down has to be seen.
-async fn is_still_known(site: &Site, session: &Arc<Session>) -> bool {
-    match tags(site, &session.user, &session.password.0).await {
+async fn is_still_known(site: &Site, session: &Arc<Session>, password: &Password) -> bool {
+    match tags(site, &session.user, &password.0).await {
         Ok(Some(may)) => session.checked(may, Instant::now()),
         Ok(None) => return false,
         Err(_) => session.checked(session.may(), Instant::now()),
     }
     true
+}
+
+/// Whether the proxy says it of this request, too.
+fn is_still_brought(site: &Site, session: &Arc<Session>, parts: &Parts) -> bool {
+    match site.brought(parts) {
+        Ok(Some(brought)) if brought.name == session.user => {
+            session.checked(brought.may, Instant::now());
+            true
+        }
+        Ok(_) | Err(_) => false,
+    }
 }
 
 /// What RabbitMQ's tags let a user do here; none if nothing, or if it is no user with that password.

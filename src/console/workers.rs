@@ -1,6 +1,7 @@
 //! Who takes in, delivers and decides: the processes that are connected, and what each has open.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -17,9 +18,14 @@ use crate::management::{Management, ManagementError};
 use crate::operate::status::commands::Commands;
 use crate::operate::vhost_name;
 use crate::schedule::UnixMs;
+use crate::topology::Names;
 
 /// What a worker calls its connection that consumes.
 const CONSUMES: &str = "dormouse consume";
+/// Workers whose hold is asked for, a request each.
+const MOST_ASKED: usize = 32;
+/// A clock that is so far from RabbitMQ's is worth a look: connecting takes less.
+const FAR_MS: u64 = 500;
 
 pub async fn show(visitor: Visitor) -> Response {
     let api = &visitor.site.api;
@@ -38,20 +44,47 @@ pub async fn show(visitor: Visitor) -> Response {
 }
 
 /// A process of ours, by its machine and number there.
-type Processes = BTreeMap<(String, String), Vec<ConnectionInfo>>;
+type Processes = BTreeMap<(String, String), Process>;
+
+/// What RabbitMQ tells of a process.
+#[derive(Default)]
+struct Process {
+    connections: Vec<ConnectionInfo>,
+    /// By its consumers of what is due. None: it has none, or RabbitMQ does not tell.
+    held: Option<u64>,
+}
 
 async fn processes(visitor: &Visitor) -> Result<Processes, ManagementError> {
     let config = &visitor.site.api.config;
-    let management = Management::of(&config.broker)?;
+    let (management, vhost) = (Management::of(&config.broker)?, vhost_name(config));
+    let held = held(&management, &vhost, &Names::of(config).due()).await;
     let mut processes = Processes::new();
-    for connection in management.connections(&vhost_name(config)).await? {
+    for connection in management.connections(&vhost).await? {
         if connection.is_ours() {
             let host = connection.peer_host.clone().unwrap_or_default();
             let pid = connection.pid().unwrap_or_default().to_owned();
-            processes.entry((host, pid)).or_default().push(connection);
+            let process = processes.entry((host, pid)).or_default();
+            if let Some(more) = held.get(&connection.name) {
+                process.held = Some(process.held.unwrap_or(0) + more);
+            }
+            process.connections.push(connection);
         }
     }
     Ok(processes)
+}
+
+/// How much each connection holds of what is due: RabbitMQ counts what it has given to a channel and is not acked.
+async fn held(management: &Management, vhost: &str, due: &str) -> BTreeMap<String, u64> {
+    let mut held = BTreeMap::new();
+    let consumers = management.consumers_of(vhost, due).await.unwrap_or_default();
+    for consumer in consumers.iter().take(MOST_ASKED) {
+        if let (Some(connection), Some(channel)) = (consumer.connection(), consumer.channel())
+            && let Ok(Some(unacked)) = management.unacked_on(channel).await
+        {
+            *held.entry(connection.to_owned()).or_default() += unacked;
+        }
+    }
+    held
 }
 
 fn body(seen: &Seen, processes: &Result<Processes, ManagementError>, now: UnixMs) -> Markup {
@@ -88,14 +121,32 @@ fn table(
                 Err(error) => { p.notice.warn { (sign(false)) (visible(&error.to_string())) } },
                 Ok(processes) if processes.is_empty() => { p.quiet { "RabbitMQ tells of no process: it does so some seconds after each has connected, and with the tag monitoring of others than " code { "broker.uri" } "’s user." } },
                 Ok(processes) => {
-                    div.wide tabindex="0" role="group" aria-label="Table" {
+                    div.wide tabindex="0" role="group" aria-label="Processes that are connected" {
                         table {
-                            thead { tr { th scope="col" { "Process" } th scope="col" { "Does" } th scope="col" { "Version" } th scope="col" { "User" } th scope="col" { "Since" } th.number scope="col" { "Connections" } } }
-                            tbody { @for ((host, pid), connections) in processes { (process(host, pid, connections, commands, now)) } }
+                            thead { tr { th scope="col" { "Process" } th scope="col" { "Does" } th scope="col" { "Version" } th.number scope="col" { "Held" } th scope="col" { "Clock" } th scope="col" { "User" } th scope="col" { "Since" } th.number scope="col" { "Connections" } } }
+                            tbody { @for ((host, pid), of) in processes { (process(host, pid, of, commands, now)) } }
                         }
                     }
+                    p.quiet { "Held: in its memory, by RabbitMQ’s count. Clock: compared with that of RabbitMQ’s node when the process last connected; due times follow the clocks of workers." }
                 },
             }
+        }
+    }
+}
+
+/// Of the connection that was made last.
+fn clock(connections: &[ConnectionInfo], now: UnixMs) -> Markup {
+    let newest = connections.iter().max_by_key(|connection| connection.connected_at_ms);
+    let told = newest.and_then(|newest| Some((newest.clock_ahead_ms()?, newest.connected_at_ms?)));
+    html! {
+        @match told {
+            None => { span.quiet title="RabbitMQ does not tell, or the process is older than what tells it" { "unseen" } },
+            Some((ahead_ms, at)) => {
+                span.state.warn[ahead_ms.unsigned_abs() >= FAR_MS].calm[ahead_ms.unsigned_abs() < FAR_MS] {
+                    (words::about(Duration::from_millis(ahead_ms.unsigned_abs()))) (if ahead_ms < 0 { " behind" } else { " ahead" })
+                }
+                " " span.quiet { (words::relative(UnixMs(at), now)) }
+            },
         }
     }
 }
@@ -103,7 +154,7 @@ fn table(
 fn process(
     host: &str,
     pid: &str,
-    connections: &[ConnectionInfo],
+    Process { connections, held }: &Process,
     commands: Option<&Commands>,
     now: UnixMs,
 ) -> Markup {
@@ -124,6 +175,8 @@ fn process(
                 @if !is_worker && !is_registrar { span.quiet { (visible(first.and_then(|first| first.user_provided_name.as_deref()).unwrap_or("a client"))) } }
             }
             td { (visible(first.and_then(ConnectionInfo::version).unwrap_or("–"))) }
+            td.number { @if is_worker { (counted(*held)) } }
+            td { (clock(connections, now)) }
             td { bdi { (visible(first.and_then(|first| first.user.as_deref()).unwrap_or("–"))) } }
             td { @if let Some(since) = since { (words::moment(UnixMs(since), now)) } }
             td.number { (connections.len()) }

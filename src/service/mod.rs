@@ -30,6 +30,9 @@ pub enum ServiceError {
     #[cfg(not(feature = "index"))]
     #[error("this program was built without the feature `index`, which the role index needs")]
     NoIndex,
+    #[cfg(feature = "console")]
+    #[error(transparent)]
+    ProxyLogin(#[from] console::ProxyLoginError),
     #[cfg(not(feature = "console"))]
     #[error("this program was built without the feature `console`, which the role console needs")]
     NoConsole,
@@ -68,7 +71,7 @@ fn routes(api: &Api) -> Result<api::Router, ServiceError> {
     let service = &api.config.service;
     let of_api = service.has(Role::Api).then(|| api::router(api));
     Ok(match (service.has(Role::Console), of_api) {
-        (true, of_api) => console::router(api, of_api),
+        (true, of_api) => console::router(api, of_api)?,
         (false, of_api) => of_api.unwrap_or_default(),
     })
 }

@@ -197,3 +197,59 @@ async fn a_proxy_that_is_trusted_says_what_the_browser_sees() {
     }
     broker.drop_it().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_logs_people_in_brings_whom_the_operator_lets_in() {
+    let (broker, scratch) = (Broker::fresh("console-brought").await, TempDir::new().unwrap());
+    queues(&broker.connect().await, &["mail"]).await;
+    let mut config = config(&broker, &scratch);
+    let password = ("x-dormouse-proxy-password", "0123456789abcdef0123456789abcdef");
+    std::fs::write(scratch.path().join("password"), password.1).unwrap();
+    config.console.proxy_user_header = "Remote-User".into();
+    config.console.proxy_groups_header = "Remote-Groups".into();
+    config.console.proxy_password_file = Some(scratch.path().join("password"));
+    config.console.proxy_look = vec!["user:ann".into()];
+    config.console.proxy_act = vec!["group:ops".into()];
+    config.api.trusted_proxies = vec!["127.0.0.1".into()];
+    let api = serving(&config, &broker).await;
+    let person = Person::stranger(&api);
+    let (ann, ops) = (("remote-user", "ann"), ("remote-groups", "ops"));
+    let get =
+        async |path: &str, headers: &[(&str, &str)]| person.ask("GET", path, headers, &[]).await;
+    // not without the password, not somebody else
+    let forged = get("/login?next=/help", &[ann]).await;
+    assert_eq!(forged.says("the proxy did not send the password").status, 403);
+    let unknown = get("/login?next=/help", &[password, ("remote-user", "bob")]).await;
+    assert_eq!(unknown.says("is let in neither").status, 403);
+    let begun = get("/login?next=/help", &[password, ann]).await;
+    assert_eq!((begun.status, begun.location()), (303, "/help"), "{begun:?}");
+    // what it may, it may by each request
+    get("/message?of=x", &[password, ann]).await.says("proxy:ann").says("console.proxy_act");
+    let key = json!({ "target": { "queue": "mail" }, "delay": "40s", "body": 1, "key": "k", "unique": true });
+    scheduled(&api, key).await;
+    let cancel = async |headers: &[(&str, &str)]| {
+        let headers = [headers, &OURS].concat();
+        person.ask("POST", "/message/cancel", &headers, &[("key", "k")]).await
+    };
+    assert_eq!(cancel(&[password, ann]).await.status, 403);
+    assert_eq!(cancel(&[password, ann, ops]).await.status, 303);
+    get("/message?of=k", &[password, ann]).await.says("Cancelled: no attempt has begun");
+    // the cookie alone is nothing, nor is it with another name; who logs out stays out until that is wanted
+    let out = person.ask("POST", "/logout", &[password, ann, OURS[0]], &[]).await;
+    assert_eq!(out.location(), "/login");
+    get("/login", &[password, ann]).await.says("Go on as");
+    for headers in [&[][..], &[ann], &[password, ("remote-user", "bob"), ops]] {
+        let again = [password, ann, OURS[0]];
+        let begun = person.ask("POST", "/login", &again, &[("brought", "yes")]).await;
+        assert_eq!((begun.status, begun.location()), (303, "/"), "{begun:?}");
+        assert_eq!(get("/help", headers).await.status, 303, "{headers:?}");
+    }
+    api.stop().await;
+    // another machine's word is nobody's
+    config.api.trusted_proxies = vec!["192.0.2.0/24".into()];
+    let api = serving(&config, &broker).await;
+    let page = Person::stranger(&api).ask("GET", "/login?next=/", &[password, ann, ops], &[]).await;
+    assert_eq!(page.says_not("Go on as").status, 200);
+    api.stop().await;
+    broker.drop_it().await;
+}

@@ -101,6 +101,11 @@ impl<'a> Person<'a> {
         self.get(to).await
     }
 
+    /// As its browser sends it.
+    pub fn cookie(&self) -> String {
+        self.cookie.lock().unwrap().clone()
+    }
+
     pub async fn ask(
         &self,
         method: &str,
@@ -110,7 +115,7 @@ impl<'a> Person<'a> {
     ) -> Page {
         let uri = self.api.uri(&format!("{}{path}", self.base));
         let mut request = http::Request::builder().method(method).uri(uri);
-        let cookie = self.cookie.lock().unwrap().clone();
+        let cookie = self.cookie();
         if !cookie.is_empty() {
             request = request.header("cookie", cookie);
         }

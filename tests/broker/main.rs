@@ -37,6 +37,7 @@ mod conformance;
 mod console;
 mod console_acts;
 mod console_browser;
+mod console_calls;
 mod console_down;
 mod console_support;
 mod control;

@@ -126,4 +126,34 @@ fn passwords_do_not_go_over_a_network_as_they_are() {
         assert!(load(&[role, far]).unwrap_err().contains("api.cert_file"));
     }
     assert_eq!(load(&[("console.base_path", "/dormouse")]), Ok(()));
+    // a proxy logs people in if only it can, and if it is said what they may
+    let login = [
+        ("console.proxy_user_header", "Remote-User"),
+        ("console.proxy_password_file", "Cargo.toml"),
+        ("console.proxy_look", "user:.*"),
+        ("api.trusted_proxies", "127.0.0.1"),
+    ];
+    assert_eq!(load(&login), Ok(()));
+    for (at, said) in
+        ["of no use", "give console.proxy_password_file", "lets nobody in", "of nobody"]
+            .into_iter()
+            .enumerate()
+    {
+        let without: Vec<_> = login.iter().copied().filter(|key| key.0 != login[at].0).collect();
+        let fault = load(&without).unwrap_err();
+        let fault = fault.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(fault.contains(said), "{fault}");
+    }
+    for (wrong, said) in [
+        (("console.proxy_user_header", "Cookie"), "no name of a header"),
+        (("console.proxy_groups_header", "remote-user"), "header of the user"),
+        (("console.proxy_act", "ops"), "begins with user: or group:"),
+        (("console.proxy_act", "group:("), "begins with user: or group:"),
+    ] {
+        let mut login: Vec<_> = login.iter().copied().filter(|key| key.0 != wrong.0).collect();
+        login.push(wrong);
+        let fault = load(&login).unwrap_err();
+        let fault = fault.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(fault.contains(said), "{fault}");
+    }
 }

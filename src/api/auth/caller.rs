@@ -33,6 +33,11 @@ impl Caller {
         Self { name: login.user.clone(), login, token: None, note: Note::default() }
     }
 
+    /// Somebody without a user of RabbitMQ's own, by this name.
+    pub fn named(login: Arc<Login>, name: &str) -> Self {
+        Self { name: name.into(), ..Self::of(login) }
+    }
+
     /// Whether it has no user of its own.
     pub fn is_token(&self) -> bool {
         self.token.is_some()

@@ -2,7 +2,7 @@
 
 use self::commands::Commands;
 use self::overview::Overview;
-use self::seen::Seen;
+use self::seen::{Look, Seen};
 use self::stream::Stream;
 use crate::amqp::AmqpError;
 use crate::config::Config;
@@ -37,8 +37,17 @@ pub struct StatusError(#[from] pub AmqpError);
 
 /// Looks once at everything.
 pub async fn status(config: &Config, clock: &Clock) -> Result<Status, StatusError> {
+    look(config, clock, Look::Whole).await
+}
+
+/// Looks at what is ours only, for who looks again and again: what else is on the broker costs nothing.
+pub async fn glance(config: &Config, clock: &Clock) -> Result<Status, StatusError> {
+    look(config, clock, Look::Glance).await
+}
+
+async fn look(config: &Config, clock: &Clock, look: Look) -> Result<Status, StatusError> {
     let topology = Topology::of(config);
-    let seen = seen::look(config, &topology).await?;
+    let seen = seen::look(config, &topology, look).await?;
     let at = clock.now();
     let mut overview = Overview::of(config, &topology, &seen, at);
     let commands = Commands::of(config, &seen);

@@ -34,8 +34,8 @@ pub struct Seen {
     pub missing_exchanges: Vec<String>,
     /// What RabbitMQ takes from nobody, as the workers note it; none if this user may not see that.
     pub kept: Option<KeptNote>,
-    /// Exchanges that lead back to a queue that is gone.
-    pub ways_to_nowhere: usize,
+    /// Exchanges that lead back to a queue that is gone; none at a glance.
+    pub ways_to_nowhere: Option<usize>,
     /// TTL in ms of those that have one, as declared.
     pub ttls_ms: BTreeMap<String, u64>,
     /// Those that are as long as a policy lets them be, and the limit: `max-length 50`.
@@ -46,7 +46,20 @@ pub struct Seen {
     pub segments: BTreeMap<String, u64>,
 }
 
-pub(super) async fn look(config: &Config, topology: &Topology) -> Result<Seen, AmqpError> {
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// What is ours: however much else is on the broker, it costs the same.
+    Glance,
+    /// Also whether others' queues are there to which something leads back.
+    Whole,
+}
+
+pub(super) async fn look(
+    config: &Config,
+    topology: &Topology,
+    look: Look,
+) -> Result<Seen, AmqpError> {
     let connection = Connection::open(&config.broker, "dormouse status").await?;
     let names: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
     let asked = async {
@@ -62,19 +75,22 @@ pub(super) async fn look(config: &Config, topology: &Topology) -> Result<Seen, A
         queues: BTreeMap::new(),
         missing_exchanges,
         kept,
-        ways_to_nowhere: 0,
+        ways_to_nowhere: None,
         ttls_ms: BTreeMap::new(),
         full: BTreeMap::new(),
         consumers: None,
         segments: BTreeMap::new(),
     };
-    match ask_management(config).await {
-        Ok((version, standing, consumers)) => {
+    let answer = match look {
+        Look::Glance => glance(config).await,
+        Look::Whole => whole(config).await,
+    };
+    match answer {
+        Ok(Answer { version, queues, consumers, ways_to_nowhere }) => {
             seen.consumers = consumers;
-            seen.ways_to_nowhere = standing.ways_to_nowhere(&Names::of(config)).len();
-            let infos = standing.queues;
+            seen.ways_to_nowhere = ways_to_nowhere;
             seen.rabbitmq_version = Ok(version);
-            for info in infos {
+            for info in queues {
                 let ttl_ms = info.arguments.get("x-message-ttl").and_then(|ttl| ttl.as_u64());
                 seen.ttls_ms.extend(ttl_ms.map(|ttl_ms| (info.name.clone(), ttl_ms)));
                 seen.full.extend(limit_reached(&info).map(|limit| (info.name.clone(), limit)));
@@ -123,20 +139,47 @@ async fn depths<'a>(
     Ok(try_join_all(asked).await?.into_iter().flatten().collect())
 }
 
-type Answer = (String, Inventory, Option<Vec<ConsumerInfo>>);
+/// What the management API tells.
+struct Answer {
+    version: String,
+    queues: Vec<QueueInfo>,
+    consumers: Option<Vec<ConsumerInfo>>,
+    ways_to_nowhere: Option<usize>,
+}
 
-async fn ask_management(config: &Config) -> Result<Answer, ManagementError> {
+async fn glance(config: &Config) -> Result<Answer, ManagementError> {
+    let (vhost, names) = (Vhost::of(config)?, Names::of(config));
+    let management = vhost.management();
+    let prefix = format!("{}.", config.topology.namespace);
+    let queues = management.queues_of(&vhost.name, &prefix).await?;
+    let mut consumers = None;
+    if config.commands.enabled {
+        let delay = config.delay_exchanges.iter().map(|delay| names.intake(delay));
+        let mut all = Vec::new();
+        for queue in delay.take(1).chain([names.command()]) {
+            all.push(management.consumers_of(&vhost.name, &queue).await.ok());
+        }
+        // not told where an operator turned statistics off
+        consumers = all.into_iter().collect::<Option<Vec<_>>>().map(|all| all.concat());
+    }
+    let version = management.version().await?;
+    Ok(Answer { version, queues, consumers, ways_to_nowhere: None })
+}
+
+async fn whole(config: &Config) -> Result<Answer, ManagementError> {
     let vhost = Vhost::of(config)?;
     let management = vhost.management();
     let exchanges = management.exchanges(&vhost.name).await?;
     let queues = management.queues(&vhost.name).await?;
     let standing = Inventory { exchanges, queues, ..Inventory::default() };
+    let ways_to_nowhere = Some(standing.ways_to_nowhere(&Names::of(config)).len());
     // not told where an operator turned statistics off
     let consumers = match config.commands.enabled {
         true => management.consumers(&vhost.name).await.ok(),
         false => None,
     };
-    Ok((management.overview().await?.rabbitmq_version, standing, consumers))
+    let version = management.overview().await?.rabbitmq_version;
+    Ok(Answer { version, queues: standing.queues, consumers, ways_to_nowhere })
 }
 
 fn of_management(info: &QueueInfo) -> Counts {

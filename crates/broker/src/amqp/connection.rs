@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::stream::{self, Stream, TlsFiles};
 use super::{AmqpError, Publisher};
 use crate::config::{Broker, LEAST_FRAME_MAX_BYTES, Uri};
+use dormouse_core::clock::Clock;
 
 /// Pauses between two tries to connect, without end: doubled from 100 ms to `broker.reconnect_max`, with
 /// jitter.
@@ -58,12 +59,13 @@ impl Connection {
     async fn open_node(broker: &Broker, node: Node, name: &str) -> Result<Self, AmqpError> {
         let Node { address, mut uri, tls } = node;
         uri.query.heartbeat = Some(broker.heartbeat.as_secs().min(u16::MAX.into()) as u16);
-        // by these an operator tells whose it is, and of which process
+        // by these an operator tells whose it is, of which process, and how far its clock is from the node's
         let properties = ConnectionProperties::default()
             .with_connection_name(name.into())
             .with_client_property("product".into(), "Dormouse".into())
             .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into())
-            .with_client_property("pid".into(), std::process::id().to_string().into());
+            .with_client_property("pid".into(), std::process::id().to_string().into())
+            .with_client_property("clock_ms".into(), Clock::default().now().0.to_string().into());
         let connect = async move |uri: AMQPUri, _| {
             Ok(AsyncTcpStream::Plain(stream::connect(&uri, &tls).await?))
         };

@@ -116,6 +116,79 @@ impl Management {
         self.get(path(&["queues", vhost]) + "?columns=" + &COLUMNS.join(",")).await
     }
 
+    /// The queues and streams whose names begin with `prefix`, which has letters, digits, `.`, `_` and `-` only: what others
+    /// there are, and how many, makes no difference to the answer. A request for every 500.
+    pub async fn queues_of(
+        &self,
+        vhost: &str,
+        prefix: &str,
+    ) -> Result<Vec<QueueInfo>, ManagementError> {
+        /// The most that RabbitMQ gives out at once.
+        const PAGE: usize = 500;
+        #[derive(Deserialize)]
+        struct Page {
+            items: Vec<QueueInfo>,
+            page_count: usize,
+        }
+        let prefix = prefix.replace('.', "\\.");
+        let name = utf8_percent_encode(&prefix, NON_ALPHANUMERIC);
+        let (mut queues, mut number) = (Vec::new(), 1);
+        loop {
+            let query = format!(
+                "?page={number}&page_size={PAGE}&use_regex=true&name=%5E{name}&columns={}",
+                COLUMNS.join(",")
+            );
+            let page: Page = self.get(path(&["queues", vhost]) + &query).await?;
+            queues.extend(page.items);
+            if number >= page.page_count {
+                return Ok(queues);
+            }
+            number += 1;
+        }
+    }
+
+    /// The consumers of one queue; none if it is not listed.
+    pub async fn consumers_of(
+        &self,
+        vhost: &str,
+        queue: &str,
+    ) -> Result<Vec<ConsumerInfo>, ManagementError> {
+        #[derive(Deserialize)]
+        struct Found {
+            #[serde(default)]
+            consumer_details: Vec<ConsumerInfo>,
+        }
+        match self.get(path(&["queues", vhost, queue]) + "?columns=consumer_details").await {
+            Ok(Found { consumer_details }) => Ok(consumer_details),
+            Err(ManagementError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What was delivered on a channel and is not acked; none if RabbitMQ does not know the channel, or has not counted. The
+    /// channels of other users take the tag `monitoring`.
+    pub async fn unacked_on(&self, channel: &str) -> Result<Option<u64>, ManagementError> {
+        #[derive(Deserialize)]
+        struct Found {
+            messages_unacknowledged: Option<u64>,
+        }
+        match self.get(path(&["channels", channel]) + "?columns=messages_unacknowledged").await {
+            Ok(Found { messages_unacknowledged }) => Ok(messages_unacknowledged),
+            Err(ManagementError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The version of the node that answers.
+    pub async fn version(&self) -> Result<String, ManagementError> {
+        #[derive(Deserialize)]
+        struct Found {
+            rabbitmq_version: String,
+        }
+        let found: Found = self.get(path(&["overview"]) + "?columns=rabbitmq_version").await?;
+        Ok(found.rabbitmq_version)
+    }
+
     /// One queue of the virtual host that `broker.uri` names; `None` if it is not listed. The error is a
     /// sentence: who asks goes on without the answer.
     pub async fn queue(broker: &Broker, name: &str) -> Result<Option<QueueInfo>, String> {

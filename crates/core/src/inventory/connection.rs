@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// What is asked of each connection.
-pub const CONNECTION_COLUMNS: [&str; 8] = [
+pub const CONNECTION_COLUMNS: [&str; 9] = [
     "name",
     "user_provided_name",
     "user",
@@ -13,6 +13,7 @@ pub const CONNECTION_COLUMNS: [&str; 8] = [
     "client_properties.product",
     "client_properties.version",
     "client_properties.pid",
+    "client_properties.clock_ms",
 ];
 
 /// A connection to the broker. What is optional comes some seconds after it was opened.
@@ -48,6 +49,13 @@ impl ConnectionInfo {
     /// The number of the process on its machine.
     pub fn pid(&self) -> Option<&str> {
         self.property("pid")
+    }
+
+    /// By how much its client's clock was ahead of the clock of RabbitMQ's node, in ms, when it connected: its client has
+    /// said what time it was. Not more exact than connecting took.
+    pub fn clock_ahead_ms(&self) -> Option<i64> {
+        let clock_ms: i64 = self.property("clock_ms")?.parse().ok()?;
+        clock_ms.checked_sub(i64::try_from(self.connected_at_ms?).ok()?)
     }
 
     fn property(&self, name: &str) -> Option<&str> {

@@ -36,6 +36,11 @@ impl ConsumerInfo {
         self.channel_details.get("connection_name")?.as_str()
     }
 
+    /// Its channel, by the name that RabbitMQ has for it.
+    pub fn channel(&self) -> Option<&str> {
+        self.channel_details.get("name")?.as_str()
+    }
+
     /// Whether it is the one that gets what is in a queue with a single active consumer.
     /// <https://www.rabbitmq.com/docs/consumers#single-active-consumer>
     pub fn is_single_active(&self) -> bool {

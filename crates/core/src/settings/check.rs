@@ -142,13 +142,14 @@ impl Rules<'_> {
     fn certificates(&mut self) {
         let broker = &self.config.broker;
         let api = &self.config.api;
-        let files: [(&'static [&'static str], _); 7] = [
+        let files: [(&'static [&'static str], _); 8] = [
             (&["broker.ca_file"], &broker.ca_file),
             (&["broker.cert_file"], &broker.cert_file),
             (&["broker.key_file"], &broker.key_file),
             (&["api.cert_file"], &api.cert_file),
             (&["api.key_file"], &api.key_file),
             (&["api.tokens_file"], &api.tokens_file),
+            (&["console.proxy_password_file"], &self.config.console.proxy_password_file),
             (&["webhooks.file"], &self.config.webhooks.file),
         ];
         for (key, file) in files {

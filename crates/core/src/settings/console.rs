@@ -1,5 +1,6 @@
 //! What is set of the console.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The page where a person sees what sleeps. The role `console` serves it, where the HTTP API answers.
@@ -11,11 +12,30 @@ pub struct Console {
     pub read_only: bool,
     /// Who has not looked for so long logs in again.
     pub idle: Duration,
+    /// In which a trusted proxy says who somebody is; empty: it does not.
+    pub proxy_user_header: String,
+    /// In which it says of which groups, separated by commas; empty: it does not.
+    pub proxy_groups_header: String,
+    /// What only the proxy knows beside us.
+    pub proxy_password_file: Option<PathBuf>,
+    /// Whom it may bring to look: patterns for the whole of `user:NAME` or `group:NAME`.
+    pub proxy_look: Vec<String>,
+    /// Whom it may bring to look and act.
+    pub proxy_act: Vec<String>,
 }
 
 impl Default for Console {
     fn default() -> Self {
-        Self { base_path: String::new(), read_only: false, idle: Duration::from_secs(1_800) }
+        Self {
+            base_path: String::new(),
+            read_only: false,
+            idle: Duration::from_secs(1_800),
+            proxy_user_header: String::new(),
+            proxy_groups_header: String::new(),
+            proxy_password_file: None,
+            proxy_look: Vec::new(),
+            proxy_act: Vec::new(),
+        }
     }
 }
 

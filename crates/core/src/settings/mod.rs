@@ -10,6 +10,7 @@ mod exchanges;
 pub mod fault;
 pub mod keys;
 mod options;
+mod proxy_login;
 mod retry;
 mod roles;
 pub mod rules;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::console::is_base_path;
+use super::proxy_login;
 use super::rules::Rules;
 use super::service::{Role, network};
 
@@ -42,6 +43,7 @@ pub(super) fn check(rules: &mut Rules) {
     if !is_base_path(&config.console.base_path) {
         rules.fail(&["console.base_path"], "is no path such as /dormouse, without a / at its end");
     }
+    proxy_login::check(rules);
     if !config.service.answers_http() {
         return;
     }
