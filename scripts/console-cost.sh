@@ -1,57 +1,152 @@
 #!/usr/bin/env bash
-# What the console costs, on a private broker: how long each page takes and how large it is, and the CPU time of RabbitMQ and
-# of the service without a viewer and with ten.
+# What the console costs, on a private broker with messages asleep: how long each page takes and how large it is, the
+# management calls a second with and without viewers, and how many messages a second the worker delivers with and without
+# twenty viewers, in turns.
 #
-#   scripts/console-cost.sh [MESSAGES]    that sleep, default 1000000
+#   scripts/console-cost.sh [MESSAGES] [ROUNDS]    that sleep, default 1000000; default 5
+#   PROFILE=release scripts/console-cost.sh        as the figures of docs/console.md
+#
+# Needs Node.js and curl.
 set -euo pipefail
 cd "$(dirname "$(dirname "$(realpath "$0")")")"
-readonly directory=.dormouse/console-cost
+readonly directory=.dormouse/console-cost viewers=20 batch=20000
 
 main() {
-    cargo build --quiet --workspace --all-features --bins
+    PROFILE=${PROFILE:-debug}
+    local profile=()
+    [ "$PROFILE" = debug ] || profile=(--profile "$PROFILE")
+    cargo build --quiet --workspace --all-features --bins "${profile[@]}"
     rm -rf "$directory"
-    MESSAGES=${1:-1000000} target/debug/dormouse-lab dev --no-worker --directory "$directory" -- "$PWD/scripts/console-cost.sh" inside
+    export PROFILE
+    MESSAGES=${1:-1000000} ROUNDS=${2:-5} "target/$PROFILE/dormouse-lab" dev --no-worker --directory "$directory" -- \
+        "$PWD/scripts/console-cost.sh" inside
     rm -rf "$directory"
 }
 
 # on the broker that was started
 inside() {
-    local port url seed cookie=$directory/cookie viewers=() at
-    port=$(node -e 'const s=require("net").createServer().listen(0,"127.0.0.1",()=>{console.log(s.address().port);s.close()})')
+    local seed
+    started=()
+    trap stop EXIT
+    count
+    port=$(free_port) metrics=$(free_port)
     url=http://127.0.0.1:$port
-    DORMOUSE_SERVICE_ROLES=worker,index,api,console DORMOUSE_API_LISTEN="127.0.0.1:$port" DORMOUSE_HTTP_LISTEN="" \
-        DORMOUSE_COMMANDS_ENABLED=true DORMOUSE_LEDGER_ENABLED=true DORMOUSE_INDEX_FILE=$directory/index.sqlite \
-        target/debug/dormouse run 2>"$directory/dormouse.log" &
-    dormouse=$!
-    trap 'kill "$dormouse"; wait "$dormouse" || true' EXIT
-    until curl -sf -u guest:guest "$url/v1/workers" | grep -q '"registrar":{'; do sleep 1; done
+    serve
     seed=$(URL=$url node -p 'JSON.stringify({url:process.env.URL,management:process.env.DORMOUSE_MANAGEMENT_URI.replace("guest:guest@",""),vhost:"/",user:"guest",password:"guest",messages:Number(process.env.MESSAGES)})')
     SEED=$seed node tests/console/seed.mjs
     sleep 20
     curl -s -o /dev/null -c "$cookie" -H 'sec-fetch-site: same-origin' -d 'user=guest&password=guest' "$url/login"
     broker=$(pgrep -f "beam.smp.*$directory" | head -n 1)
     measure "no viewer"
-    for at in $(seq 10); do
-        curl -sN -b "$cookie" "$url/live/sky" >"$directory/viewer-$at" &
-        viewers+=($!)
-    done
-    measure "ten viewers of the sky"
-    kill "${viewers[@]}"
+    watch 1
+    measure "one viewer of the sky"
+    leave
+    watch "$viewers"
+    measure "$viewers viewers of the sky"
     echo "a viewer is sent $(($(wc -c <"$directory/viewer-1") / $(grep -c '^event: shown' "$directory/viewer-1"))) bytes every two seconds"
+    leave
     for path in / /cascade /list '/message?of=order-17' /dlq /retries /lateness /topology /workers; do
-        for at in 1 2 3 4 5; do curl -s -o /dev/null -b "$cookie" -w '%{time_total} %{size_download}\n' "$url$path"; done |
+        for _ in 1 2 3 4 5; do curl -s -o /dev/null -b "$cookie" -w '%{time_total} %{size_download}\n' "$url$path"; done |
             sort -n | awk -v path="$path" '{ took[NR] = $1; bytes = $2 } END { printf "%-21s %4.0f ms, %6d bytes\n", path, took[3] * 1000, bytes }'
+    done
+    in_turns
+}
+
+readonly cookie=$directory/cookie
+
+# All roles, over the counting way to the management API.
+serve() {
+    env DORMOUSE_SERVICE_ROLES=worker,index,api,console DORMOUSE_API_LISTEN="127.0.0.1:$port" \
+        DORMOUSE_HTTP_LISTEN="127.0.0.1:$metrics" DORMOUSE_MANAGEMENT_URI="http://guest:guest@127.0.0.1:$counting" \
+        DORMOUSE_COMMANDS_ENABLED=true DORMOUSE_LEDGER_ENABLED=true DORMOUSE_INDEX_FILE=$directory/index.sqlite \
+        "target/$PROFILE/dormouse" run 2>"$directory/dormouse.log" &
+    dormouse=$!
+    started+=("$dormouse")
+    until curl -sf -u guest:guest "$url/v1/workers" | grep -q '"registrar":{'; do sleep 1; done
+}
+
+# Counts what passes to the management API.
+count() {
+    mkdir -p "$directory"
+    TO=$DORMOUSE_MANAGEMENT_URI node tests/console/counting.mjs >"$directory/counting" &
+    started+=($!)
+    until [ -s "$directory/counting" ]; do sleep 0.1; done
+    counting=$(cat "$directory/counting")
+}
+
+free_port() {
+    node -e 'const s=require("net").createServer().listen(0,"127.0.0.1",()=>{console.log(s.address().port);s.close()})'
+}
+
+# watch NUMBER: so many look at the sky until they leave.
+watch() {
+    watching=()
+    for at in $(seq "$1"); do
+        curl -sN -b "$cookie" "$url/live/sky" >"$directory/viewer-$at" &
+        watching+=($!)
     done
 }
 
-# measure WHAT: CPU time of the broker and the service over 20 s.
+leave() {
+    kill "${watching[@]}"
+    wait "${watching[@]}" 2>/dev/null || true
+}
+
+# measure WHAT: CPU time of the broker and the service, and management calls, over 20 s.
 measure() {
-    local begun=("$(used "$broker")" "$(used "$dormouse")")
+    local begun ended
+    begun=("$(used "$broker")" "$(used "$dormouse")" $(curl -s "http://127.0.0.1:$counting/count"))
     sleep 20
-    echo "$1: RabbitMQ $((($(used "$broker") - begun[0]) / 20))% of a core, the service $((($(used "$dormouse") - begun[1]) / 20))%"
+    ended=("$(used "$broker")" "$(used "$dormouse")" $(curl -s "http://127.0.0.1:$counting/count"))
+    echo "$1: RabbitMQ $(((ended[0] - begun[0]) / 20))% of a core, the service $(((ended[1] - begun[1]) / 20))%," \
+        "$(awk -v of=$((ended[2] - begun[2])) 'BEGIN { printf "%.1f", of / 20 }') management calls a second," \
+        "$(((ended[3] - begun[3]) / 20)) bytes a second of answers"
 }
 
 # used PID: CPU time in ticks of 10 ms.
 used() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
+
+# A batch without viewers and one with them, in turns; the medians, and their ratio.
+in_turns() {
+    local round alone=() watched=()
+    curl -s -o /dev/null -u guest:guest -X PUT -H 'content-type: application/json' -d '{"durable":true}' \
+        "$DORMOUSE_MANAGEMENT_URI/api/queues/%2F/cost"
+    rate >/dev/null
+    for round in $(seq "$ROUNDS"); do
+        alone+=("$(rate)")
+        watch "$viewers"
+        sleep 3
+        watched+=("$(rate)")
+        leave
+    done
+    local without with
+    without=$(median "${alone[@]}") with=$(median "${watched[@]}")
+    echo "delivered a second, without viewers: ${alone[*]}, median $without"
+    echo "delivered a second, with $viewers viewers: ${watched[*]}, median $with"
+    awk -v with="$with" -v without="$without" 'BEGIN { printf "ratio of the medians: %.3f\n", with / without }'
+}
+
+# Messages a second from the first publish of a batch to the last delivery.
+rate() {
+    local before begun
+    before=$(delivered)
+    begun=$(date +%s%N)
+    "target/$PROFILE/dormouse" publish --to cost -n "$batch" x >/dev/null
+    until [ "$(delivered)" -ge $((before + batch)) ]; do sleep 0.02; done
+    echo $((batch * 1000000000 / ($(date +%s%N) - begun)))
+}
+
+# So many so far.
+delivered() {
+    curl -s "http://127.0.0.1:$metrics/metrics" | awk '$1 == "dormouse_delivered_total" { print int($2); found = 1 } END { if (!found) print 0 }'
+}
+
+median() { printf '%s\n' "$@" | sort -n | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'; }
+
+stop() {
+    trap - EXIT
+    kill "${started[@]}" "${watching[@]}" 2>/dev/null || true
+    wait || true
+}
 
 if [ "${1:-}" = inside ]; then inside; else main "$@"; fi

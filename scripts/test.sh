@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 about_messages=(
   all_roles:: amqp10:: api:: api_endpoints:: api_who:: authority:: channels:: client:: client_batches:: client_commands::
   client_examples:: client_faults:: client_flow:: client_kills:: client_refused:: client_retry::
-  client_schedule:: client_stops:: client_trace:: clients:: commands:: commands_stand:: conformance:: console:: console_acts:: console_down:: control::
+  client_schedule:: client_stops:: client_trace:: clients:: commands:: commands_stand:: conformance:: console:: console_acts::
+  console_browser::what_is_done console_calls:: console_down:: control::
   delivery:: doors:: extremes:: hold:: hostile:: hostile_targets:: index:: index_workers:: ledger::
   ledger_faults:: lost_log:: privileges:: refused:: retry:: retry_enable:: retry_routes:: run_now:: settings::
   tls:: unreadable:: webhook_clients:: webhooks::

@@ -120,7 +120,7 @@ fn stages(seen: &Seen) -> Markup {
     html! {
         section.panel {
             h2 { "Before, behind and beside the levels" }
-            div.wide tabindex="0" role="group" aria-label="Table" {
+            div.wide tabindex="0" role="group" aria-label="Stages" {
                 table {
                     thead { tr {
                         th scope="col" { "Stage" } th scope="col" { "Queue" } th.number scope="col" { "Ready" }

@@ -42,7 +42,7 @@ fn none() -> Markup {
 fn table(known: &[Known], now: UnixMs) -> Markup {
     html! {
         section.panel {
-            div.wide tabindex="0" role="group" aria-label="Table" {
+            div.wide tabindex="0" role="group" aria-label="Endpoints" {
                 table {
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Address" } th scope="col" { "State" } th.number scope="col" { "Secrets" } th.number scope="col" { "Timeout" } } }
                     tbody { @for endpoint in known { (row(endpoint, now)) } }

@@ -81,7 +81,7 @@ fn linked(site: &Site, of: &Json) -> Markup {
 
 fn table(rows: &[Json], name: &str, most: u64, first: impl Fn(&Json) -> Markup) -> Markup {
     html! {
-        div.wide tabindex="0" role="group" aria-label="Table" {
+        div.wide tabindex="0" role="group" aria-label=(name) {
             table {
                 thead { tr {
                     th scope="col" { (name) } th.number scope="col" { "Deliveries" } th.number scope="col" { "p50" }

@@ -126,7 +126,7 @@ fn found(site: &Site, given: &Given, page: &Json, count: &Json) -> Markup {
             @if messages.is_empty() {
                 div.empty { p.lead { "No message matches." } p { "What is asked for is in the form above, and in the address." } }
             } @else {
-                div.wide tabindex="0" role="group" aria-label="Table" {
+                div.wide tabindex="0" role="group" aria-label="Messages that match" {
                     table.messages {
                         thead { tr { th scope="col" { "Key or id" } th scope="col" { "Target" } th scope="col" { "Comes" } th scope="col" { "State" } th.number scope="col" { "Attempt" } th.number scope="col" { "Body" } } }
                         tbody { @for message in messages { (row(site, message, now)) } }

@@ -62,7 +62,7 @@ async function isReadable(page, what) {
   return found.passes.length;
 }
 
-const name = (path) => path.replace(/^\//, '').split('?')[0].replaceAll('/', '-') || 'sky';
+const name = (path) => path.replace(/^\//, '').replace('?of=nobody', '-unknown').split('?')[0].replaceAll('/', '-') || 'sky';
 
 // each theme and width with a script; without one each width; and for one who only looks
 const looking = [
@@ -142,29 +142,47 @@ async function acts(javaScriptEnabled) {
   await page.click('summary:has-text("Run now")');
   await page.click('text=Run it now');
   await page.waitForSelector('main .notice');
-  await page.goto(at('/dlq'));
-  await page.locator('td.check input').first().check();
-  await page.click('text=Choose selected');
+  const choose = async () => {
+    await page.goto(at('/dlq'));
+    await page.locator('td.check input').first().check();
+    await page.click('text=Choose selected');
+  };
+  await choose();
+  await fits(page, `the chosen ${suffix}`);
+  if (javaScriptEnabled) await isReadable(page, 'the chosen');
   await page.click('button.danger');
   await notice('1 message deleted');
+  await choose();
+  await page.fill('#routing_key', 'dormouse.dlq');
+  await page.click('text=Send 1 elsewhere');
+  await notice('Nothing was done');
+  await page.fill('#routing_key', 'rescued');
+  await page.click('text=Send 1 elsewhere');
+  await notice('1 message sent to queue');
   await page.context().close();
   console.log(`acted ${suffix}`);
 }
 
+// each page in both themes, wide and narrow; with `cut` of what is there when that process has ended
 async function shots() {
   mkdirSync(given.shots, { recursive: true });
+  const looking = [];
   for (const colorScheme of ['light', 'dark']) {
     for (const width of [1280, 360]) {
       const page = await person({ colorScheme, viewport: { width, height: width === 360 ? 780 : 900 }, deviceScaleFactor: given.scale ?? 1 });
-      for (const path of given.pages) {
-        await page.goto(at(path));
-        await page.waitForTimeout(given.wait ?? 300);
-        const file = `${given.shots}/${name(path)}-${width}-${colorScheme}.png`;
-        await page.screenshot({ path: file, fullPage: given.whole ?? false });
-        console.log(file);
-      }
-      await page.context().close();
+      looking.push({ colorScheme, width, page });
     }
+  }
+  if (given.cut) process.kill(given.cut);
+  for (const { colorScheme, width, page } of looking) {
+    for (const path of given.pages) {
+      await page.goto(at(path));
+      await page.waitForTimeout(given.wait ?? 300);
+      const file = `${given.shots}/${name(path)}-${width}-${colorScheme}.png`;
+      await page.screenshot({ path: file, fullPage: given.whole ?? false });
+      console.log(file);
+    }
+    await page.context().close();
   }
 }
 
@@ -172,7 +190,7 @@ try {
   if (given.shots) {
     await shots();
   } else {
-    await looks();
+    if (given.pages.length) await looks();
     if (given.acts) {
       await keys();
       await live();

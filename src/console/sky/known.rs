@@ -36,6 +36,17 @@ pub struct Known {
     pub complete: bool,
     pub lag_ms: Option<u64>,
     pub gaps: usize,
+    /// Of what came last; none if nothing has come.
+    pub late: Option<Late>,
+}
+
+/// How late what was delivered last came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// 99 of 100 came within.
+    pub p99: Duration,
+    /// Came before they were due, which is never to be.
+    pub early: u64,
 }
 
 /// Asks.
@@ -60,10 +71,11 @@ pub async fn ask(index: &Index, edges: &[Duration], now: UnixMs) -> Result<Known
         Some(from) if *from < minutes_end => load(index, "minute", *from, minutes_end).await?,
         _ => Json::Null,
     };
+    let late = late(&index(Question::Lateness).await?["all"]);
     exact.resize(edges.len() - 1, 0);
     let early = steps(&minutes).filter(|(at, _)| *at < minutes_end);
-    let late = steps(&hours).filter(|(at, _)| *at >= minutes_end);
-    for (at, messages) in early.chain(late) {
+    let later = steps(&hours).filter(|(at, _)| *at >= minutes_end);
+    for (at, messages) in early.chain(later) {
         let bin = ends.partition_point(|end| *end <= at).saturating_sub(1);
         if (counted..exact.len()).contains(&bin) {
             exact[bin] += messages;
@@ -79,7 +91,14 @@ pub async fn ask(index: &Index, edges: &[Duration], now: UnixMs) -> Result<Known
         complete: all["complete"].as_bool().unwrap_or(false),
         lag_ms: all["lag_ms"].as_u64(),
         gaps: all["gaps"].as_array().map_or(0, Vec::len),
+        late,
     })
+}
+
+fn late(all: &Json) -> Option<Late> {
+    let of = |name: &str| all[name].as_u64();
+    of("deliveries").filter(|deliveries| *deliveries > 0)?;
+    Some(Late { p99: Duration::from_millis(of("p99_ms")?), early: of("early")? })
 }
 
 /// The ends of the steps by the clock. Where they are read from a table of minutes or hours, they are moved to its next line.
@@ -175,6 +194,9 @@ mod tests {
                         steps.iter().map(|(at, of)| json!({ "from_ms": at, "messages": of }));
                     json!({ "steps": steps.collect::<Vec<_>>(), "targets": [] })
                 }
+                Question::Lateness => {
+                    json!({ "all": { "deliveries": 5, "p99_ms": 7, "early": 0 } })
+                }
                 other => panic!("{other:?}"),
             };
             async move { Ok(answer) }.boxed()
@@ -204,6 +226,7 @@ mod tests {
         assert_eq!(known.exact.iter().sum::<u64>() as usize, due.len(), "{:?}", known.exact);
         assert_eq!(known.messages as usize, due.len());
         assert!(known.exact.iter().all(|of| *of > 0), "{:?}", known.exact);
-        assert!(*asked.lock().unwrap() < 16);
+        assert_eq!(known.late, Some(Late { p99: Duration::from_millis(7), early: 0 }));
+        assert!(*asked.lock().unwrap() < 17);
     }
 }

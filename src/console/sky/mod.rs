@@ -130,6 +130,13 @@ fn tiles(
             }
             div { dt { "Asleep" } dd { (words::counted(asleep)) } dd.note { (words::change(seen.changes.get("asleep").copied())) " in the levels" } }
             div { dt { "Held" } dd { (words::counted(due)) } dd.note { "due within " (words::about(site.api.config.topology.unit)) } }
+            @if let Some(late) = known.and_then(|known| known.late) {
+                div.bad[late.early > 0] {
+                    dt { a href=(site.at("/lateness")) { "Late" } }
+                    dd { (words::about(late.p99)) }
+                    dd.note { "99 of 100 within; " (number(late.early)) " early" }
+                }
+            }
             div.bad[dead > Some(0)] { dt { a href=(site.at("/dlq")) { "DLQ" } } dd { (words::counted(dead)) } dd.note { "could not be delivered" } }
             div.bad[seen.status.overview.workers == Some(0)] { dt { a href=(site.at("/workers")) { "Workers" } } dd { (words::counted(seen.status.overview.workers)) } dd.note { "deliver" } }
         }
