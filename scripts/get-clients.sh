@@ -12,6 +12,7 @@
 #   scripts/get-clients.sh amqp10    Qpid Proton for Python, which speaks AMQP 1.0: Debian's package
 #   scripts/get-clients.sh webhooks_python   standardwebhooks, which verifies webhooks, in a virtual environment
 #   scripts/get-clients.sh webhooks_node     standardwebhooks
+#   scripts/get-clients.sh cron      croner and cron-parser, which read cron expressions
 #   scripts/get-clients.sh schemathesis      Schemathesis, which tries the HTTP API by its document, and a linter of that
 #
 # They go to $DORMOUSE_CLIENTS, default .dormouse/clients; an interpreter that is missing is installed
@@ -58,15 +59,17 @@ get_node() { get_from_npm amqplib 'amqplib@^0.10'; }
 
 get_webhooks_node() { get_from_npm standardwebhooks 'standardwebhooks@^1'; }
 
-# get_from_npm NAME REQUIREMENT: beside the programs that import it.
+# get_from_npm NAME REQUIREMENT...: beside the programs that import it.
 get_from_npm() {
     [[ -e $folder/.done ]] && return
     has "Node.js" node nodejs
     has "npm" npm npm
-    (cd "$folder" && npm install --silent --no-save --no-audit --no-fund "$2" >&2) ||
+    (cd "$folder" && npm install --silent --no-save --no-audit --no-fund "${@:2}" >&2) ||
         skip "$1" "npm could not install it"
     touch "$folder/.done"
 }
+
+get_cron() { get_from_npm croner 'croner@^10' 'cron-parser@^5'; }
 
 get_browser() {
     has "Chromium" chromium chromium

@@ -11,7 +11,7 @@ about_messages=(
   client_schedule:: client_stops:: client_trace:: clients:: commands:: commands_stand:: conformance:: console:: console_acts::
   console_browser::what_is_done console_calls:: console_down:: control::
   delivery:: doors:: extremes:: hold:: hostile:: hostile_targets:: index:: index_workers:: ledger::
-  ledger_faults:: lost_log:: privileges:: refused:: retry:: retry_enable:: retry_routes:: run_now:: settings::
+  ledger_faults:: lost_log:: privileges:: refused:: retry:: retry_enable:: retry_routes:: run_now:: schedules:: settings::
   tls:: unreadable:: webhook_clients:: webhooks::
 )
 if cargo nextest --version >/dev/null 2>&1; then
@@ -52,7 +52,7 @@ esac
 
 if [ $# -eq 0 ]; then
   # clients in other languages; what this machine cannot have is skipped, and said to be
-  for language in python celery node php go java c browser amqp10 webhooks_python webhooks_node schemathesis; do
+  for language in python celery node php go java c browser amqp10 webhooks_python webhooks_node cron schemathesis; do
     code=0
     said=$(scripts/get-clients.sh "$language") || code=$?
     case "$code" in

@@ -19,10 +19,8 @@ use super::sender::{Sender, Webhook};
 use crate::config::Config;
 use crate::worker::Clock;
 
-/// The header with an endpoint's name.
-pub const ENDPOINT: &str = "dormouse-endpoint";
-/// The header with a path below it.
-pub const PATH: &str = "dormouse-path";
+/// The headers with an endpoint's name, and with a path below it.
+pub use crate::schedule::headers::{ENDPOINT, ENDPOINT_PATH as PATH};
 
 /// Requests under way at once, of all hosts; each may have far fewer.
 const AT_ONCE: u32 = 512;

@@ -113,6 +113,8 @@ pub(super) struct ControlGauges {
     pub blind: Gauge,
     pub keys: Gauge,
     pub key_bytes: Gauge,
+    /// Recurring ones.
+    pub schedules: Gauge,
     /// Due, and not let go yet.
     pub waiting: Gauge,
     /// Workers that have no part in commands.
@@ -127,6 +129,7 @@ impl Default for ControlGauges {
             blind: gauge!("dormouse_log_blind"),
             keys: gauge!("dormouse_keys"),
             key_bytes: gauge!("dormouse_keys_bytes"),
+            schedules: gauge!("dormouse_schedules"),
             waiting: gauge!("dormouse_keyed_waiting_messages"),
             bystanders: gauge!("dormouse_workers_without_commands"),
             fence: histogram!("dormouse_fence_seconds"),
@@ -228,7 +231,7 @@ const COUNTERS: [(&str, &str); 18] = [
     ),
 ];
 /// What each shows.
-const GAUGES: [(&str, &str); 19] = [
+const GAUGES: [(&str, &str); 20] = [
     ("dormouse_held_messages", "Messages in the hold, unacknowledged"),
     ("dormouse_held_bytes", "Bytes of bodies in the hold"),
     ("dormouse_dlq_refuses", "1 while the DLQ refuses messages, which sleep until it has room"),
@@ -255,6 +258,7 @@ const GAUGES: [(&str, &str); 19] = [
     ),
     ("dormouse_keys", "Keys that are remembered"),
     ("dormouse_keys_bytes", "Bytes of memory that they take"),
+    ("dormouse_schedules", "Recurring schedules"),
     (
         "dormouse_keyed_waiting_messages",
         "Messages with a key that are due and wait for a fence, the log or an operator",

@@ -132,11 +132,21 @@ impl Commands {
         }))
     }
 
-    async fn ask(&self, request: PublishRequest, within: Duration) -> Result<Answered, Problem> {
+    /// Publishes it, and waits for its answer.
+    pub async fn ask(
+        &self,
+        request: PublishRequest,
+        within: Duration,
+    ) -> Result<Answered, Problem> {
         let connected = timeout(within, self.publishing.get_or_init(|| self.connect())).await;
         let why = "RabbitMQ cannot be reached";
         let publishing = connected.map_err(|_| Problem::NotSent { why })?;
         publishing.ask_within(request, within, RUNNING).await
+    }
+
+    /// What it connects by.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Whether RabbitMQ takes commands now; nobody knows before the first one.

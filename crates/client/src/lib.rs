@@ -39,6 +39,7 @@
 //! [`mod@once`] handles each once.
 //!
 //! - **Schedule**: [`Scheduler`] publishes a [`Message`] to a [`Target`], and returns when RabbitMQ confirmed it.
+//! - **Recur**: [`Schedules`] has cron expressions and intervals, each tick of which fires once per cluster.
 //! - **Cancel**: what was [scheduled with a key](Scheduled::key), [`Scheduler::cancel`] stops.
 //! - **Consume**: [`Consumer`] runs a handler for each [`Delivery`]; its [`Verdict`] says what becomes of it.
 //! - **Retry**: a [`RetryPolicy`] here, or the worker's by the queue's dead-letter exchange.
@@ -90,6 +91,7 @@ mod returns;
 #[cfg(feature = "autoscale")]
 pub mod scale;
 mod scheduler;
+mod schedules;
 mod session;
 mod signal;
 mod span;
@@ -104,8 +106,14 @@ use serde::de::DeserializeOwned;
 
 /// What a handler of bodies as they are gets: cheap to clone.
 pub use bytes::Bytes;
+/// What became of a recurring schedule, and what there is.
+pub use dormouse_core::control::schedules::reply::{
+    Holds, Listed, MadeShown, Outcome as ScheduleOutcome, PauseShown, Shown,
+};
 /// What becomes of a unique schedule whose key is taken, and why a text is no key.
 pub use dormouse_core::control::{IfExists, KeyFault};
+/// What a recurring schedule says, and where its messages go.
+pub use dormouse_core::recurring::definition::{Definition, MisfireText, Target as ScheduleTarget};
 /// A moment, with or without a zone it is parsed from: `"2027-01-01T09:00:00+01:00".parse()`.
 pub use jiff::Timestamp;
 /// What stops a consumer: `cancel` it, from a signal handler, say.
@@ -137,6 +145,7 @@ pub use returns::{DeliveryLimit, Returns, delivery_limit};
 #[cfg(feature = "autoscale")]
 pub use scale::{ScaleSettings, Scaler};
 pub use scheduler::{Scheduled, Scheduler, Unique};
+pub use schedules::{ScheduleError, Schedules};
 pub use signal::Signal;
 pub use span::current as current_trace;
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceFault};
@@ -236,6 +245,12 @@ impl Client {
     /// Publishes messages that are due later, and cancels them.
     pub fn scheduler(&self) -> Scheduler {
         Scheduler::new(self.publishing.clone(), self.commands.clone())
+    }
+
+    /// Creates, changes, pauses and lists recurring schedules.
+    pub fn schedules(&self) -> Schedules {
+        let within = self.publishing.config().delivery.confirm_timeout;
+        Schedules::new(self.commands.clone(), within)
     }
 
     /// Consumes JSON bodies from `queue`.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use dormouse_core::control::Sequence;
 use dormouse_core::control::reply::CONTENT_TYPE;
-use dormouse_core::control::{Reply, Sequence};
 use tracing::debug;
 
 use super::order::ReplyTo;
@@ -27,12 +27,12 @@ impl Answers {
     /// Publishes it to the queue that the sender named, if the operator opened that.
     ///
     /// A worker that asks with a `move` is told `entry`, by which it was decided.
-    pub fn send(&mut self, rules: &Rules, to: ReplyTo, reply: Reply, entry: Option<Sequence>) {
+    pub fn send(&mut self, rules: &Rules, to: ReplyTo, body: Vec<u8>, entry: Option<Sequence>) {
         if let Err(refusal) = rules.check_reply(&to.queue) {
             debug!(%refusal, "no answer: it may not go there");
             return;
         }
-        let body = reply.encode().into();
+        let body = body.into();
         let mut message = Message { routing_key: to.queue, body, ..Message::default() };
         message.properties.content_type = Some(CONTENT_TYPE.into());
         message.properties.correlation_id = to.correlation_id;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dormouse_core::control::{
     Answer, Blindness, Candidate, Clocks, Command, Copies, Fence, Fences, Key, Keyed, Limits,
-    LogMessage, Read, Registrar, Sequence, State, Taken, Vouched, Wake, is_credible, wake,
+    LogMessage, Make, Read, Registrar, Sequence, State, Taken, Vouched, Wake, is_credible, wake,
 };
 use tokio::sync::Notify;
 
@@ -202,6 +202,7 @@ impl Control {
         let (keys, bytes) = known.state.keys_and_bytes();
         self.gauges.keys.set(keys as f64);
         self.gauges.key_bytes.set(bytes as f64);
+        self.gauges.schedules.set(known.state.schedules().len() as f64);
         self.gauges.blind.set(if known.state.is_blind() { 1.0 } else { 0.0 });
     }
 
@@ -263,6 +264,11 @@ impl Control {
         command: &Command,
     ) -> Answer {
         registrar.decide(&self.known().state, limits, taken, command)
+    }
+
+    /// What is to be made real now of recurring schedules.
+    pub(super) fn ticks(&self, registrar: &mut Registrar) -> Vec<Make> {
+        registrar.ask_for_ticks(self.clocks())
     }
 
     /// True if it was the last part.

@@ -18,6 +18,7 @@ mod poison;
 mod pull;
 mod registrar;
 mod session;
+mod ticks;
 
 pub use known::Control;
 pub(super) use known::of;

@@ -92,6 +92,7 @@ impl Order {
             What::Command(Command::Reschedule { .. }) => "reschedule",
             What::Command(Command::RunNow { .. }) => "run-now",
             What::Command(Command::Move { .. }) => "move",
+            What::Command(Command::Schedules(command)) => command.verb(),
             What::Command(Command::Fence(_)) => "fence",
             What::Command(Command::Accept) => "accept",
             What::Command(Command::Unique { .. })

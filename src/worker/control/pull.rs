@@ -115,7 +115,7 @@ impl Puller {
         self.control.gauges.decided(verb, std::slice::from_ref(&outcome), false);
         if let Some(to) = reply {
             let mut answers = Answers::open(&publishing).await?;
-            let reply = Reply::to_keys([key], vec![outcome]);
+            let reply = Reply::to_keys([key], vec![outcome]).encode();
             answers.send(&self.dispatch.rules, to.clone(), reply, None);
             answers.settled().await;
         }

@@ -17,6 +17,7 @@ use super::known::Control;
 use super::order::{Order, ReplyTo};
 use super::placing::Placing;
 use super::pull::{Asked, Pulls};
+use super::ticks::{Ticking, answer as body_of};
 use crate::amqp::{AmqpError, Connection, Consumer, Outcome as Published, Publisher};
 use crate::config::Config;
 use crate::message::Message;
@@ -27,6 +28,7 @@ use crate::worker::dispatch::Dispatch;
 use crate::worker::ledger::{Gate, Ledger};
 
 mod deciding;
+mod ticking;
 
 /// What is not read back by then never will be.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -61,6 +63,7 @@ pub(super) struct Session {
     limits: Limits,
     consumer: Consumer,
     log: Publisher<()>,
+    ticking: Ticking,
     placing: Placing,
     answers: Answers,
     candidate: Candidate,
@@ -125,6 +128,7 @@ impl Session {
         let Some(candidate) = control.candidate(clock.now(), *accepts) else { return Ok(None) };
         let mut consumer = Consumer::open_in_order(connection).await?;
         let log = connection.publisher().await?;
+        let ticking = Ticking::open(connection).await?;
         let placing = Placing::open(control, dispatch, config, connection).await?;
         let answers = Answers::open(connection).await?;
         consumer.consume(&names.command(), MOST_UNACKED as u16).await?;
@@ -137,6 +141,7 @@ impl Session {
             limits,
             consumer,
             log,
+            ticking,
             placing,
             answers,
             candidate,
@@ -176,6 +181,7 @@ impl Session {
             }
             passed = self.gate.opened() => self.passed = passed.last().copied().unwrap_or(self.passed),
             () = self.placing.settled() => {}
+            () = self.ticking.settled() => {}
             () = self.answers.settled() => {}
             delivered = self.consumer.next_together(TOGETHER) => {
                 let names = &self.parts.names;
@@ -226,6 +232,7 @@ impl Session {
                 break;
             }
         }
+        self.ask_for_ticks();
         // what is no command waits for nothing
         self.read_back()
     }
@@ -282,11 +289,14 @@ impl Session {
             if !self.rejected.contains(&tag) {
                 self.consumer.settle(tag);
             }
-            self.parts.control.gauges.decided(verb, &answer.outcomes, refused.is_some());
+            let is_refused = refused.is_some() || matches!(answer.told, Some(Err(_)));
+            self.parts.control.gauges.decided(verb, &answer.outcomes, is_refused);
             let Some(to) = reply else { continue };
-            let reply = match &refused {
-                Some(refusal) => Reply::to_unreadable(refusal),
-                None => Reply::to_keys(&keys, answer.outcomes),
+            let reply = match (&refused, answer.told) {
+                (Some(refusal), _) => Reply::to_unreadable(refusal).encode(),
+                (None, Some(Err(refusal))) => Reply::to_unreadable(&refusal).encode(),
+                (None, Some(Ok(told))) => body_of(told),
+                (None, None) => Reply::to_keys(&keys, answer.outcomes).encode(),
             };
             self.answers.send(&self.parts.dispatch.rules, to, reply, entry);
         }

@@ -17,36 +17,19 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::entry::{Cursor, Fence};
+use super::cursor::Cursor;
+use super::entry::Fence;
 use super::horizons::Sequence;
-use super::key::{Key, KeyFault};
+use super::key::Key;
+use super::refusal::LARGEST_BODY_BYTES;
+pub use super::refusal::{
+    ACCEPT, CANCEL, FENCE, LONGEST_REFUSED_VERB, MOST_KEYS, MOVE, NOT_LATER, RESCHEDULE, RUN_NOW,
+    Refusal,
+};
+use super::schedules::ScheduleCommand;
 use crate::message::{Message, Properties, Value, as_integer, as_text, text};
 use crate::schedule::UnixMs;
 use crate::schedule::headers::{DUE_MS, GENERATION, IF_EXISTS, KEY};
-
-/// Keys in one command.
-pub const MOST_KEYS: usize = 1_000;
-/// A body with so many of the longest keys, each byte of them escaped, is no larger.
-const LARGEST_BODY_BYTES: usize = 2 * 1024 * 1024;
-
-/// Characters of an unknown verb that are told back.
-pub const LONGEST_REFUSED_VERB: usize = 40;
-
-/// The routing key of a cancel.
-pub const CANCEL: &str = "cancel";
-/// The routing key of a reschedule.
-pub const RESCHEDULE: &str = "reschedule";
-/// The routing key of a run-now.
-pub const RUN_NOW: &str = "run-now";
-/// The routing key of what a worker asks when it has found the message of a run-now.
-pub const MOVE: &str = "move";
-/// The routing key of a worker's fence.
-pub const FENCE: &str = "fence";
-/// The routing key of an operator's word that another log is lost.
-pub const ACCEPT: &str = "accept";
-
-/// How the answer to a reschedule ends that names an earlier time: by this a client knows that a run-now would do.
-pub const NOT_LATER: &str = "only a later time can be given, an earlier one with a new schedule";
 
 /// What stands in the command queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +77,8 @@ pub enum Command {
         /// Of its message id and its contents: by it the same message is known when it is delivered again.
         message: u64,
     },
+    /// About recurring schedules.
+    Schedules(ScheduleCommand),
     /// A worker's mark.
     Fence(Fence),
     /// Messages that were taken in with another log may go, though its cancels are lost.
@@ -117,67 +102,6 @@ impl IfExists {
             IfExists::Keep => "keep",
         }
     }
-}
-
-/// Why a command has no effect. Each says what to do instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "each says it itself")]
-pub enum Refusal {
-    #[error("no command is called {0:?}: {CANCEL}, {RESCHEDULE} or {RUN_NOW}")]
-    UnknownVerb(String),
-    #[error("a priority would reorder commands on RabbitMQ 4: publish it without")]
-    Priority,
-    #[error(
-        "there is no key: give the header {KEY}, or a body such as {{\"keys\": [\"order-17\"]}}"
-    )]
-    NoKey,
-    #[error(transparent)]
-    Key(#[from] KeyFault),
-    #[error("there are {0} keys: {MOST_KEYS} at most in one command")]
-    TooManyKeys(usize),
-    #[error("the body has {0} bytes: {LARGEST_BODY_BYTES} at most")]
-    BodyTooLarge(usize),
-    #[error("the body is not {{\"keys\": […], \"due_ms\": …}}: {0}")]
-    Json(String),
-    #[error("there is no due time: give the header {DUE_MS}, or \"due_ms\" in the body")]
-    NoDue,
-    #[error("there are {0} keys: one message is run now at a time, so give one")]
-    OneKey(usize),
-    #[error("it is due at {stands} already: put it off with a reschedule")]
-    NotEarlier { stands: UnixMs },
-    #[error("it was put off until {stands} in the meantime")]
-    PutOff { stands: UnixMs },
-    #[error("another has taken its place")]
-    Replaced,
-    #[error("{waiting} of them wait already: ask again later")]
-    Busy { waiting: usize },
-    #[error("{0}")]
-    Failed(String),
-    #[error("the move cannot be read")]
-    Move,
-    #[error("the due time is no number of ms since the epoch")]
-    BadDue,
-    #[error("the header {IF_EXISTS} is neither replace nor keep")]
-    IfExists,
-    #[error(
-        "there is no message id: a unique schedule needs one, another for each publish, so that one that is \
-         delivered twice is decided once"
-    )]
-    NoMessageId,
-    #[error("the fence cannot be read")]
-    Fence,
-    #[error("publish a command to the exchange {command}, a unique schedule to {unique}")]
-    OtherExchange { command: String, unique: String },
-    #[error("{0}")]
-    Schedule(String),
-    #[error("{limit} keys are known, and that is the limit: wait, or raise it")]
-    Full { limit: usize },
-    #[error("it is due at {stands} already: {NOT_LATER}")]
-    NotLater { stands: UnixMs },
-    #[error("it was cancelled")]
-    Cancelled,
-    #[error("it was decided by a registrar that ended before it could answer: ask again")]
-    Unanswered,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -245,6 +169,7 @@ impl Command {
     pub(super) fn mark(&self) -> Option<u64> {
         match self {
             Command::Unique { message, .. } | Command::Move { message, .. } => Some(*message),
+            Command::Schedules(command) => command.mark(),
             _ => None,
         }
     }
@@ -274,7 +199,12 @@ impl Command {
             },
             MOVE => read_move(message),
             ACCEPT => Ok(Command::Accept),
-            verb => Err(Refusal::UnknownVerb(verb.chars().take(LONGEST_REFUSED_VERB).collect())),
+            verb => match ScheduleCommand::read(message) {
+                Some(read) => read.map(Command::Schedules),
+                None => {
+                    Err(Refusal::UnknownVerb(verb.chars().take(LONGEST_REFUSED_VERB).collect()))
+                }
+            },
         }
     }
 
@@ -296,7 +226,7 @@ impl Command {
             | Command::Move { key, .. } => {
                 vec![key]
             }
-            Command::Fence(_) | Command::Accept => Vec::new(),
+            Command::Schedules(_) | Command::Fence(_) | Command::Accept => Vec::new(),
         }
     }
 }

@@ -2,10 +2,13 @@
 //! key counts), so a checkpoint is the same entries once more, and reading twice changes nothing. Pure.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::cursor::{Cursor, put_bytes, put_varint};
 use super::horizons::{Horizons, Sequence};
 use super::key::KeyHash;
+use super::schedules::{Progress, Stored};
 use crate::schedule::UnixMs;
 
 /// Seconds in which a registrar lived: the sum of all beats. It stands still while nobody could have delivered
@@ -40,6 +43,12 @@ pub enum Entry {
     CheckpointEnd,
     /// The operator lets messages of another log go, whose cancels are lost.
     Accept { log: u64 },
+    /// A recurring schedule stands so.
+    Schedule(Arc<Stored>),
+    /// There is no recurring schedule of this name any more.
+    NoSchedule { name: String },
+    /// How far the ticks of a recurring schedule are made real.
+    Progress { name: String, progress: Progress },
     /// Of a later version. Below [`IGNORABLE`] it must be understood.
     Unknown { kind: u8 },
 }
@@ -120,6 +129,9 @@ const CHECKPOINT_BEGIN: u8 = 4;
 const CHECKPOINT_END: u8 = 5;
 const ACCEPT: u8 = 6;
 const DECIDED: u8 = 7;
+const SCHEDULE: u8 = 8;
+const NO_SCHEDULE: u8 = 9;
+const PROGRESS: u8 = 10;
 
 const CANCELLED: u8 = 1;
 const WAS_CANCELLED: u8 = 2;
@@ -197,6 +209,19 @@ impl Entry {
                 put_varint(out, *log);
                 ACCEPT
             }
+            Entry::Schedule(stored) => {
+                stored.encode(out);
+                SCHEDULE
+            }
+            Entry::NoSchedule { name } => {
+                put_bytes(out, name.as_bytes());
+                NO_SCHEDULE
+            }
+            Entry::Progress { name, progress } => {
+                put_bytes(out, name.as_bytes());
+                progress.encode(out);
+                PROGRESS
+            }
             Entry::Unknown { kind } => *kind,
         }
     }
@@ -224,6 +249,16 @@ impl Entry {
             CHECKPOINT_BEGIN => Entry::CheckpointBegin(Box::new(Beginning::decode(bytes)?)),
             CHECKPOINT_END => Entry::CheckpointEnd,
             ACCEPT => Entry::Accept { log: bytes.varint()? },
+            SCHEDULE => match Stored::decode(bytes)? {
+                Some(stored) => Entry::Schedule(Arc::new(stored)),
+                // written by a later version, in words that this one does not know
+                None => Entry::Unknown { kind },
+            },
+            NO_SCHEDULE => Entry::NoSchedule { name: bytes.text()?.to_owned() },
+            PROGRESS => {
+                let name = bytes.text()?.to_owned();
+                Entry::Progress { name, progress: Progress::decode(bytes)? }
+            }
             kind => Entry::Unknown { kind },
         })
     }
@@ -275,44 +310,4 @@ impl Fence {
             horizon: UnixMs(bytes.varint()?),
         })
     }
-}
-
-/// What is left to decode.
-pub(super) struct Cursor<'a>(pub &'a [u8]);
-
-impl<'a> Cursor<'a> {
-    pub fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(bytes)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    pub fn byte(&mut self) -> Option<u8> {
-        Some(self.take(1)?[0])
-    }
-
-    /// LEB128: seven bits a byte, the low ones first.
-    pub fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return None;
-            }
-            value |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-}
-
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

@@ -8,7 +8,8 @@
 //! ```
 //! Integers are little endian, varints LEB128.
 
-use super::entry::{Cursor, Entry, Fence};
+use super::cursor::Cursor;
+use super::entry::{Entry, Fence};
 use super::horizons::Sequence;
 
 const MAGIC: &[u8; 2] = b"dl";

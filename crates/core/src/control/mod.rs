@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`key`] | bytes → a key, and the 128 bits by which the log knows it |
 //! | [`command`] | a message in the command queue → a command, or why it is refused; keys → such a message |
+//! | [`schedules`] | the same for recurring schedules; those that there are, and the ticks to make real |
 //! | [`candidate`], [`registrar`], [`outcome`] | a command and what is so → entries of the log, and an honest answer |
 //! | [`reply`] | keys and outcomes → the body of a reply, and back |
 //! | [`entry`], [`log`] | what the log holds, and its encoding |
@@ -18,6 +19,7 @@
 
 pub mod candidate;
 pub mod command;
+mod cursor;
 pub mod entry;
 pub mod fence;
 mod horizons;
@@ -25,8 +27,10 @@ pub mod key;
 mod keys;
 pub mod log;
 pub mod outcome;
+mod refusal;
 pub mod registrar;
 pub mod reply;
+pub mod schedules;
 pub mod state;
 pub mod wake;
 
@@ -37,8 +41,9 @@ pub use fence::{Clocks, Fences, Vouched};
 pub use horizons::{Horizons, Sequence};
 pub use key::{Key, KeyFault, KeyHash};
 pub use log::{Batch, Epoch, LogMessage, Unreadable};
-pub use outcome::{Answer, Limits, Outcome, Taken};
+pub use outcome::{Answer, Limits, MadeTick, Outcome, Taken};
 pub use registrar::{Copies, Registrar};
 pub use reply::{Reply, Told};
+pub use schedules::{Make, ScheduleCommand, Schedules};
 pub use state::{Blindness, EVERY_OTHER, Read, State};
 pub use wake::{Cause, Keyed, Wait, Wake, wake};

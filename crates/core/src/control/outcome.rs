@@ -1,9 +1,12 @@
 //! What a registrar is told besides a command, and what it says. Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::command::Refusal;
 use super::horizons::Sequence;
+use super::schedules::Told;
+use crate::recurring::Schedule;
 use crate::schedule::UnixMs;
 
 /// What the operator has set.
@@ -119,4 +122,23 @@ pub struct Answer {
     pub sequence: Sequence,
     /// Of a unique schedule that comes: to be stamped on the message that is published into the levels.
     pub generation: Option<Sequence>,
+    /// Ticks of recurring schedules, to be published into the levels.
+    pub made: Vec<MadeTick>,
+    /// What is said to the sender of a command about recurring schedules.
+    pub told: Option<Result<Told, Refusal>>,
+}
+
+/// A tick of a recurring schedule that comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeTick {
+    /// As it stands at this command's place in the queue.
+    pub schedule: Arc<Schedule>,
+    /// When, by the schedule's rule.
+    pub tick: UnixMs,
+    /// With its jitter.
+    pub due: UnixMs,
+    /// From 1.
+    pub run: u64,
+    /// To be stamped on its message.
+    pub generation: Sequence,
 }

@@ -21,18 +21,23 @@ use std::time::Duration;
 
 use super::command::Command;
 use super::entry::{Beginning, Entry, LONGEST_BEAT_SECONDS, Record};
+use super::fence::Clocks;
 use super::horizons::Sequence;
 use super::key::KeyHash;
 use super::log::{Batch, Epoch};
+use super::schedules::{Make, Schedules, Standing, Ticker};
 use super::state::State;
 
 mod copies;
 mod deciding;
+mod scheduling;
 
 pub use copies::Copies;
 
 /// Entries of a checkpoint that are appended together, between commands.
 const CHECKPOINT_PART: usize = 500;
+/// And of the schedules in it, bytes.
+const CHECKPOINT_BYTES: usize = 256 * 1024;
 
 /// One whose epoch counts, as far as it knows.
 #[derive(Debug)]
@@ -42,6 +47,10 @@ pub struct Registrar {
     next: Sequence,
     /// As decided: ahead of what is read.
     beside: Beginning,
+    /// As decided, too.
+    schedules: Schedules,
+    /// Which ticks it asked for.
+    ticker: Ticker,
     /// Decided, and not yet taken to be appended.
     entries: Vec<Entry>,
     /// Decided, and not yet read back: they go before what is read.
@@ -49,6 +58,8 @@ pub struct Registrar {
     unread_order: VecDeque<(Sequence, KeyHash)>,
     /// The run of keys that a checkpoint goes on with.
     checkpoint: Option<usize>,
+    /// The schedule that a checkpoint told last; none while it tells keys.
+    checkpoint_schedules: Option<String>,
 }
 
 impl Registrar {
@@ -64,10 +75,13 @@ impl Registrar {
             after: state.last(),
             next: epoch.base,
             beside,
+            schedules: state.schedules.clone(),
+            ticker: Ticker::default(),
             entries: Vec::new(),
             unread: BTreeMap::new(),
             unread_order: VecDeque::new(),
             checkpoint: None,
+            checkpoint_schedules: None,
         }
     }
 
@@ -135,6 +149,10 @@ impl Registrar {
             }
         };
         let full = self.entries.len() + CHECKPOINT_PART;
+        if !self.checkpoint_of_schedules(full) {
+            self.checkpoint = Some(run);
+            return false;
+        }
         while self.entries.len() < full {
             let Some(records) = state.keys.run(run) else {
                 self.push(Entry::CheckpointEnd);
@@ -160,6 +178,35 @@ impl Registrar {
         for (key, record) in unread {
             self.push(Entry::Put { key, record });
         }
+        self.checkpoint_schedules = Some(String::new());
+    }
+
+    /// The next recurring schedules. True if all of them are told.
+    fn checkpoint_of_schedules(&mut self, full: usize) -> bool {
+        let Some(last) = self.checkpoint_schedules.take() else { return true };
+        let (mut told, mut bytes) = (Vec::new(), 0);
+        let mut next = last.clone();
+        for (name, Standing { stored, progress }) in self.schedules.after(&last) {
+            if self.entries.len() + told.len() >= full || bytes > CHECKPOINT_BYTES {
+                break;
+            }
+            bytes += stored.bytes();
+            next = name.to_owned();
+            let progress = progress.clone();
+            told.push(Entry::Schedule(stored.clone()));
+            told.push(Entry::Progress { name: next.clone(), progress });
+        }
+        if told.is_empty() && self.entries.len() < full {
+            return true;
+        }
+        told.into_iter().for_each(|entry| self.push(entry));
+        self.checkpoint_schedules = Some(next);
+        false
+    }
+
+    /// Ticks that are to be made real now: to be published to the command queue.
+    pub fn ask_for_ticks(&mut self, now: Clocks) -> Vec<Make> {
+        self.ticker.ask(&self.schedules, now)
     }
 
     /// What was decided since the last batch, to be appended after it on the same channel. None if nothing was.

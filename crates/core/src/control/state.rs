@@ -5,6 +5,7 @@ use super::horizons::Sequence;
 use super::key::KeyHash;
 use super::keys::Keys;
 use super::log::{Batch, Epoch, LogMessage, Unreadable};
+use super::schedules::Schedules;
 
 /// What is so after the messages read so far. The same messages make the same state on every worker.
 ///
@@ -14,6 +15,7 @@ use super::log::{Batch, Epoch, LogMessage, Unreadable};
 pub struct State {
     pub(super) keys: Keys,
     pub(super) beside: Beginning,
+    pub(super) schedules: Schedules,
     epoch: u64,
     base: Sequence,
     last: Sequence,
@@ -57,6 +59,7 @@ impl Default for State {
         Self {
             keys: Keys::default(),
             beside: Beginning::default(),
+            schedules: Schedules::default(),
             epoch: 0,
             base: 0,
             last: 0,
@@ -168,6 +171,11 @@ impl State {
             Entry::Accept { log } => {
                 self.beside.accepted.insert(*log);
             }
+            Entry::Schedule(stored) => self.schedules.put(stored.clone()),
+            Entry::NoSchedule { name } => {
+                self.schedules.remove(name);
+            }
+            Entry::Progress { name, progress } => self.schedules.advance(name, progress),
             Entry::Unknown { kind } if *kind >= IGNORABLE => {}
             Entry::Unknown { .. } => self.become_blind(Blindness::NewerVersion),
         }
@@ -218,6 +226,11 @@ impl State {
     pub fn accepts(&self, log: u64) -> bool {
         let accepted = &self.beside.accepted;
         log == self.beside.log || accepted.contains(&log) || accepted.contains(&EVERY_OTHER)
+    }
+
+    /// The recurring schedules.
+    pub fn schedules(&self) -> &Schedules {
+        &self.schedules
     }
 
     /// Keys that it holds, and the bytes that they take.

@@ -27,6 +27,16 @@ pub const GENERATION: &str = "x-dormouse-generation";
 pub const MOVED: &str = "x-dormouse-moved";
 /// What a unique schedule does if one with its key is to come: `replace` or `keep`.
 pub const IF_EXISTS: &str = "x-dormouse-if-exists";
+/// Of what a recurring schedule fires: its name.
+pub const SCHEDULE: &str = "dormouse-schedule";
+/// Of what a recurring schedule fires: when by its rule, ms since the epoch.
+pub const TICK_MS: &str = "dormouse-tick-ms";
+/// Of what a recurring schedule fires: counts its runs, from 1.
+pub const RUN: &str = "dormouse-run";
+/// The name of an endpoint of webhooks.
+pub const ENDPOINT: &str = "dormouse-endpoint";
+/// Below the endpoint's address.
+pub const ENDPOINT_PATH: &str = "dormouse-path";
 /// When its client wanted it, ms since the epoch.
 pub const DUE_MS: &str = "x-dormouse-due-ms";
 /// The delivery about to be made, from 1.

@@ -12,7 +12,7 @@ mod size;
 
 use std::time::Instant;
 
-use sim::{Attack, Mutant};
+use sim::{Attack, Mutant, RECURRING};
 
 /// Of each of the two tests of the promise.
 const SEEDS: u64 = 2_000;
@@ -53,11 +53,17 @@ fn the_promise_holds_in_odd_seeds() {
     keep_the_promise((1..seeds()).step_by(2));
 }
 
+#[test]
+fn ticks_of_schedules_come_once_and_none_against_a_pause_an_edit_or_a_delete() {
+    keep_the_promise(RECURRING..RECURRING + seeds() / 10);
+}
+
 /// The judge is no better than what it finds.
 #[test]
 fn every_mutant_is_caught() {
     for mutant in Mutant::ALL {
-        let made_for_it = (0..).filter(|seed| Attack::of(*seed) == mutant.attack());
+        let first = if mutant.attack() == Attack::Recurring { RECURRING } else { 0 };
+        let made_for_it = (first..).filter(|seed| Attack::of(*seed) == mutant.attack());
         let caught = made_for_it.take(SEEDS_OF_A_MUTANT).enumerate().find_map(|(tried, seed)| {
             let violations = sim::run(seed, Some(mutant), false).violations;
             // that something waits for ever is no proof

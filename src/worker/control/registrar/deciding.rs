@@ -11,9 +11,11 @@ use crate::worker::in_flight::InternalQueue;
 
 /// Outcomes that are appended together: a message of the log has some 20 kB then.
 const OUTCOMES_TOGETHER: usize = 500;
+/// Of what is larger, as a schedule is, fewer.
+const BYTES_OF_AN_OUTCOME: usize = 100;
 
 /// The keys of a command, what was decided, and why it is none.
-type Decided = (Vec<Key>, Answer, Option<Refusal>);
+pub(super) type Decided = (Vec<Key>, Answer, Option<Refusal>);
 
 impl Session {
     /// Decides the next commands, as many as are appended together. False: there is none.
@@ -46,7 +48,12 @@ impl Session {
             What::Command(Command::Move { .. }) => Ends::Move,
             _ => Ends::WithAnswer,
         };
+        let mut weight = 0;
         let (keys, answer, refused) = match what {
+            What::Command(Command::Schedules(command)) => {
+                weight = command.bytes() / BYTES_OF_AN_OUTCOME;
+                self.decide_schedules(taken, command)
+            }
             What::Command(command) => {
                 let answer = self.ask(taken, &command);
                 (command.into_keys(), answer, None)
@@ -58,13 +65,13 @@ impl Session {
             }
             What::Bad(refusal) => (Vec::new(), self.nothing(), Some(refusal)),
         };
-        let outcomes = answer.outcomes.len();
+        let outcomes = answer.outcomes.len() + answer.made.len() + weight;
         let since = Instant::now();
         self.waiting.push_back(Waiting { tag, verb, reply, keys, answer, refused, ends, since });
         outcomes
     }
 
-    fn ask(&mut self, taken: Taken, command: &Command) -> Answer {
+    pub(super) fn ask(&mut self, taken: Taken, command: &Command) -> Answer {
         let registrar = self.registrar.as_mut().expect("elected");
         let answer = self.parts.control.decide(registrar, &self.limits, taken, command);
         self.note(command, &answer.outcomes);
@@ -91,13 +98,19 @@ impl Session {
             }
             // of these it is noted when the message is where it belongs
             Command::Unique { .. } | Command::RunNow { .. } | Command::Move { .. } => {}
-            Command::Fence(_) | Command::Accept => {}
+            Command::Schedules(_) | Command::Fence(_) | Command::Accept => {}
         }
     }
 
-    fn nothing(&self) -> Answer {
+    pub(super) fn nothing(&self) -> Answer {
         let registrar = self.registrar.as_ref().expect("elected");
-        Answer { outcomes: Vec::new(), sequence: registrar.decided_up_to(), generation: None }
+        Answer {
+            outcomes: Vec::new(),
+            sequence: registrar.decided_up_to(),
+            generation: None,
+            made: Vec::new(),
+            told: None,
+        }
     }
 
     /// Decides a unique schedule, and puts its message where it belongs.

@@ -29,6 +29,9 @@ impl Registrar {
         taken: Taken,
         command: &Command,
     ) -> Answer {
+        if let Command::Schedules(command) = command {
+            return self.decide_schedules(state, limits, taken, command);
+        }
         let mut deciding = Deciding { registrar: self, state, limits, taken };
         let mut generation = None;
         let outcomes = match command {
@@ -60,8 +63,29 @@ impl Registrar {
                 self.accept(EVERY_OTHER);
                 Vec::new()
             }
+            Command::Schedules(_) => Vec::new(),
         };
-        Answer { outcomes, sequence: self.next - 1, generation }
+        Answer { outcomes, sequence: self.next - 1, generation, made: Vec::new(), told: None }
+    }
+
+    /// What is so about a key, as decided.
+    pub(super) fn known(&self, state: &State, key: &KeyHash) -> Option<Record> {
+        let decided = self.unread.get(key).map(|(_, record)| *record);
+        let record = decided.or_else(|| state.keys.get(key));
+        record.filter(|record| record.until > self.beside.log_time)
+    }
+
+    /// A worker releases a unique schedule only under a fence that stands behind it and reaches its due time, and
+    /// the log has all fences: no clock is asked.
+    pub(super) fn may_have_begun(&self, record: &Record) -> bool {
+        let reached = self.beside.horizons.since(record.generation);
+        record.tried || record.due.is_none_or(|due| due <= reached)
+    }
+
+    /// What was delivered before may have been answered, or published into the levels: it finds room.
+    pub(super) fn is_full(&self, state: &State, limits: &Limits, taken: Taken) -> bool {
+        let keys = state.keys.len() + self.unread.len();
+        keys >= limits.keys && !taken.redelivered
     }
 
     /// A fence that was delivered before may have overtaken commands that were returned with it, so its worker has
@@ -227,23 +251,16 @@ impl Deciding<'_> {
         }
     }
 
-    /// A worker releases a unique schedule only under a fence that stands behind it and reaches its due time, and
-    /// the log has all fences: no clock is asked.
     fn may_have_begun(&self, record: &Record) -> bool {
-        let reached = self.registrar.beside.horizons.since(record.generation);
-        record.tried || record.due.is_none_or(|due| due <= reached)
+        self.registrar.may_have_begun(record)
     }
 
     fn known(&self, key: &KeyHash) -> Option<Record> {
-        let decided = self.registrar.unread.get(key).map(|(_, record)| *record);
-        let record = decided.or_else(|| self.state.keys.get(key));
-        record.filter(|record| record.until > self.registrar.beside.log_time)
+        self.registrar.known(self.state, key)
     }
 
-    /// What was delivered before may have been answered, or published into the levels: it finds room.
     fn is_full(&self) -> bool {
-        let keys = self.state.keys.len() + self.registrar.unread.len();
-        keys >= self.limits.keys && !self.taken.redelivered
+        self.registrar.is_full(self.state, self.limits, self.taken)
     }
 
     fn full(&self) -> Outcome {

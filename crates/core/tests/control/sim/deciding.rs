@@ -31,15 +31,19 @@ impl World {
         let (id, generation) = (queued.id, answer.generation);
         let op = match queued.payload {
             Payload::Op(op) => Some(op),
-            Payload::Move(_) | Payload::Fence(_) => None,
+            Payload::Move(_) | Payload::Fence(_) | Payload::Make(_) => None,
         };
         let asked = match queued.payload {
             Payload::Move(asked) => Some(asked),
-            Payload::Op(_) | Payload::Fence(_) => None,
+            Payload::Op(_) | Payload::Fence(_) | Payload::Make(_) => None,
         };
         if let Some(op) = op {
-            self.say(|| format!("worker {number} decides op {op}: {:?}", answer.outcomes));
-            self.judge.decided(op, &answer.outcomes[0]);
+            let (outcomes, told) = (&answer.outcomes, &answer.told);
+            self.say(|| format!("worker {number} decides op {op}: {outcomes:?} {told:?}"));
+            match answer.outcomes.first() {
+                Some(outcome) => self.judge.decided(op, outcome),
+                None => self.judge.schedule_decided(op, self.now, told.as_ref()),
+            }
         }
         if self.is(Mutant::ReplyBeforeConfirm) {
             self.answer(op, &answer);
@@ -51,10 +55,11 @@ impl World {
         if !self.is(Mutant::PlacedLast) {
             self.place(number, op, generation);
         }
+        self.place_ticks(number, &answer.made);
         let confirmed_at = self.now + self.rng.u64(2..12);
         let now = self.now;
         let session = self.workers[number].session.as_mut().expect("checked");
-        if generation.is_some() {
+        if generation.is_some() || !answer.made.is_empty() {
             session.placing_until = session.placing_until.max(confirmed_at);
         }
         session.waiting.push_back(Waiting { id, op, asked, answer, since: now });

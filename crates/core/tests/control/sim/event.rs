@@ -44,6 +44,12 @@ pub enum Event {
         life: u32,
         fence: Fence,
     },
+    /// A registrar's worker asks for ticks, by the number of what it asks.
+    Make {
+        worker: usize,
+        life: u32,
+        make: usize,
+    },
     Wakes(Copy),
     /// It was taken out of the levels before it woke.
     Taken,
@@ -145,7 +151,12 @@ pub enum Attack {
     /// What sleeps is brought forward while its registrar is followed by another, and put off, cancelled and
     /// replaced at the same time.
     RunNow,
+    /// Recurring schedules are changed, paused and deleted while registrars follow each other. Of seeds of its own.
+    Recurring,
 }
+
+/// Seeds from here on are about recurring schedules.
+pub const RECURRING: u64 = 1 << 32;
 
 impl Attack {
     pub const ALL: [Attack; 9] = [
@@ -160,8 +171,11 @@ impl Attack {
         Attack::RunNow,
     ];
 
-    /// Every ninth seed has the same.
+    /// Every ninth seed has the same, up to [`RECURRING`].
     pub fn of(seed: u64) -> Self {
+        if seed >= RECURRING {
+            return Attack::Recurring;
+        }
         Self::ALL[(seed % Self::ALL.len() as u64) as usize]
     }
 }

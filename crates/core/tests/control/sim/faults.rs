@@ -167,6 +167,7 @@ impl World {
         let lost = self.log.lose_tail(self.now - self.rng.u64(0..=NOT_ON_DISK));
         self.say(|| format!("the log has lost its last {lost} messages"));
         self.tail_lost |= lost > 0;
+        self.judge.ticks.tail_lost = self.tail_lost;
         if lost > 0 && self.log.rows.is_empty() {
             // a log that was a second old: the next one is another
             self.profile.log_damaged = true;

@@ -2,7 +2,9 @@
 
 use dormouse_core::control::{Cause, IfExists, Outcome, Refusal};
 
+use super::event::Copy;
 use super::op::{Kind, Machine, Op};
+use super::recurring_judge::Ticks;
 
 #[derive(Default)]
 pub struct Judge {
@@ -20,12 +22,13 @@ pub struct Judge {
     pub dropped: usize,
     pub moved: usize,
     pub answers: usize,
+    pub ticks: Ticks,
 }
 
 /// The promise gives RabbitMQ's confirm so much before the due time.
-const NOTICE_MS: u64 = 1_000;
+pub const NOTICE_MS: u64 = 1_000;
 /// No two clocks of a world differ by more; half a second is what a fence reaches ahead.
-const CLOCKS_MS: u64 = 14_000;
+pub const CLOCKS_MS: u64 = 14_000;
 
 impl Judge {
     pub fn add(&mut self, kind: Kind, key: usize) -> usize {
@@ -61,7 +64,7 @@ impl Judge {
         self.confirms += 1;
     }
 
-    fn violated(&mut self, what: String) {
+    pub fn violated(&mut self, what: String) {
         self.violations.push(what);
     }
 
@@ -80,8 +83,10 @@ impl Judge {
     }
 
     /// An attempt to deliver begins: the moment that everything else is about.
-    pub fn attempt(&mut self, op: usize, machine: usize, now: u64, wake_at: u64) {
+    pub fn attempt(&mut self, copy: &Copy, machine: usize, now: u64) {
+        let Copy { op, wake_at, .. } = *copy;
         self.attempts += 1;
+        self.attempt_of_tick(copy, machine, now);
         let schedule = &self.ops[op];
         let mut wrong = Vec::new();
         if let Kind::Unkeyed { .. } = schedule.kind {
@@ -100,7 +105,7 @@ impl Judge {
                     Kind::Unique { if_exists: IfExists::Replace, .. } => is_unique,
                     Kind::Reschedule { due } => due > wake_at && !self.is_brought_forward(number),
                     Kind::Unique { .. } | Kind::Plain { .. } | Kind::Unkeyed { .. } => false,
-                    Kind::RunNow { .. } => false,
+                    Kind::RunNow { .. } | Kind::Recurring { .. } | Kind::Tick { .. } => false,
                 };
                 if in_time && stops {
                     wrong.push(format!(
@@ -203,6 +208,7 @@ impl Judge {
         self.dropped += 1;
         self.ops[op].drops.push(cause);
         let has_cause = match cause {
+            Cause::Cancelled if matches!(self.ops[op].kind, Kind::Tick { .. }) => true,
             Cause::Cancelled => self
                 .that_concern(op)
                 .any(|(_, other, _)| matches!(other.kind, Kind::Cancel { .. }) && !other.refused),
@@ -296,6 +302,7 @@ impl Judge {
 
     /// All faults have ended long ago: everything was delivered or dropped with a cause.
     pub fn end(&mut self) {
+        self.end_of_ticks();
         for op in 0..self.ops.len() {
             let schedule = &self.ops[op];
             let Some((at, _)) = schedule.confirmed else { continue };

@@ -1,5 +1,6 @@
 //! A seeded simulator of what the model lives in: brokers that die, workers that freeze, clocks that are set.
 
+mod command;
 mod deciding;
 mod event;
 mod faults;
@@ -8,6 +9,8 @@ mod mutant;
 mod op;
 mod pull;
 mod queue;
+mod recurring;
+mod recurring_judge;
 mod scenario;
 mod session;
 mod worker;
@@ -15,7 +18,7 @@ mod world;
 
 use std::fmt;
 
-pub use event::Attack;
+pub use event::{Attack, RECURRING};
 pub use mutant::Mutant;
 use world::World;
 
@@ -37,6 +40,7 @@ pub struct Figures {
     dropped: usize,
     moved: usize,
     answers: usize,
+    ticks: usize,
 }
 
 impl Figures {
@@ -47,16 +51,17 @@ impl Figures {
         self.dropped += other.dropped;
         self.moved += other.moved;
         self.answers += other.answers;
+        self.ticks += other.ticks;
     }
 }
 
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { steps, seconds, attempts, dropped, moved, answers } = self;
+        let Self { steps, seconds, attempts, dropped, moved, answers, ticks } = self;
         let hours = seconds / 3_600;
         write!(
             f,
-            "{steps} steps, {hours} h of theirs, {attempts} attempts, {dropped} drops, {moved} moves, {answers} answers"
+            "{steps} steps, {hours} h of theirs, {attempts} attempts, {dropped} drops, {moved} moves, {answers} answers, {ticks} ticks"
         )
     }
 }
@@ -73,6 +78,7 @@ pub fn run(seed: u64, mutant: Option<Mutant>, trace: bool) -> Outcome {
         dropped: world.judge.dropped,
         moved: world.judge.moved,
         answers: world.judge.answers,
+        ticks: world.recurring.ticks(),
     };
     let violations = std::mem::take(&mut world.judge.violations);
     Outcome { violations, figures, trace: world.into_trace() }

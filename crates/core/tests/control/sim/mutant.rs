@@ -55,10 +55,14 @@ pub enum Mutant {
     MoveUnmarked,
     /// What a run-now has found is acknowledged before it is published with its time.
     AckedBeforeMoved,
+    /// Ticks are made real wherever their schedule stands, and whatever it says by then.
+    MakeAnyPlace,
+    /// A pause and an edit only stop what is not made real yet.
+    NotWithdrawn,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 26] = [
+    pub const ALL: [Mutant; 28] = [
         Mutant::NoFence,
         Mutant::SharedFence,
         Mutant::RedeliveredFences,
@@ -85,6 +89,8 @@ impl Mutant {
         Mutant::StaleSleepAgain,
         Mutant::MoveUnmarked,
         Mutant::AckedBeforeMoved,
+        Mutant::MakeAnyPlace,
+        Mutant::NotWithdrawn,
     ];
 
     /// The attack that is made for it; others may find it, too.
@@ -111,6 +117,7 @@ impl Mutant {
             Mutant::AnyWordSince | Mutant::MoveUnmarked | Mutant::AckedBeforeMoved => {
                 Attack::RunNow
             }
+            Mutant::MakeAnyPlace | Mutant::NotWithdrawn => Attack::Recurring,
         }
     }
 }

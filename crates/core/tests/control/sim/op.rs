@@ -2,15 +2,40 @@
 
 use dormouse_core::control::{Cause, IfExists};
 
+use super::recurring::What;
+
 /// A client's publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    Unkeyed { due: u64 },
-    Plain { due: u64 },
-    Unique { if_exists: IfExists, due: u64 },
-    Cancel { due_by: Option<u64> },
-    Reschedule { due: u64 },
-    RunNow { due: Option<u64> },
+    Unkeyed {
+        due: u64,
+    },
+    Plain {
+        due: u64,
+    },
+    Unique {
+        if_exists: IfExists,
+        due: u64,
+    },
+    Cancel {
+        due_by: Option<u64>,
+    },
+    Reschedule {
+        due: u64,
+    },
+    RunNow {
+        due: Option<u64>,
+    },
+    /// A command about a schedule.
+    Recurring {
+        schedule: usize,
+        what: What,
+    },
+    /// What a schedule fires.
+    Tick {
+        schedule: usize,
+        tick: u64,
+    },
 }
 
 impl Kind {
@@ -25,6 +50,7 @@ impl Kind {
         match self {
             Kind::Unkeyed { due } | Kind::Plain { due } | Kind::Unique { due, .. } => Some(*due),
             Kind::Cancel { .. } | Kind::Reschedule { .. } | Kind::RunNow { .. } => None,
+            Kind::Recurring { .. } | Kind::Tick { .. } => None,
         }
     }
 }

@@ -59,8 +59,13 @@ impl World {
             }
             self.say(|| format!("worker {number} has found copy {} of op {}", copy.id, copy.op));
             if self.is(Mutant::MovedUnasked) {
-                let answer =
-                    Answer { outcomes: vec![Outcome::Moved], sequence: 0, generation: None };
+                let answer = Answer {
+                    outcomes: vec![Outcome::Moved],
+                    sequence: 0,
+                    generation: None,
+                    made: Vec::new(),
+                    told: None,
+                };
                 let (asked, since) = (usize::MAX, self.now);
                 let pulled = Pulled { copy, run_now: op, asked, since, answer: Some(answer) };
                 self.workers[number].pulled.push(pulled);

@@ -11,6 +11,8 @@ pub enum Payload {
     Op(usize),
     /// A worker's, by its number.
     Move(usize),
+    /// A registrar's worker's, by its number.
+    Make(usize),
     Fence(Fence),
 }
 

@@ -4,6 +4,7 @@ use dormouse_core::control::IfExists;
 
 use super::event::{Attack, Event, Fault};
 use super::op::Kind;
+use super::recurring;
 use super::world::{BEGIN, HEARTBEAT, World};
 
 /// When clients and faults end, at the latest, but for what lasts longer.
@@ -39,10 +40,11 @@ fn attack(world: &mut World) -> u64 {
         Attack::PowerCuts => power_cuts(world, t),
         Attack::Outage => outage(world, t),
         Attack::RunNow => run_now(world, t),
+        Attack::Recurring => recurring::plan(world),
     }
 }
 
-fn fault(world: &mut World, at: u64, fault: Fault) {
+pub fn fault(world: &mut World, at: u64, fault: Fault) {
     world.at(at, Event::Fault(fault));
 }
 
@@ -194,7 +196,7 @@ fn run_now(world: &mut World, t: u64) -> u64 {
     at + 3_000
 }
 
-fn publish(world: &mut World, at: u64, kind: Kind, key: usize) {
+pub fn publish(world: &mut World, at: u64, kind: Kind, key: usize) {
     let op = world.judge.add(kind, key);
     world.at(at, Event::Publish(op));
 }

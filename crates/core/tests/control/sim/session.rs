@@ -11,6 +11,7 @@ use dormouse_core::schedule::UnixMs;
 
 use super::mutant::Mutant;
 use super::queue::Queued;
+use super::recurring::not_withdrawn;
 use super::worker::without_overrides;
 use super::world::World;
 
@@ -125,6 +126,7 @@ impl World {
         }
         self.append_batch(number);
         if self.tell_returned(number) {
+            self.ask_for_ticks(number);
             self.decide_some(number);
         } else if self.workers[number].session.is_some() {
             // something that was never delivered has to come, to tell where what was returned ends
@@ -315,6 +317,7 @@ impl World {
 
     fn append_taken(&mut self, number: usize, batch: Batch) {
         let at_confirm = self.is(Mutant::AckAtConfirm);
+        let batch = if self.is(Mutant::NotWithdrawn) { not_withdrawn(batch) } else { batch };
         let session = self.workers[number].session.as_ref().expect("checked");
         let written =
             session.waiting.iter().filter(|waiting| waiting.answer.sequence <= batch.last());

@@ -360,7 +360,7 @@ impl World {
                 copy.op, copy.attempt, copy.id
             )
         });
-        self.judge.attempt(copy.op, number, self.now, copy.wake_at);
+        self.judge.attempt(&copy, number, self.now);
         if !self.settle(number, &copy) {
             return;
         }

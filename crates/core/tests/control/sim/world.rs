@@ -5,8 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-use dormouse_core::control::{Command, Epoch, Key, KeyHash, Limits, LogMessage};
-use dormouse_core::schedule::UnixMs;
+use dormouse_core::control::{Epoch, Key, KeyHash, Limits, LogMessage};
 use fastrand::Rng;
 
 use super::event::{Attack, Copy, Event, Profile};
@@ -15,6 +14,7 @@ use super::mutant::Mutant;
 use super::op::{Kind, Machine};
 use super::pull::Move;
 use super::queue::{CommandQueue, Log, Payload};
+use super::recurring::Recurring;
 use super::worker::Worker;
 
 /// When a world begins: ms since the epoch.
@@ -49,6 +49,7 @@ pub struct World {
     pub unacked: Vec<(u64, Copy)>,
     /// All that workers asked of the registrar for a run-now.
     pub moves: Vec<Move>,
+    pub recurring: Recurring,
     /// Messages in the levels.
     pub asleep: usize,
     pub next_id: u64,
@@ -69,7 +70,8 @@ impl World {
             attack,
             workers: rng.usize(2..=4),
             prefetch: [8, 12, 20, 40][rng.usize(0..4)],
-            any_prefetch: rng.u8(0..8) == 0 || attack == Attack::Overtaken,
+            any_prefetch: rng.u8(0..8) == 0 && attack != Attack::Recurring
+                || attack == Attack::Overtaken,
             clocks: rng.bool() && !matches!(attack, Attack::ClockAhead | Attack::ClockBack),
             log_damaged: rng.u8(0..6) == 0,
             keys: rng.usize(3..=6),
@@ -100,6 +102,7 @@ impl World {
             due: VecDeque::new(),
             unacked: Vec::new(),
             moves: Vec::new(),
+            recurring: Recurring::default(),
             asleep: 0,
             next_id: 1,
             last_append: Vec::new(),
@@ -162,6 +165,7 @@ impl World {
     /// The world goes on until it is quiet after the last fault, or something promised was broken.
     pub fn run(&mut self, last_fault: u64) {
         let mut accept_at = last_fault + 20_000;
+        (self.judge.ticks.clocks, self.judge.ticks.calm_from) = (self.profile.clocks, last_fault);
         while let Some(Reverse((time, _, slot))) = self.events.pop() {
             let event = self.slab[slot].take().expect("scheduled once");
             self.free.push(slot);
@@ -190,7 +194,7 @@ impl World {
     fn is_quiet(&self) -> bool {
         let published = self.judge.ops.iter().all(|op| op.confirmed.is_some());
         let nothing = self.asleep == 0 && self.due.is_empty() && self.unacked.is_empty();
-        published && nothing && self.commands.is_empty()
+        published && nothing && self.commands.is_empty() && self.no_tick_is_to_come()
     }
 
     fn happen(&mut self, event: Event) {
@@ -214,6 +218,7 @@ impl World {
                     self.commands.publish(Payload::Fence(fence));
                 }
             }
+            Event::Make { worker, life, make } => self.publish_make(worker, life, make),
             Event::Wakes(copy) => {
                 if self.broker_up {
                     self.asleep -= 1;
@@ -252,6 +257,7 @@ impl World {
         let kind = self.judge.ops[op].kind;
         let (log, is_keyed) = match kind {
             Kind::Unkeyed { .. } => (0, false),
+            Kind::Tick { .. } => unreachable!("no client publishes it"),
             Kind::Plain { .. } => match self.known_log() {
                 // intake waits: it stamps the log
                 None => return self.at(now + 100, Event::Publish(op)),
@@ -260,7 +266,8 @@ impl World {
             Kind::Unique { .. }
             | Kind::Cancel { .. }
             | Kind::Reschedule { .. }
-            | Kind::RunNow { .. } => {
+            | Kind::RunNow { .. }
+            | Kind::Recurring { .. } => {
                 self.judge.confirm(op, now);
                 self.say(|| format!("op {op} {kind:?} is confirmed"));
                 return self.commands.publish(Payload::Op(op));
@@ -368,26 +375,5 @@ impl World {
 
     pub fn wall(&self, machine: usize) -> u64 {
         self.judge.machines[machine].wall(self.now)
-    }
-
-    /// What stands in the command queue.
-    pub fn command(&self, payload: &Payload) -> Command {
-        let op = match payload {
-            Payload::Fence(fence) => return Command::Fence(*fence),
-            Payload::Move(asked) => return self.move_command(*asked),
-            Payload::Op(op) => *op,
-        };
-        let key = self.keys[self.judge.ops[op].key].0.clone();
-        match self.judge.ops[op].kind {
-            Kind::Cancel { due_by } => {
-                Command::Cancel { keys: vec![key], due_by: due_by.map(UnixMs) }
-            }
-            Kind::Reschedule { due } => Command::Reschedule { keys: vec![key], due: UnixMs(due) },
-            Kind::RunNow { due } => Command::RunNow { key, due: due.map(UnixMs) },
-            Kind::Unique { if_exists, due } => {
-                Command::Unique { key, if_exists, due: UnixMs(due), message: op as u64 + 1 }
-            }
-            Kind::Plain { .. } | Kind::Unkeyed { .. } => unreachable!("it goes to intake"),
-        }
     }
 }

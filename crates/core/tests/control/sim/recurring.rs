@@ -1,0 +1,240 @@
+//! Recurring schedules: what clients say of them, and what a registrar's worker does around the model.
+
+use std::collections::BTreeMap;
+
+use dormouse_core::control::schedules::command::Named;
+use dormouse_core::control::{Batch, Command, Entry, Key, MadeTick, Make, ScheduleCommand};
+use dormouse_core::recurring::definition::{Definition, MisfireText, Target};
+use dormouse_core::recurring::{Policy, Schedule};
+use dormouse_core::schedule::UnixMs;
+
+use super::event::{Copy, Event, Fault};
+use super::mutant::Mutant;
+use super::op::Kind;
+use super::queue::Payload;
+use super::scenario::{fault, publish};
+use super::world::{BEGIN, World};
+
+/// What is said of a schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Put(Rule),
+    Pause,
+    Resume,
+    Delete,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    pub every_s: u64,
+    /// Ms.
+    pub end: u64,
+    pub policy: Policy,
+    /// Its body.
+    pub variant: u64,
+}
+
+#[derive(Default)]
+pub struct Recurring {
+    makes: Vec<Make>,
+    /// By schedule and tick.
+    ops: BTreeMap<(usize, u64), usize>,
+}
+
+impl Recurring {
+    pub fn ticks(&self) -> usize {
+        self.ops.len()
+    }
+}
+
+/// A tick that is late by less is on time.
+pub const GRACE_MS: u64 = 15_000;
+
+/// The first key of schedules: of no message.
+const KEYS: usize = 1_000;
+
+pub fn plan(world: &mut World) -> u64 {
+    let mut last = BEGIN;
+    for schedule in 0..world.rng.usize(1..4) {
+        last = last.max(one(world, schedule));
+    }
+    let mut at = BEGIN + world.rng.u64(500..4_000);
+    for _ in 0..world.rng.usize(3..14) {
+        at += world.rng.u64(50..9_000);
+        let worker = world.rng.usize(0..world.profile.workers);
+        let rng = &mut world.rng;
+        let what = match rng.u8(0..12) {
+            0..3 => Fault::Rotate,
+            3..5 => Fault::Kill { worker, down: rng.u64(50..4_000) },
+            5 => Fault::Stop { worker, down: rng.u64(50..600) },
+            6 => Fault::Freeze { worker, lasts: rng.u64(100..9_000) },
+            7 => Fault::Outage { down: [rng.u64(500..5_000), 90_000][rng.usize(0..2)] },
+            _ => Fault::Channel { worker, unnoticed: rng.u64(0..2_000) },
+        };
+        fault(world, at, what);
+    }
+    last.max(at + 10_000)
+}
+
+/// Its life; when its last tick is.
+fn one(world: &mut World, schedule: usize) -> u64 {
+    let mut at = BEGIN + 100 + world.rng.u64(0..3_000);
+    let mut rule = Rule {
+        every_s: world.rng.u64(1..12),
+        end: BEGIN + world.rng.u64(50_000..110_000),
+        policy: Policy::ALL[world.rng.usize(0..3)],
+        variant: 0,
+    };
+    say(world, at, schedule, What::Put(rule));
+    for _ in 0..world.rng.usize(0..9) {
+        // around a tick, most often
+        at += world.rng.u64(0..12_000);
+        let next = at.next_multiple_of(rule.every_s * 1_000);
+        if world.rng.bool() {
+            at = (next - world.rng.u64(0..2_500)).max(at);
+        }
+        let what = match world.rng.u8(0..8) {
+            0..3 => {
+                rule.variant += 1;
+                if world.rng.bool() {
+                    rule.every_s = world.rng.u64(1..12);
+                }
+                What::Put(rule)
+            }
+            3..5 => What::Pause,
+            5..7 => What::Resume,
+            _ => What::Delete,
+        };
+        say(world, at, schedule, what);
+    }
+    rule.end
+}
+
+fn say(world: &mut World, at: u64, schedule: usize, what: What) {
+    publish(world, at, Kind::Recurring { schedule, what }, KEYS + schedule);
+}
+
+fn name(schedule: usize) -> String {
+    format!("s{schedule}")
+}
+
+pub fn command(schedule: usize, what: What, mark: u64) -> ScheduleCommand {
+    let named = || Named { name: name(schedule), if_revision: None, mark };
+    match what {
+        What::Put(rule) => {
+            let schedule = Box::new(definition(schedule, rule));
+            ScheduleCommand::Put { schedule, if_revision: None, mark }
+        }
+        What::Pause => ScheduleCommand::Pause { named: named(), note: String::new() },
+        What::Resume => ScheduleCommand::Resume(named()),
+        What::Delete => ScheduleCommand::Delete(named()),
+    }
+}
+
+fn definition(schedule: usize, rule: Rule) -> Schedule {
+    let misfire = MisfireText {
+        grace: Some(format!("{GRACE_MS}ms")),
+        fire: Some(rule.policy.as_str().into()),
+        window: None,
+        at_most: Some(1_000),
+    };
+    let definition = Definition {
+        name: name(schedule),
+        every: Some(format!("{}s", rule.every_s)),
+        end: Some(UnixMs(rule.end).to_string()),
+        target: Target { queue: Some("q".into()), ..Target::default() },
+        body_text: Some(rule.variant.to_string()),
+        misfire: Some(misfire),
+        ..Definition::default()
+    };
+    Schedule::new(definition).expect("it is right")
+}
+
+/// What was withdrawn goes on to stand.
+pub fn not_withdrawn(batch: Batch) -> Batch {
+    let entries = batch.entries.into_iter().map(|entry| match entry {
+        Entry::Put { record, .. } if record.cancelled && !record.was_cancelled => {
+            Entry::Beat { seconds: 0 }
+        }
+        entry => entry,
+    });
+    Batch { entries: entries.collect(), ..batch }
+}
+
+impl World {
+    /// A registrar's worker publishes what is to be made real.
+    pub fn ask_for_ticks(&mut self, number: usize) {
+        let clocks = self.clocks(number);
+        let worker = &mut self.workers[number];
+        let life = worker.life;
+        let registrar = worker.session.as_mut().and_then(|session| session.registrar.as_mut());
+        let makes = registrar.expect("elected").ask_for_ticks(clocks);
+        for make in makes {
+            self.recurring.makes.push(make);
+            let make = self.recurring.makes.len() - 1;
+            let at = self.now + self.rng.u64(1..30);
+            self.at(at, Event::Make { worker: number, life, make });
+        }
+    }
+
+    pub fn publish_make(&mut self, worker: usize, life: u32, make: usize) {
+        if self.broker_up && self.workers[worker].life == life && self.workers[worker].is_open {
+            self.commands.publish(Payload::Make(make));
+        }
+    }
+
+    pub fn make_command(&self, make: usize) -> Command {
+        let mut make = self.recurring.makes[make].clone();
+        let states = self.workers.iter().filter(|worker| !worker.state.is_blind());
+        let newest = states.max_by_key(|worker| worker.state.last());
+        let standing = newest.and_then(|worker| worker.state.schedules().get(&make.name));
+        if let (Some(standing), true) = (standing, self.is(Mutant::MakeAnyPlace)) {
+            (make.revision, make.from) = (standing.stored.revision, standing.progress.position);
+            make.to = make.to.max(make.from);
+        }
+        Command::Schedules(ScheduleCommand::Make(make))
+    }
+
+    pub fn place_ticks(&mut self, number: usize, made: &[MadeTick]) {
+        for MadeTick { schedule, tick, due, generation, .. } in made {
+            let which: usize = schedule.name()[1..].parse().expect("as named");
+            let op = self.op_of(which, schedule, *tick);
+            let variant = schedule.body.parse().expect("as written");
+            self.judge.ticks.made(op, *generation, variant);
+            self.say(|| format!("worker {number} makes tick {tick} of {which} real, op {op}"));
+            let (id, log) = (self.id(), self.workers[number].state.log());
+            let comebacks = self.rng.u32(0..2);
+            let wall = self.wall(number);
+            let generation = Some(*generation);
+            let (moved, moved_by, wake_at, attempt) = (0, None, due.0, 1);
+            let copy =
+                Copy { id, op, generation, log, moved, moved_by, wake_at, attempt, comebacks };
+            self.sleep(copy, wall);
+        }
+    }
+
+    fn op_of(&mut self, which: usize, schedule: &Schedule, tick: UnixMs) -> usize {
+        if let Some(op) = self.recurring.ops.get(&(which, tick.0)) {
+            return *op;
+        }
+        let key: Key = schedule.key(tick);
+        let hash = key.hash();
+        self.keys.push((key, hash));
+        let kind = Kind::Tick { schedule: which, tick: tick.0 };
+        let op = self.judge.add(kind, self.keys.len() - 1);
+        self.judge.confirm(op, self.now);
+        self.recurring.ops.insert((which, tick.0), op);
+        op
+    }
+
+    /// All schedules have ended, or are paused.
+    pub fn no_tick_is_to_come(&self) -> bool {
+        let states = self.workers.iter().filter(|worker| !worker.state.is_blind());
+        let Some(newest) = states.max_by_key(|worker| worker.state.last()) else { return true };
+        newest.state.schedules().iter().all(|(_, standing)| {
+            let schedule = standing.stored.schedule.as_ref().expect("its zone is known");
+            standing.stored.pause.is_some()
+                || schedule.timing.next(standing.progress.position).is_none()
+        })
+    }
+}
