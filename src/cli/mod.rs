@@ -18,6 +18,7 @@ pub mod paragraph;
 mod publish;
 mod retry;
 mod run;
+mod schedule;
 mod start;
 mod status;
 pub mod table;
@@ -51,6 +52,8 @@ enum Command {
     Reschedule(command::Reschedule),
     /// Deliver what was scheduled with a key now, or sooner than it was due.
     RunNow(command::RunNow),
+    /// Recurring schedules: apply a file of them, list, preview, pause, run, delete.
+    Schedule(schedule::Schedule),
     /// Plan, apply, verify, export, drain or destroy what stands on the broker.
     Topology(topology::Topology),
     /// Show the log of commands, or let messages go that wait for one that is lost.
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
             Command::Cancel(cancel) => cancel.run(&options.load()?, options.output).await,
             Command::RunNow(now) => now.run(&options.load()?, options.output).await,
             Command::Reschedule(later) => later.run(&options.load()?, options.output).await,
+            Command::Schedule(schedule) => schedule.run(&options.load()?, options.output).await,
             Command::Topology(topology) => topology.run(options.load()?, options.output).await,
             Command::Log(log) => log.run(&options.load()?, options.output).await,
             Command::Dlq(dlq) => dlq.run(options.load()?, options.output).await,

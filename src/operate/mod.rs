@@ -10,6 +10,7 @@
 //! | [`explain`] | a delay → the path of such a message |
 //! | [`publish`] | a message and when it is due → confirmed, or why not |
 //! | [`command`] | keys → cancelled or put off, with an answer for each |
+//! | [`schedules`] | a file of recurring schedules → what it would change; the same, carried out |
 //! | [`status`] | → how much sleeps where, and until when at most |
 //! | [`plan`], [`apply`], [`verify`] | → what is missing; the same, created; what is not as it should be |
 //! | [`drain`] | older versions and layouts → their messages in the current one |
@@ -31,6 +32,7 @@ pub mod log;
 pub mod plan;
 pub mod publish;
 pub mod retry;
+pub mod schedules;
 pub mod status;
 pub mod verify;
 mod vhost;
