@@ -10,7 +10,7 @@
 //! | [`once`], [`memory`] | an `Idempotency-Key` → carry it out, or what it came to |
 //! | [`publish`] | a message → what is known of it, never more |
 //! | [`problem`], [`trouble`] | what went wrong → RFC 9457 |
-//! | `messages`, `commands`, `look`, `dlq`, `events`, `index`, `endpoints` | the routes |
+//! | `messages`, `commands`, `schedules`, `look`, `dlq`, `events`, `index`, `endpoints` | the routes |
 
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +40,7 @@ mod publish;
 pub mod question;
 pub mod request;
 mod routes;
+pub mod schedules;
 mod server;
 mod shown;
 pub mod state;

@@ -13,10 +13,11 @@ use super::state::Api;
     info(title = "Dormouse", license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")),
     modifiers(&Logins),
     // their paths have a verb behind the parameter, which the router does not know
-    paths(super::commands::run_now, super::endpoints::test),
+    paths(super::commands::run_now, super::endpoints::test, super::schedules::act),
     security(("basic" = []), ("token" = [])),
     tags(
         (name = "messages", description = "Schedule, cancel, put off, bring forward"),
+        (name = "schedules", description = "What recurs: needs commands"),
         (name = "look", description = "What sleeps where"),
         (name = "index", description = "What sleeps, message by message: needs the ledger"),
         (name = "delay-service", description = "As another delay service answers; off unless api.delay_service"),

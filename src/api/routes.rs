@@ -16,7 +16,7 @@ use super::problem::{Kind, Problem};
 use super::state::Api;
 use super::{
     commands, delay_service, dlq, endpoints, events, gate, index, look, messages, observed,
-    openapi, origin,
+    openapi, origin, schedules,
 };
 
 /// In bytes.
@@ -66,6 +66,9 @@ fn documented(has_delay_service: bool) -> OpenApiRouter<Api> {
         .routes(routes!(index::count))
         .routes(routes!(index::load))
         .routes(routes!(index::state))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::show, schedules::put, schedules::delete))
+        .route("/v1/schedules/{name}", post(schedules::act))
         .routes(routes!(look::explain))
         .routes(routes!(look::levels))
         .routes(routes!(look::workers))

@@ -34,6 +34,7 @@ mod preferences;
 mod proxy;
 mod retries;
 mod routes;
+mod schedules;
 mod sessions;
 mod site;
 mod sky;

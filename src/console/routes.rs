@@ -12,7 +12,7 @@ use super::proxy::ProxyLoginError;
 use super::site::{Shared, Site};
 use super::{
     act, assets, cascade, dlq, endpoints, headers, help, lateness, list, live, login, message,
-    retries, sky, theme, topology, trouble, who, workers,
+    retries, schedules, sky, theme, topology, trouble, who, workers,
 };
 use crate::api::Api;
 use crate::api::problem::{Kind, Problem};
@@ -68,6 +68,7 @@ fn looking() -> Vec<(&'static str, MethodRouter<Site>)> {
         ("/dlq", get(dlq::show)),
         ("/dlq/message", get(dlq::one)),
         ("/retries", get(retries::show)),
+        ("/schedules", get(schedules::show)),
         ("/lateness", get(lateness::show)),
         ("/topology", get(topology::show)),
         ("/workers", get(workers::show)),
@@ -82,6 +83,9 @@ pub fn acting() -> Vec<(&'static str, MethodRouter<Site>)> {
         ("/message/cancel", post(act::cancel)),
         ("/message/move", post(act::put_off)),
         ("/message/run-now", post(act::run_now)),
+        ("/schedules/trigger", post(schedules::trigger)),
+        ("/schedules/pause", post(schedules::pause)),
+        ("/schedules/resume", post(schedules::resume)),
         ("/dlq/choose", post(dlq::choose).get(dlq::chosen)),
         ("/dlq/redrive", post(dlq::redrive)),
         ("/dlq/purge", post(dlq::purge)),
