@@ -72,6 +72,8 @@ mod retry_routes;
 mod roles_process;
 mod run;
 mod run_now;
+mod schedules;
+mod schedules_http;
 mod secrets;
 mod settings;
 mod stores;

@@ -39,6 +39,7 @@ mod script;
 mod site;
 mod storm;
 mod strangers;
+mod ticking;
 mod upgrade;
 mod workers;
 
@@ -68,11 +69,12 @@ pub enum Drill {
     ApiKilled,
     LedgerTroubled,
     ReceiversMisbehave,
+    SchedulesTicking,
     Strangers,
 }
 
 impl Drill {
-    pub const ALL: [Drill; 18] = [
+    pub const ALL: [Drill; 19] = [
         Drill::WorkersKilled,
         Drill::BrokerDown,
         Drill::NetworkTroubled,
@@ -90,6 +92,7 @@ impl Drill {
         Drill::ApiKilled,
         Drill::LedgerTroubled,
         Drill::ReceiversMisbehave,
+        Drill::SchedulesTicking,
         Drill::Strangers,
     ];
 
@@ -113,6 +116,7 @@ impl Drill {
             Drill::ApiKilled => 15,
             Drill::LedgerTroubled => 16,
             Drill::ReceiversMisbehave => 17,
+            Drill::SchedulesTicking => 18,
             Drill::Strangers => 19,
         }
     }
@@ -136,6 +140,7 @@ impl Drill {
             Drill::ApiKilled => "API killed",
             Drill::LedgerTroubled => "ledger stalled, cut, deleted",
             Drill::ReceiversMisbehave => "receivers misbehave",
+            Drill::SchedulesTicking => "schedules fire, workers killed",
             Drill::Strangers => "strangers",
         }
     }
@@ -160,6 +165,7 @@ impl Drill {
             Drill::ApiKilled => api::killed(options).await,
             Drill::LedgerTroubled => ledger::troubled(options).await,
             Drill::ReceiversMisbehave => receivers::misbehaved(options).await,
+            Drill::SchedulesTicking => ticking::fired(options).await,
             Drill::Strangers => strangers::came(options).await,
         }
     }

@@ -121,6 +121,11 @@ async fn drill_17_receivers_misbehave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn drill_18_schedules_fire_once_while_workers_are_killed() {
+    run_within(Drill::SchedulesTicking, BOUND_WITH_KEYS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn drill_19_strangers() {
     run(Drill::Strangers).await;
 }
