@@ -79,7 +79,7 @@ pub struct Changed {
     outcome: &'static str,
     /// As it stands now; absent if it is gone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
+    revision: Option<String>,
     /// Ticks that may have begun before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     too_late_ms: Vec<u64>,
@@ -101,7 +101,7 @@ impl From<Holds> for Changed {
         Self {
             outcome: held.outcome.as_str(),
             name: held.name,
-            revision: held.revision,
+            revision: held.revision.map(|revision| revision.to_string()),
             too_late_ms: ms(held.too_late_ms),
             fired_ms: ms(held.fired_ms),
         }

@@ -17,7 +17,7 @@ async fn schedules_are_made_paused_and_listed_over_http() {
         json!({ "every": "1s", "target": { "queue": "mail" }, "body": { "run": "{{run}}" } });
     let answer = put("/v1/schedules/beat?if_revision=0", beat.clone()).await;
     assert_eq!((answer.status, answer.body["outcome"].as_str()), (201, Some("created")));
-    let revision = answer.body["revision"].as_u64().unwrap();
+    let revision = answer.body["revision"].as_str().unwrap().to_owned();
     let connection = broker.connect().await;
     let came = take(&connection, "mail", 1).await;
     assert_eq!(body(&came[0].1), r#"{"run":"1"}"#);
@@ -39,8 +39,8 @@ async fn schedules_are_made_paused_and_listed_over_http() {
     let listed = api.get("/v1/schedules?limit=1").await;
     assert_eq!(listed.body["schedules"][0]["definition"]["name"], "beat");
     assert_eq!(
-        (listed.body["schedules"][0]["revision"].as_u64(), &listed.body["more"]),
-        (Some(revision), &json!(true))
+        (listed.body["schedules"][0]["revision"].as_str(), &listed.body["more"]),
+        (Some(&*revision), &json!(true))
     );
     let listed = api.get("/v1/schedules?after=beat").await;
     assert_eq!(listed.body["schedules"][0]["words"], "at 03:00 every day");

@@ -156,8 +156,7 @@ impl Plan {
 
 impl Step {
     fn document(&self) -> Json {
-        let mut told =
-            json!({ "name": self.name, "change": self.change.as_str(), "revision": self.revision });
+        let mut told = json!({ "name": self.name, "change": self.change.as_str(), "revision": self.revision.to_string() });
         if let Change::Change(fields) = &self.change {
             let fields = fields.iter().map(|(field, stands, wanted)| {
                 json!({ "field": field, "stands": stands, "wanted": wanted })

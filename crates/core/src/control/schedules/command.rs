@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
+use super::revision;
 use crate::control::horizons::Sequence;
 use crate::control::refusal::Refusal;
 use crate::message::{Message, Properties};
@@ -132,7 +133,7 @@ pub struct Make {
 struct PutBody {
     #[serde(flatten)]
     definition: serde_json::Map<String, serde_json::Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "revision::optional", skip_serializing_if = "Option::is_none")]
     if_revision: Option<Sequence>,
 }
 
@@ -140,7 +141,7 @@ struct PutBody {
 #[serde(deny_unknown_fields)]
 struct NamedBody {
     name: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "revision::optional", skip_serializing_if = "Option::is_none")]
     if_revision: Option<Sequence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -260,7 +261,7 @@ fn mark(message: &Message) -> Result<u64, Refusal> {
 pub fn put(exchange: &str, definition: &Definition, if_revision: Option<Sequence>) -> Message {
     let mut body = serde_json::to_value(definition).expect("texts and numbers are JSON");
     if let Some(revision) = if_revision {
-        body["if_revision"] = revision.into();
+        body["if_revision"] = revision.to_string().into();
     }
     message(exchange, PUT, &body)
 }

@@ -13,6 +13,7 @@
 
 pub mod command;
 pub mod reply;
+mod revision;
 pub mod stored;
 pub mod ticker;
 

@@ -1,8 +1,8 @@
 //! What became of a command about schedules, and what there is. In: values. Out: the body of an answer, and back. Pure.
 //!
 //! ```json
-//! {"schedule":{"name":"report","outcome":"changed","revision":7,"too_late_ms":[1764468000000]}}
-//! {"schedules":[{"definition":{…},"revision":7,"next_ms":[…],"words":"at 03:00 every day"}],"more":false}
+//! {"schedule":{"name":"report","outcome":"changed","revision":"7","too_late_ms":[1764468000000]}}
+//! {"schedules":[{"definition":{…},"revision":"7","next_ms":[…],"words":"at 03:00 every day"}],"more":false}
 //! {"results":[],"refused":"zone \"Mars\" is no zone …"}
 //! ```
 //! Who reads an answer passes over fields that it does not know.
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Standing;
 use super::command::{List, MOST_LISTED};
+use super::revision;
 use super::stored::Made;
 use crate::control::horizons::Sequence;
 use crate::recurring::Definition;
@@ -43,7 +44,7 @@ pub struct Holds {
     /// What became of it.
     pub outcome: Outcome,
     /// It stands as; none if it is gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "revision::optional", skip_serializing_if = "Option::is_none")]
     pub revision: Option<Sequence>,
     /// Ticks that may have begun, as if the command had come after them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,6 +111,7 @@ pub struct Shown {
     /// As it was written.
     pub definition: Definition,
     /// For `if_revision`.
+    #[serde(with = "revision")]
     pub revision: Sequence,
     /// When its definition was changed last.
     pub changed_ms: UnixMs,
