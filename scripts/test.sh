@@ -10,8 +10,9 @@ about_messages=(
   client_examples:: client_faults:: client_flow:: client_kills:: client_refused:: client_retry::
   client_schedule:: client_stops:: client_trace:: clients:: commands:: commands_stand:: conformance:: console:: console_acts::
   console_browser::what_is_done console_calls:: console_down:: control::
-  delivery:: doors:: extremes:: hold:: hostile:: hostile_targets:: index:: index_workers:: ledger::
-  ledger_faults:: lost_log:: privileges:: refused:: retry:: retry_enable:: retry_routes:: run_now:: schedules:: settings::
+  delivery:: doors:: extremes:: hold:: hostile:: hostile_targets:: index:: index_workers:: leader:: ledger::
+  ledger_faults:: lost_log:: privileges:: refused:: retry:: retry_enable:: retry_routes:: run_now:: schedules::
+  settings::
   tls:: unreadable:: webhook_clients:: webhooks::
 )
 if cargo nextest --version >/dev/null 2>&1; then

@@ -54,6 +54,7 @@ mod hostile_targets;
 mod index;
 mod index_stand;
 mod index_workers;
+mod leader;
 mod ledger;
 mod ledger_faults;
 mod lost_log;

@@ -24,6 +24,7 @@ mod laws_delay;
 mod laws_flow;
 mod laws_frames;
 mod laws_index;
+mod laws_leader;
 mod laws_ledger;
 mod laws_once;
 mod laws_publish;

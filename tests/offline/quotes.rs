@@ -29,6 +29,11 @@ fn retry_shows_the_consumers_as_they_are() {
 }
 
 #[test]
+fn library_shows_the_leader_as_it_is() {
+    shows("docs/library.md", "../", &["examples/leader.rs"], "readme");
+}
+
+#[test]
 fn webhooks_shows_the_receivers_as_they_are() {
     let receivers = ["examples/clients/receive.py", "examples/clients/receive.mjs"];
     shows("docs/webhooks.md", "../", &receivers, "docs");

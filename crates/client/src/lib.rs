@@ -43,6 +43,7 @@
 //! - **Cancel**: what was [scheduled with a key](Scheduled::key), [`Scheduler::cancel`] stops.
 //! - **Consume**: [`Consumer`] runs a handler for each [`Delivery`]; its [`Verdict`] says what becomes of it.
 //! - **Retry**: a [`RetryPolicy`] here, or the worker's by the queue's dead-letter exchange.
+//! - **Lead**: of several processes one is active, with a fencing token ([`Leader`]).
 //! - **Limit**: a [`Limiter`] with rate, number at once and circuit breaker ([`FlowSettings`]).
 //!
 //! It needs a running worker, `dormouse run`, beside RabbitMQ. Read on in docs/library.md of the project, and in
@@ -71,12 +72,14 @@ mod autoscale;
 pub mod breaker;
 mod commands;
 mod consumer;
+mod declaring;
 mod delivery;
 mod error;
 mod executor;
 mod far;
 pub mod flow;
 mod keyed_batch_queue;
+mod leader;
 mod limit;
 mod limiter;
 mod mismatch;
@@ -130,6 +133,9 @@ pub use error::{ClientError, CommandError, NotScheduled, Problem, Unanswered};
 pub use flow::{Flow, FlowSettings};
 #[doc(hidden)] // for the laws in tests/
 pub use keyed_batch_queue::KeyedBatchQueue;
+#[doc(hidden)] // for the laws in tests/
+pub use leader::election::{Act, Arrival, Ballot, Deposed, Election};
+pub use leader::{Leader, Leadership};
 pub use limit::{Rate, TokenBucket};
 pub use limiter::{Limiter, Permit};
 pub use mismatch::{Difference, Mismatch};
@@ -154,9 +160,8 @@ pub use verdict::{Retry, Verdict};
 pub use verdict::{Settlement, settlement};
 
 use crate::amqp::Connection;
-use crate::amqp::declare::{DeclareError, declare};
 use crate::config::{Config, Uri};
-use crate::topology::{Argument, Arguments, DELIVERY_LIMIT, Queue, Topology};
+use crate::topology::Argument;
 use commands::Commands;
 use publishing::Publishing;
 
@@ -208,29 +213,17 @@ impl Client {
     /// Errors: it stands there with other arguments, or is not for this user to declare.
     pub async fn declare_queue(&self, name: &str) -> Result<(), ClientError> {
         let broker = &self.publishing.config().broker;
-        let arguments = Arguments::from([
-            ("x-queue-type", Argument::Text("quorum".into())),
-            ("x-delivery-limit", Argument::Number(DELIVERY_LIMIT)),
-            ("x-overflow", Argument::Text("reject-publish".into())),
-        ]);
-        let queues = vec![Queue { name: name.to_owned(), arguments }];
-        let topology = Topology { queues, ..Topology::default() };
         let connection = Connection::open(broker, "dormouse client declare").await?;
-        let declared = declare(&connection, &topology).await;
+        let refuse = [("x-overflow", Argument::Text("reject-publish".into()))];
+        let declared = declaring::declare_queue(&connection, name, refuse).await;
         connection.close().await;
-        declared.map_err(|error| {
-            let problem = match error {
-                DeclareError::Different { answer, .. } => {
-                    format!("it stands there with other arguments ({answer})")
-                }
-                DeclareError::Refused { answer, .. }
-                | DeclareError::UnknownArgument { answer, .. }
-                | DeclareError::Limit { answer, .. }
-                | DeclareError::Precondition { answer, .. } => answer,
-                DeclareError::Failed { source, .. } => source.to_string(),
-            };
-            ClientError::Queue { queue: name.to_owned(), problem }
-        })
+        declared
+    }
+
+    /// Makes this process a candidate: one of those with this name is active at a time. The name becomes that of a
+    /// queue, `dormouse.leader.NAME`, which the candidate declares.
+    pub fn leader(&self, name: impl Into<String>) -> Leader {
+        Leader::new(self.publishing.config().clone(), name.into())
     }
 
     /// Whether RabbitMQ takes what is published now, commands included, as far as is known: it tells of an alarm only

@@ -121,6 +121,12 @@ impl Names {
         format!("{}.kept", self.namespace)
     }
 
+    /// The queue by which one of a client's processes is active. The client's own: no worker declares, reads or
+    /// deletes it.
+    pub fn leader(&self, name: &str) -> String {
+        format!("{}.leader.{name}", self.namespace)
+    }
+
     /// Whether a queue holds marks, notes and entries of the workers, and no client's message.
     pub fn is_of_workers(&self, queue: &str) -> bool {
         let own = [self.swept(), self.kept(), self.log(), self.ledger()];
