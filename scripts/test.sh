@@ -11,7 +11,7 @@ about_messages=(
   client_schedule:: client_stops:: client_trace:: clients:: commands:: commands_stand:: conformance:: console:: console_acts::
   console_browser::what_is_done console_calls:: console_down:: control::
   delivery:: doors:: extremes:: hold:: hostile:: hostile_targets:: index:: index_workers:: leader:: ledger::
-  ledger_faults:: lost_log:: privileges:: refused:: retry:: retry_enable:: retry_routes:: run_now:: schedules::
+  ledger_faults:: lost_log:: mqtt:: privileges:: refused:: retry:: retry_enable:: retry_routes:: run_now:: schedules::
   settings::
   tls:: unreadable:: webhook_clients:: webhooks::
 )

@@ -24,6 +24,7 @@
 //! | [`management`] | what the management API tells of a broker |
 //! | [`worker`] | intake, retry, hold, delivery: a process that keeps no state |
 //! | `index` | the ledger → find, list, count and load, in a file |
+//! | `outbox` | rows of a database → messages |
 //! | [`operate`] | what an operator wants of a broker: status, topology, DLQ, retry; values in, values out |
 //! | [`http`] | metrics and health |
 //! | [`api`] | the HTTP API: schedule, cancel and look, as whoever asks may |
@@ -53,6 +54,8 @@ mod guides {
     struct Idempotency;
     #[doc = include_str!("../docs/library.md")]
     struct Library;
+    #[doc = include_str!("../docs/outbox.md")]
+    struct Outbox;
 }
 
 pub use dormouse_core::{cascade, control, inventory, message, schedule, topology};
@@ -70,6 +73,9 @@ pub mod worker;
 pub mod index;
 
 pub mod operate;
+
+#[cfg(feature = "outbox")]
+pub mod outbox;
 
 pub mod http;
 

@@ -14,6 +14,8 @@ mod explain;
 mod index;
 mod log;
 mod options;
+#[cfg(feature = "outbox")]
+mod outbox;
 pub mod paragraph;
 mod publish;
 mod retry;
@@ -76,6 +78,9 @@ enum Command {
     /// Read the ledger into the index until SIGTERM or Ctrl-C; look through the levels.
     #[cfg(feature = "index")]
     Index(index::Index),
+    /// Publish the messages that a database holds, each after its transaction.
+    #[cfg(feature = "outbox")]
+    Outbox(outbox::Outbox),
     /// Show the exact path of a message with a given delay.
     Explain(explain::Explain),
     /// Make tokens for the HTTP API.
@@ -113,6 +118,8 @@ pub fn main() -> ExitCode {
             Command::Load(load) => load.run(&options.load()?, options.output),
             #[cfg(feature = "index")]
             Command::Index(index) => index.run(options.load()?, options.output).await,
+            #[cfg(feature = "outbox")]
+            Command::Outbox(outbox) => outbox.run(|| Ok(options.load()?), options.output).await,
             Command::Explain(explain) => explain.run(&options.load()?, options.output),
             Command::Token(token) => token.run(options.output),
             Command::Config(config) => config.run(&options),

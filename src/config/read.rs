@@ -20,7 +20,9 @@ pub(super) fn read(key: &Key, value: &Value, config: &mut Config) -> Result<(), 
             }
             *at(config) = uris.into_iter().map(Uri::new).collect();
         }
-        Field::MaybeUri(at) => *at(config) = maybe(text(value).ok_or_else(must)?).map(Uri::new),
+        Field::MaybeUri(at, _) => {
+            *at(config) = maybe(text(value).ok_or_else(must)?).map(Uri::new);
+        }
         Field::MaybeFile(at) | Field::MaybePath(at) => {
             *at(config) = maybe(text(value).ok_or_else(must)?).map(Into::into);
         }

@@ -1,5 +1,5 @@
 //! What needs a real broker. `dormouse-lab dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`amqp10`], [`client_commands`], [`client_faults`], [`client_refused`], [`commands_stand`], [`faults`],
+//! [`amqp10`], [`client_commands`], [`client_faults`], [`client_refused`], [`commands_stand`], [`faults`], [`mqtt`],
 //! [`redrive`], [`refused`], [`tls`] and [`unreadable`] start brokers of their own, which they can kill.
 
 #![allow(
@@ -58,9 +58,12 @@ mod leader;
 mod ledger;
 mod ledger_faults;
 mod lost_log;
+mod mqtt;
 mod once;
 mod once_consumer;
 mod operator;
+mod outbox;
+mod outbox_faults;
 mod privileges;
 mod process;
 mod raw_client;

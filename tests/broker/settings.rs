@@ -78,8 +78,8 @@ impl Row {
         match self.key.as_str() {
             // every test gives them
             "broker.uri" | "broker.management_uri" | "http.listen" => None,
-            // of other roles: tests/broker/api.rs, console.rs, index.rs, webhooks.rs and what is beside them
-            key if ["api.", "console.", "index.", "webhooks."]
+            // of other roles: tests/broker/api.rs, console.rs, index.rs, outbox.rs, webhooks.rs and what is beside them
+            key if ["api.", "console.", "index.", "outbox.", "webhooks."]
                 .iter()
                 .any(|of| key.starts_with(of)) =>
             {
@@ -296,7 +296,16 @@ fn every_key_is_tried_by_one_of_these_tests() {
     for row in rows() {
         let is_tried = TRIED
             .iter()
-            .chain(&["log.", "http.", "api.", "service.", "index.", "console.", "webhooks."])
+            .chain(&[
+                "log.",
+                "http.",
+                "api.",
+                "service.",
+                "index.",
+                "console.",
+                "outbox.",
+                "webhooks.",
+            ])
             .any(|s| row.key.starts_with(s));
         assert!(is_tried, "{}: add its section to one of these tests", row.key);
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -191,11 +191,18 @@ impl MovingAddress {
 pub struct PostgresServer {
     program: Program,
     bin: PathBuf,
+    further: Vec<String>,
 }
 
 impl PostgresServer {
     pub async fn start() -> Self {
-        let mut server = Self { program: Program::new("postgres", "QUIT"), bin: newest_postgres() };
+        Self::start_with(None).await
+    }
+
+    /// With a certificate and its key, PEM: it takes encrypted connections too.
+    pub async fn start_with(identity: Option<[&str; 2]>) -> Self {
+        let (program, bin) = (Program::new("postgres", "QUIT"), newest_postgres());
+        let mut server = Self { program, bin, further: Vec::new() };
         if is_root() {
             let (user, group) = (id(&["-u", "postgres"]), id(&["-g", "postgres"]));
             chown(&server.program.directory, Some(user), Some(group)).expect("chown");
@@ -205,6 +212,17 @@ impl PostgresServer {
         initdb.args(["--locale", "C", "--no-sync", "--pgdata"]).arg(server.data());
         let made = initdb.output().expect("initdb");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        for (name, pem) in
+            ["server.crt", "server.key"].into_iter().zip(identity.into_iter().flatten())
+        {
+            let file = server.data().join(name);
+            fs::write(&file, pem).expect("a file");
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("chmod");
+            if is_root() {
+                chown(&file, Some(id(&["-u", "postgres"])), None).expect("chown");
+            }
+            server.further = vec!["-c".into(), "ssl=on".into()];
+        }
         server.start_again().await;
         server
     }
@@ -215,6 +233,7 @@ impl PostgresServer {
         command.args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
         // a killed server loses nothing that it gave to the kernel
         command.args(["-c", "fsync=off", "-c", "max_connections=60"]);
+        command.args(&self.further);
         self.program.start(command);
         let answers = async || self.config().connect(tokio_postgres::NoTls).await.is_ok();
         until(&format!("PostgreSQL answers: {}", self.program.log()), answers).await;

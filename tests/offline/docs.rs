@@ -196,12 +196,14 @@ fn is_key(name: &str) -> bool {
 }
 
 fn is_variable(name: &str) -> bool {
-    const OF_SCRIPTS: [&str; 5] = [
+    const OF_SCRIPTS: [&str; 6] = [
         "DORMOUSE_CONFIG",
         "DORMOUSE_TEST_",
         "DORMOUSE_BROKER",
         "DORMOUSE_CLIENTS",
         "DORMOUSE_STORES",
+        // of one command
+        "DORMOUSE_TRANSFER_",
     ];
     KEYS.iter().any(|key| key.variable() == name)
         || OF_SCRIPTS.iter().any(|prefix| name.starts_with(prefix))
@@ -220,9 +222,11 @@ fn every_key_and_variable_exists() {
 
 #[test]
 fn every_metric_and_header_exists() {
-    let metrics = ["worker/metrics", "api/metrics", "webhooks/metrics", "index/measuring"];
+    let metrics =
+        ["worker/metrics", "api/metrics", "webhooks/metrics", "index/measuring", "outbox/mod"];
     let metrics = metrics.map(|file| read(format!("src/{file}.rs"))).concat();
-    let table = read("crates/client/src/once/postgres.rs");
+    let tables = ["once/postgres.rs", "outbox/table.sql"];
+    let tables = tables.map(|file| read(format!("crates/client/src/{file}"))).concat();
     let documented = mentioned(r"\b(dormouse_[a-z_]*[a-z])\b");
     // and each is explained
     let quoted = Regex::new(r#""(dormouse_[a-z_]+)""#).unwrap();
@@ -232,7 +236,9 @@ fn every_metric_and_header_exists() {
     }
     for (document, metric) in documented {
         let known = metrics.contains(&format!("\"{metric}\""))
-            || table.contains(&format!("CREATE TABLE IF NOT EXISTS {metric} ("))
+            || tables.contains(&format!("CREATE TABLE IF NOT EXISTS {metric} ("))
+            || tables.contains(&format!("CREATE SEQUENCE IF NOT EXISTS {metric};"))
+            || tables.contains(&format!("CREATE OR REPLACE TRIGGER {metric} "))
             || metric == "dormouse_client"; // the library's name in Rust
         assert!(known, "{document}: {metric}");
     }

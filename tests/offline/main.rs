@@ -27,6 +27,7 @@ mod laws_index;
 mod laws_leader;
 mod laws_ledger;
 mod laws_once;
+mod laws_outbox;
 mod laws_publish;
 mod laws_recurring;
 mod laws_retry;

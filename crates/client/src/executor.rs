@@ -317,7 +317,12 @@ impl<T: Send + 'static> Executor<T> {
             };
             let (id, queue, hopeless) = (raw.id(), &*raw.queue, problem.is_about_message());
             match (hopeless, &request) {
-                (true, PublishRequest::Later { .. } | PublishRequest::Command(_)) => {
+                (
+                    true,
+                    PublishRequest::Later { .. }
+                    | PublishRequest::Now(_)
+                    | PublishRequest::Command(_),
+                ) => {
                     info!(id, queue, %problem, "a message cannot be retried, so it goes to the DLQ");
                     let reason = format!("it cannot be retried: {problem}");
                     request = republish::dead(raw, reason, &new_id(), Clock::default().now());

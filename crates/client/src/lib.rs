@@ -54,6 +54,7 @@
 //! | `management` | a consumer asks the management API for its queue's dead-letter exchange and delivery limit |
 //! | `autoscale` | `Consumer::scaled`: as many consumers as a queue needs |
 //! | `redis`, `postgres` | stores of [`mod@once`] beside the one in memory |
+//! | `postgres` | `outbox`: messages in the caller's own transaction |
 
 #![warn(missing_docs)]
 
@@ -84,6 +85,8 @@ mod limit;
 mod limiter;
 mod mismatch;
 pub mod once;
+#[cfg(feature = "postgres")]
+pub mod outbox;
 mod outgoing;
 mod policy;
 mod publish_request;

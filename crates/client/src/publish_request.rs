@@ -24,6 +24,8 @@ pub enum PublishRequest {
         /// Where it enters.
         door: Door,
     },
+    /// A message for its target as it is, past every worker.
+    Now(Box<Message>),
     /// A command, with its exchange and routing key.
     Command(Box<Message>),
     /// A message that failed for good.
@@ -97,6 +99,7 @@ impl Routes {
     ) -> Result<(), Problem> {
         let (message, when, door) = match request {
             PublishRequest::Later { message, when, door } => (message, when, *door),
+            PublishRequest::Now(message) => return fits(message, frame_max_bytes),
             // written here, of what was checked before
             PublishRequest::Command(_) => return Ok(()),
             // the DLQ's copy leaves out or sets aside what does not fit
@@ -107,17 +110,16 @@ impl Routes {
         if when.left(now) > max {
             return Err(Problem::DelayTooLong { max });
         }
-        if encoded_bytes(&message.properties.headers) > room(frame_max_bytes) {
-            return Err(Problem::HeadersTooLarge);
-        }
-        Ok(message.acceptable()?)
+        fits(message, frame_max_bytes)
     }
 
     /// The message to publish now.
     pub fn render(&self, request: &PublishRequest, now: Now, frame_max_bytes: usize) -> Message {
         match request {
             PublishRequest::Dead(delayed) => self.cascade.to_dlq(delayed, frame_max_bytes),
-            PublishRequest::Command(message) => Message::clone(message),
+            PublishRequest::Command(message) | PublishRequest::Now(message) => {
+                Message::clone(message)
+            }
             PublishRequest::Later { message, when, door: Door::Delay } => {
                 self.delayed(message, *when, now)
             }
@@ -192,6 +194,13 @@ impl Routes {
     }
 }
 
+fn fits(message: &Message, frame_max_bytes: usize) -> Result<(), Problem> {
+    if encoded_bytes(&message.properties.headers) > room(frame_max_bytes) {
+        return Err(Problem::HeadersTooLarge);
+    }
+    Ok(message.acceptable()?)
+}
+
 /// Of several dialects the worker obeys one, and it must not be another than was asked for here.
 fn without_orders(message: &Message) -> Message {
     let mut message = message.clone();
@@ -225,7 +234,7 @@ impl PublishRequest {
         match self {
             PublishRequest::Command(_) => true,
             PublishRequest::Later { door, .. } => *door == Door::Unique,
-            PublishRequest::Dead(_) => false,
+            PublishRequest::Now(_) | PublishRequest::Dead(_) => false,
         }
     }
 }

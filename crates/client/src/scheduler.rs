@@ -11,7 +11,6 @@ use super::commands::{Command, Commands, Outcome};
 use super::error::{ClientError, CommandError, NotScheduled, Problem, Unanswered};
 use super::publish_request::{Door, DueTime, Now, PublishRequest};
 use super::publishing::Publishing;
-use super::trace::{TRACEPARENT, TRACESTATE};
 use super::{Message, Target, span};
 use crate::clock::Clock;
 use crate::message::text;
@@ -36,11 +35,11 @@ pub struct Scheduler {
 /// A message, where it goes and when it is due; and by what it is called, if it may be cancelled.
 #[derive(Debug, Clone)]
 pub struct Scheduled {
-    target: Target,
-    message: Message,
-    when: DueTime,
-    key: Option<String>,
-    unique: Option<IfExists>,
+    pub(crate) target: Target,
+    pub(crate) message: Message,
+    pub(crate) when: DueTime,
+    pub(crate) key: Option<String>,
+    pub(crate) unique: Option<IfExists>,
 }
 
 /// A unique schedule that RabbitMQ has confirmed.
@@ -141,6 +140,24 @@ impl Scheduler {
         moment: jiff::Timestamp,
     ) -> Result<String, NotScheduled> {
         self.publish(Scheduled::at(target, message, moment)).await
+    }
+
+    /// Publishes a message to its target at once and past every worker, with the same confirm: returned if it reaches no
+    /// queue. It needs `write` on the target's exchange (`amq.default` for a queue), and no worker.
+    pub async fn publish_now(
+        &self,
+        target: Target,
+        message: Message,
+    ) -> Result<String, NotScheduled> {
+        let id = message.id().map_or_else(new_id, str::to_owned);
+        let published = async {
+            let message = traced(message).with_id(&*id).on_the_wire(&target)?;
+            self.publishing.publish_within(PublishRequest::Now(message.into()), self.within).await
+        };
+        match published.await {
+            Ok(()) => Ok(id),
+            Err(problem) => Err(NotScheduled { id, problem }),
+        }
     }
 
     /// Schedules all of them, some thousands at a time, and waits for every confirm. Each has its own
@@ -299,15 +316,7 @@ impl Scheduler {
         {
             return Err(Problem::DueLongAgo { due, max });
         }
-        let traced = message.is_traced();
-        let mut message = message.with_id(id).on_the_wire(&target)?;
-        if !traced && let Some(trace) = span::outgoing() {
-            let headers = &mut message.properties.headers;
-            headers.insert(TRACEPARENT.into(), text(&trace.traceparent()));
-            if let Some(state) = trace.tracestate() {
-                headers.insert(TRACESTATE.into(), text(state));
-            }
-        }
+        let mut message = traced(message).with_id(id).on_the_wire(&target)?;
         let headers = &mut message.properties.headers;
         if let Some(key) = key {
             headers.insert(KEY.into(), text(Key::new(key.as_bytes())?.as_str()));
@@ -316,6 +325,14 @@ impl Scheduler {
             headers.insert(IF_EXISTS.into(), text(if_exists.word()));
         }
         Ok(PublishRequest::Later { message: message.into(), when, door })
+    }
+}
+
+/// With the trace of whoever publishes it, unless it has one.
+pub(crate) fn traced(message: Message) -> Message {
+    match span::outgoing() {
+        Some(trace) if !message.is_traced() => message.with_trace(&trace),
+        Some(_) | None => message,
     }
 }
 

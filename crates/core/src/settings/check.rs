@@ -81,7 +81,7 @@ impl Rules<'_> {
                 Field::Whole { get, min, max, .. } => (min..=max).contains(&&get(&config)),
                 Field::Ratio(at, min, max) => (min..=max).contains(&&*at(&mut config)),
                 Field::Uris(at) => !at(&mut config).is_empty(),
-                Field::MaybeUri(_)
+                Field::MaybeUri(..)
                 | Field::MaybeFile(_)
                 | Field::MaybePath(_)
                 | Field::MaybeAddress(_)
@@ -125,6 +125,10 @@ impl Rules<'_> {
         {
             self.fail(&["broker.management_uri"], problem);
         }
+        let outbox = self.config.outbox.uri.as_ref();
+        if let Some(problem) = outbox.and_then(|uri| uri.problem(["postgres", "postgresql"])) {
+            self.fail(&["outbox.uri"], problem);
+        }
     }
 
     /// Its queue is a target as any other, which a message may not go to under a name of ours or RabbitMQ's.
@@ -151,6 +155,7 @@ impl Rules<'_> {
             (&["api.tokens_file"], &api.tokens_file),
             (&["console.proxy_password_file"], &self.config.console.proxy_password_file),
             (&["webhooks.file"], &self.config.webhooks.file),
+            (&["outbox.ca_file"], &self.config.outbox.ca_file),
         ];
         for (key, file) in files {
             if let Some(problem) = file.as_deref().and_then(unreadable) {

@@ -25,8 +25,8 @@ pub struct Key {
 pub enum Field {
     /// A list of AMQP addresses.
     Uris(fn(&mut Config) -> &mut Vec<Uri>),
-    /// An HTTP address, or none.
-    MaybeUri(fn(&mut Config) -> &mut Option<Uri>),
+    /// An address or none, and what it must be.
+    MaybeUri(fn(&mut Config) -> &mut Option<Uri>, &'static str),
     /// The path of a file that can be read, or none.
     MaybeFile(fn(&mut Config) -> &mut Option<PathBuf>),
     /// The path of a file that is made if it is not there, or none.
@@ -101,14 +101,13 @@ impl Key {
 
     /// Whether its value may hold a password, so that it is shown masked.
     pub fn is_secret(&self) -> bool {
-        matches!(self.field, Field::Uris(_) | Field::MaybeUri(_))
+        matches!(self.field, Field::Uris(_) | Field::MaybeUri(..))
     }
 
     /// What a value must be, with its unit and limits: completes "must be …".
     pub fn expected(&self) -> String {
         match &self.field {
             Field::Uris(_) => "amqp:// or amqps:// URIs, separated by commas".into(),
-            Field::MaybeUri(_) => r#"an http:// or https:// URI, or "" to guess"#.into(),
             Field::MaybeFile(_) => r#"a readable file, or "" for none"#.into(),
             Field::MaybePath(_) => r#"a path, or "" for none"#.into(),
             Field::MaybeAddress(_) => r#"an IP address and port, or "" for nowhere"#.into(),
@@ -132,7 +131,9 @@ impl Key {
             Field::Ratio(_, min, max) => format!("a number, {min} to {max}"),
             Field::Switch(_) => "true or false".into(),
             Field::Choice { of: [one, other], .. } => format!(r#""{one}" or "{other}""#),
-            Field::Text(_, right) | Field::Texts(_, right) => (*right).into(),
+            Field::MaybeUri(_, right) | Field::Text(_, right) | Field::Texts(_, right) => {
+                (*right).into()
+            }
             Field::DelayExchanges(_) => "tables of name and target_exchange".into(),
             Field::Ladder(_) => LADDER.into(),
             Field::Reasons(_) => REASONS.into(),

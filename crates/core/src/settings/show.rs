@@ -77,7 +77,7 @@ pub(super) fn value(key: &Key, config: &Config) -> String {
     let config = &mut config;
     match &key.field {
         Field::Uris(at) => list(at(config).iter().map(|uri| quoted(&uri.to_string()))),
-        Field::MaybeUri(at) => {
+        Field::MaybeUri(at, _) => {
             quoted(&at(config).as_ref().map(ToString::to_string).unwrap_or_default())
         }
         Field::MaybeFile(at) | Field::MaybePath(at) => {

@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::keys::{Durations, Field, Key};
 use super::values::QueueType;
 
+mod broker;
 mod commands;
 mod console;
 mod index;
 mod ledger;
 mod log;
+mod outbox;
 mod service;
 mod webhooks;
 
@@ -32,18 +34,8 @@ const MEBIBYTE: u64 = 1024 * 1024;
 /// Every key, in the order of the file.
 pub static KEYS: &[Key] = &[
     service::ROLES,
-    Key {
-        name: "broker.uri",
-        short_variable: Some("DORMOUSE_URI"),
-        meaning: "Where RabbitMQ is: the nodes of one cluster, tried in turn, and the virtual host",
-        field: Field::Uris(|c| &mut c.broker.uri),
-    },
-    Key {
-        name: "broker.management_uri",
-        short_variable: Some("DORMOUSE_MANAGEMENT_URI"),
-        meaning: "Where the management API answers; guessed from the first AMQP URI",
-        field: Field::MaybeUri(|c| &mut c.broker.management_uri),
-    },
+    broker::URI,
+    broker::MANAGEMENT_URI,
     key(
         "broker.ca_file",
         "Certificate authority for amqps:// and https://, PEM",
@@ -372,6 +364,10 @@ pub static KEYS: &[Key] = &[
     console::PROXY_ACT,
     webhooks::FILE,
     webhooks::QUEUE,
+    outbox::URI,
+    outbox::CA_FILE,
+    outbox::CONNECTIONS,
+    outbox::POLL,
     log::FILTER,
     log::FORMAT,
     key(

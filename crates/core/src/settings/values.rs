@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::console::Console;
+use super::outbox::Outbox;
 use super::retry::Retry;
 use super::secret::Uri;
 use super::service::{Api, Service};
@@ -51,6 +52,8 @@ pub struct Config {
     pub console: Console,
     /// Where webhooks may go.
     pub webhooks: Webhooks,
+    /// The database whose messages are published.
+    pub outbox: Outbox,
     /// What is logged, and how.
     pub log: Log,
     /// How a worker ends.
@@ -323,13 +326,7 @@ impl Default for Config {
                 avoid_failed_exchange: Duration::from_secs(5),
                 overdue_rate: 0,
             },
-            attempts: Attempts {
-                max: 8,
-                initial_backoff: Duration::from_secs(1),
-                multiplier: 3.0,
-                max_backoff: Duration::from_secs(600),
-                jitter: 0.2,
-            },
+            attempts: Attempts::default(),
             retry: Retry::default(),
             commands: Commands::default(),
             ledger: Ledger::default(),
@@ -339,6 +336,7 @@ impl Default for Config {
             api: Api::default(),
             console: Console::default(),
             webhooks: Webhooks::default(),
+            outbox: Outbox::default(),
             log: Log { filter: "info".into(), format: LogFormat::Text },
             stop: Stop { grace: Duration::from_secs(20) },
         }
@@ -349,6 +347,18 @@ impl Default for Schedule {
     fn default() -> Self {
         let max_past = Duration::from_secs(365 * 86_400);
         Self { trust_broker_timestamp: false, max_past, max_rounds: 100 }
+    }
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self {
+            max: 8,
+            initial_backoff: Duration::from_secs(1),
+            multiplier: 3.0,
+            max_backoff: Duration::from_secs(600),
+            jitter: 0.2,
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod flow;
 mod http;
 mod index;
 mod load;
+#[cfg(feature = "outbox")]
+mod outbox;
 mod payload;
 mod picture;
 mod planned;
@@ -29,6 +31,8 @@ pub use flow::{Flow, FlowError, Flown, Progress, Published};
 pub use http::{Called, Due, OverHttp, OverHttpError, over_http};
 pub use index::{Indexed, IndexedError, Timed, index};
 pub use load::{Asked, Delays, Load, Pace};
+#[cfg(feature = "outbox")]
+pub use outbox::{OutboxBenchError, OutboxRun, Rows, outbox};
 pub use payload::Payload;
 pub use picture::{Bar, bars, picture};
 pub use planned::Planner;

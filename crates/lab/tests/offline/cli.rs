@@ -40,7 +40,7 @@ fn every_help_fits_80_columns() {
         );
     }
     assert_eq!(
-        seen, 15,
+        seen, 16,
         "the lab, its commands, the profiles of the bench, the relay of the comparison"
     );
 }

@@ -77,6 +77,18 @@ pub enum Chosen {
         #[command(flatten)]
         how: How,
     },
+    /// Rows of an outbox in PostgreSQL: how many a second are relayed?
+    #[cfg(feature = "outbox")]
+    Outbox {
+        /// The server: the bench makes a schema of its own there, dormouse_bench, and drops it.
+        #[arg(long, env = "DORMOUSE_OUTBOX_URI", hide_env = true, value_name = "URI")]
+        database: String,
+        /// Rows of each kind.
+        #[arg(long, default_value_t = 50_000, value_name = "COUNT", value_parser = count())]
+        rows: u64,
+        #[command(flatten)]
+        how: How,
+    },
     /// Webhooks to receivers on this machine: how many a second, and how late beside a host that hangs?
     Webhooks {
         /// Webhooks due at one moment, to one receiver.
@@ -158,6 +170,8 @@ impl Chosen {
             | Chosen::Http { how }
             | Chosen::Webhooks { how, .. }
             | Chosen::Max { how, .. } => how,
+            #[cfg(feature = "outbox")]
+            Chosen::Outbox { how, .. } => how,
         }
     }
 }

@@ -26,6 +26,8 @@ mod commands;
 mod hired;
 mod http;
 mod index;
+#[cfg(feature = "outbox")]
+mod outbox;
 mod screen;
 mod webhooks;
 
@@ -72,6 +74,11 @@ impl Bench {
             }
             Chosen::Http { .. } => {
                 return http::run(&config, hired, &how, options.output).await;
+            }
+            #[cfg(feature = "outbox")]
+            Chosen::Outbox { database, rows, .. } => {
+                let rows = (rows, how.body_bytes);
+                return outbox::run(&config, &hired, &database, rows, options.output).await;
             }
             _ => {}
         }
@@ -138,6 +145,8 @@ impl Bench {
                 | Chosen::Webhooks { .. }
                 | Chosen::Http { .. }
         );
+        #[cfg(feature = "outbox")]
+        let leaves_much = leaves_much || matches!(self.profile, Chosen::Outbox { .. });
         if leaves_much && self.profile.how().in_place {
             return Err(Failure::usage(
                 "not with --in-place: what it puts to sleep, and keys, would stay behind",
@@ -152,6 +161,8 @@ impl Bench {
             | Chosen::Index { .. }
             | Chosen::Webhooks { .. }
             | Chosen::Http { .. } => Duration::ZERO,
+            #[cfg(feature = "outbox")]
+            Chosen::Outbox { .. } => Duration::ZERO,
         };
         if longest > max {
             let (longest, max) = (durations::duration(longest), durations::duration(max));
@@ -209,6 +220,8 @@ impl Running<'_> {
             | Chosen::Index { .. }
             | Chosen::Webhooks { .. }
             | Chosen::Http { .. } => unreachable!("measured elsewhere"),
+            #[cfg(feature = "outbox")]
+            Chosen::Outbox { .. } => unreachable!("measured elsewhere"),
             Chosen::Backlog { pending: messages, rate, delays, .. } => {
                 before = Some(self.environment.watched().look());
                 let profile = Profile::Pending { messages, delays: PENDING };
