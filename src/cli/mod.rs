@@ -13,6 +13,7 @@ mod explain;
 #[cfg(feature = "index")]
 mod index;
 mod log;
+mod migrate;
 mod options;
 #[cfg(feature = "outbox")]
 mod outbox;
@@ -26,6 +27,7 @@ mod status;
 pub mod table;
 mod token;
 mod topology;
+mod transfer;
 
 pub use exit::{CODES, Exit, Failure};
 pub use options::{Options, Output};
@@ -58,6 +60,10 @@ enum Command {
     Schedule(schedule::Schedule),
     /// Plan, apply, verify, export, drain or destroy what stands on the broker.
     Topology(topology::Topology),
+    /// Come from another way to delay messages: plan, apply, verify.
+    Migrate(migrate::Migrate),
+    /// Move what sleeps on another broker to this one.
+    Transfer(transfer::Transfer),
     /// Show the log of commands, or let messages go that wait for one that is lost.
     Log(log::Log),
     /// Look at what could not be delivered; send it again or delete it.
@@ -106,6 +112,8 @@ pub fn main() -> ExitCode {
             Command::Reschedule(later) => later.run(&options.load()?, options.output).await,
             Command::Schedule(schedule) => schedule.run(&options.load()?, options.output).await,
             Command::Topology(topology) => topology.run(options.load()?, options.output).await,
+            Command::Migrate(migrate) => migrate.run(&options.load()?, options.output).await,
+            Command::Transfer(transfer) => transfer.run(&options.load()?, options.output).await,
             Command::Log(log) => log.run(&options.load()?, options.output).await,
             Command::Dlq(dlq) => dlq.run(options.load()?, options.output).await,
             Command::Retry(retry) => retry.run(options.load()?, options.output).await,

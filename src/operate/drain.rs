@@ -10,13 +10,13 @@ use super::{ManagementNeeded, Vhost, count};
 use crate::amqp::inspector::Inspector;
 use crate::amqp::remove::Remove;
 use crate::amqp::{AmqpError, Connection};
-use crate::config::Config;
+use crate::config::{Broker, Config};
 use crate::management::DestinationType;
 use crate::topology::Topology;
 use crate::topology::diff::Diff;
 use crate::topology::leftover::Leftover;
 use crate::worker::Clock;
-use crate::worker::mover::{Mover, MoverError, Speed, Stopped};
+use crate::worker::mover::{Mover, MoverError, Reader, Speed, Stopped};
 
 /// Progress is told, and counters are looked at, this often.
 const TICK: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const SPEED: Speed = Speed { rate: 0, window: 2_000 };
 
 /// What stands of other versions and layouts, and is to be emptied.
 pub struct DrainPlan {
-    vhost: Vhost,
+    pub(super) vhost: Vhost,
     /// `v1`, `v2`, …
     pub versions: Vec<String>,
     pub queues: Vec<String>,
@@ -39,6 +39,8 @@ pub struct Drained {
     pub moved: u64,
     /// Of these, messages without a stamp of ours, or that RabbitMQ refused elsewhere.
     pub to_dlq: u64,
+    /// Judged not to go on.
+    pub dropped: u64,
 }
 
 /// How far a drain is, about once a second.
@@ -137,10 +139,26 @@ pub async fn carry_out(
     stop: &CancellationToken,
     progress: impl FnMut(Progress),
 ) -> Result<Drained, DrainError> {
-    let consuming = Connection::open(&config.broker, "dormouse drain").await?;
-    let publishing = Arc::new(Connection::open(&config.broker, "dormouse drain publish").await?);
+    between(plan, [&config.broker, &config.broker], config, (keep, None), stop, progress).await
+}
+
+/// The same from one broker to another, whose layout `config` tells; `reader` says what moves.
+pub(super) async fn between(
+    plan: &DrainPlan,
+    [from, to]: [&Broker; 2],
+    config: &Config,
+    (keep, reader): (bool, Option<Reader>),
+    stop: &CancellationToken,
+    progress: impl FnMut(Progress),
+) -> Result<Drained, DrainError> {
+    let consuming = Connection::open(from, "dormouse drain").await?;
+    let publishing = Arc::new(Connection::open(to, "dormouse drain publish").await?);
     let connections = (&consuming, &publishing);
-    let mover = Mover::start(config, Clock::default(), connections, &plan.queues, SPEED).await?;
+    let mut mover =
+        Mover::start(config, Clock::default(), connections, &plan.queues, SPEED).await?;
+    if let Some(reader) = reader {
+        mover.read_with(reader);
+    }
     let emptying = Emptying { plan, connection: &consuming, mover, stop, progress };
     let done = emptying.run(keep).await;
     consuming.close().await;
@@ -163,11 +181,12 @@ impl<P: FnMut(Progress)> Emptying<'_, P> {
             let Stopped { moved, unconfirmed, .. } = self.mover.stop().await?;
             return Err(DrainError::Interrupted { moved, unconfirmed });
         }
+        let dropped = self.mover.dropped();
         let Stopped { moved, to_dlq, .. } = self.mover.stop().await?;
         if !keep {
             delete(self.connection, self.plan).await?;
         }
-        Ok(Drained { moved, to_dlq })
+        Ok(Drained { moved, to_dlq, dropped })
     }
 
     /// Moves until all old queues were seen empty twice, so far apart that no message can have slipped

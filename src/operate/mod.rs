@@ -14,6 +14,8 @@
 //! | [`status`] | → how much sleeps where, and until when at most |
 //! | [`plan`], [`apply`], [`verify`] | → what is missing; the same, created; what is not as it should be |
 //! | [`drain`] | older versions and layouts → their messages in the current one |
+//! | [`migrate`](mod@migrate) | another way to delay messages → here |
+//! | [`transfer`] | what sleeps on another broker → here |
 //! | [`destroy`] | everything of ours → gone |
 //! | [`dlq`] | what could not be delivered → listed, shown, sent again, deleted |
 //! | [`retry`] | a client's queue → gets back what it rejects, or no more |
@@ -29,11 +31,13 @@ pub mod dlq;
 pub mod drain;
 pub mod explain;
 pub mod log;
+pub mod migrate;
 pub mod plan;
 pub mod publish;
 pub mod retry;
 pub mod schedules;
 pub mod status;
+pub mod transfer;
 pub mod verify;
 mod vhost;
 mod when;

@@ -14,7 +14,7 @@ use crate::cascade::Cascade;
 use crate::config::Config;
 use crate::message::Message;
 use crate::schedule::delayed_message::unstamped;
-use crate::schedule::{DelayedMessage, Reason};
+use crate::schedule::{DelayedMessage, Reason, UnixMs};
 
 /// Pause before a refused publish is made again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,14 +37,43 @@ pub struct Mover {
     taken: u64,
     moved: u64,
     to_dlq: u64,
+    dropped: u64,
     late: bool,
     wanted: Option<Wanted>,
     found: Option<Moved>,
     told: Option<Told>,
+    reader: Reader,
+    stayed: u64,
 }
 
 /// Whether a message is the one that somebody looks for.
 pub type Wanted = Box<dyn Fn(&DelayedMessage) -> bool + Send>;
+
+/// What a message is that was taken out of a queue.
+pub enum Read {
+    /// It sleeps on, by its stamp.
+    Moves(Box<DelayedMessage>),
+    /// It has no stamp: it goes to the DLQ.
+    Dead(Box<DelayedMessage>),
+    /// It is acked where it was.
+    Dropped,
+    /// It is not acked, and goes back when the move stops.
+    Stays,
+}
+
+/// Reads messages. With the moment.
+pub type Reader = Box<dyn FnMut(Message, UnixMs) -> Read + Send>;
+
+/// Reads what a queue of ours holds.
+pub fn stamped(message: Message, now: UnixMs) -> Read {
+    match DelayedMessage::read(message) {
+        Ok(delayed) => Read::Moves(Box::new(delayed)),
+        Err((fault, message)) => {
+            let id = Uuid::now_v7().to_string();
+            Read::Dead(Box::new(unstamped(message, &fault, id, now)))
+        }
+    }
+}
 
 /// Hears of each message that is taken.
 pub type Told = Box<dyn FnMut(&DelayedMessage) + Send>;
@@ -137,16 +166,24 @@ impl Mover {
             taken: 0,
             moved: 0,
             to_dlq: 0,
+            dropped: 0,
             late: false,
             wanted: None,
             found: None,
             told: None,
+            reader: Box::new(stamped),
+            stayed: 0,
         })
     }
 
     /// Tells of each message that it takes and can read.
     pub fn tell(&mut self, told: Told) {
         self.told = Some(told);
+    }
+
+    /// Reads messages in another way than as those of our queues.
+    pub fn read_with(&mut self, reader: Reader) {
+        self.reader = reader;
     }
 
     /// Keeps back the first message that is wanted, and takes no more then but what is on its way.
@@ -180,6 +217,8 @@ impl Mover {
         stop: &CancellationToken,
     ) -> Result<(), MoverError> {
         let end = Instant::now() + time;
+        // what was dropped waits for no confirm
+        self.consumer.flush().await?;
         loop {
             let again = self.later.front().map(|(at, _)| *at);
             let next = async {
@@ -217,6 +256,16 @@ impl Mover {
         self.moved
     }
 
+    /// Judged not to go on, so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Not to be moved, so far.
+    pub fn stayed(&self) -> u64 {
+        self.stayed
+    }
+
     /// Something may have entered its level late.
     pub fn was_late(&self) -> bool {
         self.late
@@ -250,14 +299,21 @@ impl Mover {
         self.unsettled += 1;
         self.taken += 1;
         self.last_delivery = now;
-        let (delayed, to_dlq) = match DelayedMessage::read(message) {
-            Ok(delayed) => {
+        let (delayed, to_dlq) = match (self.reader)(message, self.way.clock.now()) {
+            Read::Moves(delayed) => {
                 self.told.iter_mut().for_each(|told| told(&delayed));
-                (delayed, false)
+                (*delayed, false)
             }
-            Err((fault, message)) => {
-                let id = Uuid::now_v7().to_string();
-                (unstamped(message, &fault, id, self.way.clock.now()), true)
+            Read::Dead(delayed) => (*delayed, true),
+            Read::Dropped => {
+                self.unsettled -= 1;
+                self.dropped += 1;
+                return self.consumer.settle(tag);
+            }
+            Read::Stays => {
+                self.unsettled -= 1;
+                self.stayed += 1;
+                return;
             }
         };
         let moved = Moved { delayed, tag, to_dlq, at: now };

@@ -154,14 +154,14 @@ async fn drain_takes_the_rest_of_another_layout_of_the_same_version() {
     broker.drop_it().await;
 }
 
-fn versioned_queues(config: &Config) -> Vec<String> {
+pub fn versioned_queues(config: &Config) -> Vec<String> {
     let versioned = Names::of(config).versioned();
     let queues = Topology::of(config).queues.into_iter().map(|queue| queue.name);
     queues.filter(|name| name.starts_with(&versioned)).collect()
 }
 
 /// Messages ready in all of these.
-async fn total(connection: &Connection, queues: &[String]) -> u32 {
+pub async fn total(connection: &Connection, queues: &[String]) -> u32 {
     let mut total = 0;
     for queue in queues {
         total += depth(connection, queue).await.unwrap_or(0);

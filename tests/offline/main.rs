@@ -26,6 +26,7 @@ mod laws_frames;
 mod laws_index;
 mod laws_leader;
 mod laws_ledger;
+mod laws_migrate;
 mod laws_once;
 mod laws_outbox;
 mod laws_publish;

@@ -57,6 +57,7 @@ pub fn as_it_should_be(config: &Config) -> Seen {
         auto_delete: false,
         internal: exchange.internal,
         arguments: json(&exchange.arguments),
+        messages_delayed: None,
     };
     let binding = |binding: &dormouse::topology::Binding| BindingInfo {
         source: binding.source.clone(),

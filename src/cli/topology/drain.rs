@@ -38,7 +38,7 @@ impl Drain {
         let drained = drain::carry_out(&plan, config, self.keep, &stop, tell).await?;
         match output {
             Output::Json => {
-                let Drained { moved, to_dlq } = drained;
+                let Drained { moved, to_dlq, .. } = drained;
                 let all = plan.queues.iter().chain(&plan.exchanges);
                 let deleted: Vec<_> = all.filter(|_| !self.keep).collect();
                 print_json(&json!({ "moved": moved, "to_dlq": to_dlq, "deleted": deleted }))?;

@@ -152,6 +152,12 @@ pub async fn declare_alone(
     declare(connection, topology).await
 }
 
+/// Declares a queue that is gone with the connection, and that no other connection may use (405): where one sees it, the
+/// virtual host is the same.
+pub async fn mark(connection: &Connection, name: &str) -> Result<(), AmqpError> {
+    take(connection, name).await.map(drop)
+}
+
 /// The exclusive queue `lock`, and the channel that declared it.
 ///
 /// Errors: another connection has it (405), or this user may not declare it (403), or the virtual host has

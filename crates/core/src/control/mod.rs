@@ -16,6 +16,7 @@
 //! | [`state`] | the log, message by message → what is so, or that this cannot be known |
 //! | [`fence`] | this worker's fences and clocks → what the newest one vouches for |
 //! | [`wake`](mod@wake) | a message that wakes → release, wait, drop, sleep again |
+//! | [`take_along`] | a message that leaves for another broker → whether it goes, and with what |
 
 pub mod candidate;
 pub mod command;
@@ -32,6 +33,7 @@ pub mod registrar;
 pub mod reply;
 pub mod schedules;
 pub mod state;
+mod take_along;
 pub mod wake;
 
 pub use candidate::{Candidate, is_credible};
@@ -46,4 +48,5 @@ pub use registrar::{Copies, Registrar};
 pub use reply::{Reply, Told};
 pub use schedules::{Make, ScheduleCommand, Schedules};
 pub use state::{Blindness, EVERY_OTHER, Read, State};
+pub use take_along::take_along;
 pub use wake::{Cause, Keyed, Wait, Wake, wake};

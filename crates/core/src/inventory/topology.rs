@@ -21,6 +21,8 @@ pub struct ExchangeInfo {
     pub internal: bool,
     /// As declared: policies are not in here.
     pub arguments: BTreeMap<String, Value>,
+    /// What an exchange of the delayed-message-exchange plugin holds; only such a one has it.
+    pub messages_delayed: Option<u64>,
 }
 
 /// A binding from an exchange to a queue or to another exchange.

@@ -115,6 +115,11 @@ impl Names {
         format!("{}.declaring", self.namespace)
     }
 
+    /// Begins the name of an exclusive queue by which a transfer sees whether both its brokers are one.
+    pub fn transferring(&self) -> String {
+        format!("{}.transferring", self.namespace)
+    }
+
     /// The queue with notes of what a worker keeps because RabbitMQ takes it from nobody. Made by the first
     /// worker that has to.
     pub fn kept(&self) -> String {
