@@ -111,7 +111,7 @@ fn hold(seen: &Seen) -> Markup {
                 p.quiet { "in workers’ memory, to the millisecond" }
                 p.sum { (counted(counts.unacked)) }
             }
-            p.quiet { (counted(counts.ready)) " wait for room · " (counted(counts.consumers)) " consumers" }
+            p.quiet { (counted(counts.ready)) " wait for room · " (counted(counts.consumers)) @if counts.consumers == Some(1) { " consumer" } @else { " consumers" } }
         }
     }
 }

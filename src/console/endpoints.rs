@@ -43,7 +43,7 @@ fn table(known: &[Known], now: UnixMs) -> Markup {
     html! {
         section.panel {
             div.wide tabindex="0" role="group" aria-label="Endpoints" {
-                table {
+                table.messages {
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Address" } th scope="col" { "State" } th.number scope="col" { "Secrets" } th.number scope="col" { "Timeout" } } }
                     tbody { @for endpoint in known { (row(endpoint, now)) } }
                 }
@@ -60,9 +60,9 @@ fn row(Known { endpoint, disabled }: &Known, now: UnixMs) -> Markup {
         tr {
             th.mono scope="row" { (endpoint.name) }
             td.mono { (words::visible(&endpoint.origin())) }
-            td { @match disabled { Some(why) => span.state.off { "disabled: " (why) }, None => span.state.good { "open" } } }
-            td.number { (valid) @if valid == 0 { span.state.warn { "unsigned" } } }
-            td.number { (words::about(endpoint.timeout)) }
+            td { @match disabled { Some(why) => { span.state.off { "disabled" } p.quiet { (why) } }, None => span.state.good { "open" } } }
+            td.number data-label="Secrets" { (valid) @if valid == 0 { span.state.warn { "unsigned" } } }
+            td.number data-label="Timeout" { (words::about(endpoint.timeout)) }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::words::{self, about};
 use crate::api::problem::Problem;
 use crate::api::question::Question;
 use crate::config::{Config, DeadLetterReason, Retry};
-use crate::operate::number;
+use crate::operate::{count, number};
 use crate::schedule::{Policies, Policy, UnixMs};
 
 /// Shown one by one.
@@ -126,18 +126,18 @@ fn by_policy(visitor: &Visitor, next: &Next) -> Markup {
 }
 
 fn group_row(policy: &str, group: &Json, now: UnixMs) -> Markup {
-    let count = |name: &str| words::counted(group[name].as_u64());
+    let of = |name: &str| words::counted(group[name].as_u64());
     let time = |name: &str| group[name].as_u64().map(UnixMs);
     html! {
         tr {
             td.first { (target(&group["target"])) }
-            td { bdi { (policy) } }
+            td data-label="Policy" { bdi { (policy) } }
             td { (group["reason"].as_str().unwrap_or("not noted")) }
-            td.number data-label="Messages" { (count("messages")) }
-            td { @if let Some(next) = time("next_ms") { (words::moment(next, now)) } }
-            td.number data-label="In a minute" { (count("within_a_minute")) }
-            td.number data-label="In an hour" { (count("within_an_hour")) }
-            td { @if let Some(last) = time("last_ms") { (words::moment(last, now)) } }
+            td.number data-label="Messages" { (of("messages")) }
+            td data-label="Next" { @if let Some(next) = time("next_ms") { (words::moment(next, now)) } }
+            td.number data-label="In a minute" { (of("within_a_minute")) }
+            td.number data-label="In an hour" { (of("within_an_hour")) }
+            td data-label="Last" { @if let Some(last) = time("last_ms") { (words::moment(last, now)) } }
         }
     }
 }
@@ -187,7 +187,7 @@ fn policies(config: &Config) -> Markup {
             h2 { "By which policy" }
             p.quiet { "The first pattern that matches a consumer’s queue counts." }
             div.wide tabindex="0" role="group" aria-label="Policies" {
-                table {
+                table.messages {
                     thead { tr { th scope="col" { "Queues" } th scope="col" { "Pauses" } th.number scope="col" { "At most" } th scope="col" { "Not later than" } th scope="col" { "Brought back" } } }
                     tbody {
                         @for policy in &retry.policies { (policy_row(&format!("/{}/", words::visible(&policy.queues)), &retry.with(policy))) }
@@ -196,7 +196,7 @@ fn policies(config: &Config) -> Markup {
                 }
             }
             p.quiet {
-                "A delivery that its target does not take is tried " (attempts.max) " times, "
+                "A delivery that its target does not take is tried " (count(attempts.max.into(), "time")) ", "
                 (growing(attempts.initial_backoff, attempts.multiplier, attempts.max_backoff)) "."
             }
         }
@@ -210,9 +210,9 @@ fn policy_row(queues: &str, retry: &Retry) -> Markup {
         tr {
             th.mono scope="row" { (queues) }
             td { @if retry.ladder.is_empty() { (growing(retry.initial_backoff, retry.multiplier, retry.max_backoff)) } @else { (ladder) } }
-            td.number { @if retry.ladder.is_empty() { (retry.max_retries) } @else { (retry.ladder.len()) } }
-            td { (about(retry.max_age)) }
-            td { @if reasons.is_empty() { "nothing" } @else { (reasons.join(", ")) } }
+            td.number data-label="At most" { @if retry.ladder.is_empty() { (retry.max_retries) } @else { (retry.ladder.len()) } }
+            td data-label="Not later than" { (about(retry.max_age)) }
+            td data-label="Brought back" { @if reasons.is_empty() { "nothing" } @else { (reasons.join(", ")) } }
         }
     }
 }

@@ -122,7 +122,7 @@ fn table(
                 Ok(processes) if processes.is_empty() => { p.quiet { "RabbitMQ tells of no process: it does so some seconds after each has connected, and with the tag monitoring of others than " code { "broker.uri" } "’s user." } },
                 Ok(processes) => {
                     div.wide tabindex="0" role="group" aria-label="Processes that are connected" {
-                        table {
+                        table.messages {
                             thead { tr { th scope="col" { "Process" } th scope="col" { "Does" } th scope="col" { "Version" } th.number scope="col" { "Held" } th scope="col" { "Clock" } th scope="col" { "User" } th scope="col" { "Since" } th.number scope="col" { "Connections" } } }
                             tbody { @for ((host, pid), of) in processes { (process(host, pid, of, commands, now)) } }
                         }
@@ -174,12 +174,12 @@ fn process(
                 @if is_registrar { span.state.calm { "registrar" } }
                 @if !is_worker && !is_registrar { span.quiet { (visible(first.and_then(|first| first.user_provided_name.as_deref()).unwrap_or("a client"))) } }
             }
-            td { (visible(first.and_then(ConnectionInfo::version).unwrap_or("–"))) }
-            td.number { @if is_worker { (counted(*held)) } }
-            td { (clock(connections, now)) }
-            td { bdi { (visible(first.and_then(|first| first.user.as_deref()).unwrap_or("–"))) } }
+            td data-label="Version" { (visible(first.and_then(ConnectionInfo::version).unwrap_or("–"))) }
+            td.number data-label="Held" { @if is_worker { (counted(*held)) } @else { span.quiet { "–" } } }
+            td data-label="Clock" { (clock(connections, now)) }
+            td data-label="User" { bdi { (visible(first.and_then(|first| first.user.as_deref()).unwrap_or("–"))) } }
             td { @if let Some(since) = since { (words::moment(UnixMs(since), now)) } }
-            td.number { (connections.len()) }
+            td.number data-label="Connections" { (connections.len()) }
         }
     }
 }

@@ -103,7 +103,7 @@ async fn a_redrive_leads_elsewhere_what_may_go_there() {
         assert!(code == Some(2) && err.contains(why), "{to:?}: {err}");
     }
     assert_eq!(cli.ids().await, ids);
-    let opened = ["--set", "targets.header_exchanges=[\"audit\"]"];
+    let opened = ["--set", "targets.header_exchanges=audit"];
     for (reason, to, queue, text) in [
         ("unroutable", &["--to", "rescued"][..], "rescued", "one"),
         ("target-not-allowed", &["--to", "k", "--exchange", "audit"], "audited", "two"),

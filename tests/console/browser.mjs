@@ -176,7 +176,8 @@ async function shots() {
   if (given.cut) process.kill(given.cut);
   for (const { colorScheme, width, page } of looking) {
     for (const path of given.pages) {
-      await page.goto(at(path));
+      // a page that looks again by itself may do so just now
+      await page.goto(at(path)).catch(() => page.goto(at(path)));
       await page.waitForTimeout(given.wait ?? 300);
       const file = `${given.shots}/${name(path)}-${width}-${colorScheme}.png`;
       await page.screenshot({ path: file, fullPage: given.whole ?? false });

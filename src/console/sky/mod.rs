@@ -134,7 +134,7 @@ fn tiles(
                 div.bad[late.early > 0] {
                     dt { a href=(site.at("/lateness")) { "Late" } }
                     dd { (words::about(late.p99)) }
-                    dd.note { "99 of 100 within; " (number(late.early)) " early" }
+                    dd.note { "p99, " @if late.early > 0 { (number(late.early)) } @else { "none" } " early" }
                 }
             }
             div.bad[dead > Some(0)] { dt { a href=(site.at("/dlq")) { "DLQ" } } dd { (words::counted(dead)) } dd.note { "could not be delivered" } }
