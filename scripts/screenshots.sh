@@ -44,6 +44,7 @@ inside() {
     stop
     serve "$port"
     SEED=$seed node tests/console/seed.mjs
+    until taken_in; do sleep 1; done
     # until the index has all, and RabbitMQ has counted
     sleep 12
     if [ -z "$ALL" ]; then
@@ -55,6 +56,16 @@ inside() {
     fi
     stop
     [ -z "$ALL" ] || down "$port"
+}
+
+# Whether the worker has put all to sleep.
+taken_in() {
+    curl -sf -u guest:guest "$url/v1/levels" | node -e '
+        let text = "";
+        process.stdin.on("data", (part) => { text += part; }).on("end", () => {
+            const intakes = JSON.parse(text).stages.filter((stage) => stage.stage === "intake");
+            process.exit(intakes.every((stage) => stage.ready === 0) ? 0 : 1);
+        });'
 }
 
 # shoot FOLDER PAGES [PID]: pictures of the pages; of what is there without PID, if there is one.
