@@ -148,7 +148,8 @@ async fn management_calls_do_not_grow_with_viewers_pages_or_the_queues_of_others
     .await;
     let among_others = each().await;
     assert!(among_others.0 <= alone.0 + 1.0, "{alone:?} {among_others:?}");
-    assert!(among_others.1 <= 1.3 * alone.1, "{alone:?} {among_others:?}");
+    // RabbitMQ tells more of ours when it has counted; with those of others it would be eight times as much
+    assert!(among_others.1 <= 2.0 * alone.1, "{alone:?} {among_others:?}");
     // nor is a page longer for them
     for path in pages() {
         let page = person.get(path).await;
