@@ -9,6 +9,7 @@
 #   scripts/get-clients.sh c         amqp-publish: Debian's package amqp-tools
 #   scripts/get-clients.sh celery    Celery, in a virtual environment
 #   scripts/get-clients.sh browser   Debian's Chromium, playwright-core that drives it, and axe-core
+#   scripts/get-clients.sh prometheus   prometheus and promtool: Debian's package, unpacked and not installed
 #   scripts/get-clients.sh amqp10    Qpid Proton for Python, which speaks AMQP 1.0: Debian's package
 #   scripts/get-clients.sh webhooks_python   standardwebhooks, which verifies webhooks, in a virtual environment
 #   scripts/get-clients.sh webhooks_node     standardwebhooks
@@ -128,6 +129,23 @@ get_java() {
 get_c() {
     has "amqp-publish" amqp-publish amqp-tools
     runs 'exec bash "$@"'
+}
+
+# No service is to start, so the package is not installed.
+get_prometheus() {
+    [[ -x $folder/usr/bin/promtool && -x $folder/usr/bin/prometheus ]] && return
+    command -v apt-get >/dev/null || skip "Prometheus" "this machine has no apt-get"
+    if ! download prometheus 2>/dev/null && is_root; then
+        apt-get -o DPkg::Lock::Timeout=300 update -q >&2 || fail "apt-get update failed; its words are above."
+    fi
+    download prometheus || skip "Prometheus" "apt-get could not download Debian's package prometheus"
+    dpkg -x "$folder"/prometheus_*.deb "$folder" >&2 || fail "its package could not be unpacked"
+    rm -f "$folder"/prometheus_*.deb
+}
+
+# download PACKAGE: into the folder.
+download() {
+    compgen -G "$folder/$1_*.deb" >/dev/null || (cd "$folder" && apt-get -q download "$1" >&2)
 }
 
 get_amqp10() {

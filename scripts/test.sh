@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test. Those on a real broker run on one that is started for them and ends with them: all of
-# them on the RabbitMQ of this machine, and those that speak of messages once more on 4.0 and 4.3.
+# them on the RabbitMQ of this machine, and those that speak of messages once more on 4.0 and 4.3. (Not doctor::,
+# which reads files of the broker's: one in a folder of its own names them as they are called there.)
 # Arguments go to the test runner: scripts/test.sh hold::
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -53,7 +54,7 @@ esac
 
 if [ $# -eq 0 ]; then
   # clients in other languages; what this machine cannot have is skipped, and said to be
-  for language in python celery node php go java c browser amqp10 webhooks_python webhooks_node cron schemathesis; do
+  for language in python celery node php go java c browser prometheus amqp10 webhooks_python webhooks_node cron schemathesis; do
     code=0
     said=$(scripts/get-clients.sh "$language") || code=$?
     case "$code" in

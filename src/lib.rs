@@ -27,6 +27,7 @@
 //! | `outbox` | rows of a database → messages |
 //! | [`operate`] | what an operator wants of a broker: status, topology, DLQ, retry; values in, values out |
 //! | [`http`] | metrics and health |
+//! | `otel` | traces for OpenTelemetry, if the feature is on |
 //! | [`api`] | the HTTP API: schedule, cancel and look, as whoever asks may |
 //! | `console` | a page for people: what sleeps, and what can be done about it |
 //! | [`service`] | a process and its roles, with one stop signal |
@@ -65,6 +66,9 @@ pub mod config;
 pub use dormouse_broker::{amqp, management};
 
 mod counted;
+
+#[cfg(feature = "otel")]
+pub mod otel;
 
 pub mod webhooks;
 pub mod worker;

@@ -105,6 +105,7 @@ impl Drop for Observed {
         if self.is_action {
             let Noted { who, from, what } = &*self.note.noted();
             info!(
+                name: "api-audit",
                 target: AUDIT,
                 who = who.as_deref().unwrap_or("-"),
                 from = from.map(|from| from.to_string()),

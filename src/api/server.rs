@@ -95,7 +95,7 @@ impl Server {
         let listener = listener.and_then(|()| TcpListener::from_std(self.listener));
         let listener = listener.map_err(|error| failed(address)(&error))?;
         let scheme = if self.tls.is_some() { "https" } else { "http" };
-        info!(address = %format!("{scheme}://{address}"), connections = self.most, "the HTTP API answers");
+        info!(name: "api-serving", address = %format!("{scheme}://{address}"), connections = self.most, "the HTTP API answers");
         let (connections, ending) = (Connections::new(self.most), CancellationToken::new());
         let mut tasks = JoinSet::new();
         let grace = api.config.stop.grace;
@@ -106,7 +106,7 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok(accepted) => accepted,
                     Err(error) => {
-                        warn!(%error, "no connection can be accepted; trying again");
+                        warn!(name: "api-accept-failed", %error, "no connection can be accepted; trying again");
                         tokio::time::sleep(PAUSE).await;
                         continue;
                     }
@@ -153,7 +153,7 @@ async fn drained(gate: &Gate, stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
     gate.close();
     if timeout(grace, gate.empty()).await.is_err() {
-        warn!(?grace, "not all requests were answered in time");
+        warn!(name: "api-stopped-with-requests", ?grace, "not all requests were answered in time");
     }
 }
 

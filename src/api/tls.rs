@@ -53,10 +53,12 @@ impl LiveTls {
             tokio::time::sleep(LOOK).await;
             match self.refresh() {
                 Ok(false) => told.clear(),
-                Ok(true) => info!("the certificate of the API has changed, and is in force"),
+                Ok(true) => {
+                    info!(name: "api-certificate-changed", "the certificate of the API has changed, and is in force")
+                }
                 Err(problem) if problem == told => {}
                 Err(problem) => {
-                    error!(problem, "the certificate that was in force before stays so");
+                    error!(name: "api-certificate-unchanged", problem, "the certificate that was in force before stays so");
                     told = problem;
                 }
             }

@@ -128,7 +128,7 @@ impl From<MigrateError> for Failure {
             }
             MigrateError::Declare(error) => return error.into(),
             MigrateError::Mover(_) | MigrateError::Incomplete => Exit::Differs,
-            MigrateError::NoQueue(_) | MigrateError::DelaysNothing(_) => Exit::Usage,
+            MigrateError::NoTtlQueue(_) => Exit::Usage,
         };
         Self::new(exit, error.to_string())
     }

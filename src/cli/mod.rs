@@ -8,12 +8,14 @@ mod command;
 mod completions;
 mod config;
 mod dlq;
+mod doctor;
 mod exit;
 mod explain;
 #[cfg(feature = "index")]
 mod index;
 mod log;
 mod migrate;
+mod named;
 mod options;
 #[cfg(feature = "outbox")]
 mod outbox;
@@ -72,6 +74,8 @@ enum Command {
     Retry(retry::Retry),
     /// Show how much sleeps in each level, and until when at most.
     Status(status::Status),
+    /// Look for what could lose, delay, duplicate or hide messages here.
+    Doctor(doctor::Doctor),
     /// Show a message, and where it is.
     #[cfg(feature = "index")]
     Find(index::Find),
@@ -117,6 +121,7 @@ pub fn main() -> ExitCode {
             Command::Log(log) => log.run(&options.load()?, options.output).await,
             Command::Dlq(dlq) => dlq.run(options.load()?, options.output).await,
             Command::Retry(retry) => retry.run(options.load()?, options.output).await,
+            Command::Doctor(doctor) => doctor.run(&options.load()?, options.output).await,
             Command::Status(status) => status.run(options.load()?, options.output).await,
             #[cfg(feature = "index")]
             Command::Find(find) => find.run(&options.load()?, options.output),
@@ -127,7 +132,7 @@ pub fn main() -> ExitCode {
             #[cfg(feature = "index")]
             Command::Index(index) => index.run(options.load()?, options.output).await,
             #[cfg(feature = "outbox")]
-            Command::Outbox(outbox) => outbox.run(|| Ok(options.load()?), options.output).await,
+            Command::Outbox(outbox) => outbox.run(|| options.load(), options.output).await,
             Command::Explain(explain) => explain.run(&options.load()?, options.output),
             Command::Token(token) => token.run(options.output),
             Command::Config(config) => config.run(&options),

@@ -65,7 +65,8 @@ impl Outbox {
 async fn run(config: Config) -> Result<Exit, Failure> {
     log(&config.log)?;
     let (stop, health) = (stop_on_signal()?, worker::Health::default());
-    let server = http::serve(http::listen(config.http.listen)?, health.clone())?;
+    let server =
+        http::serve(http::listen(config.http.listen)?, health.clone(), worker::Clock::default())?;
     health.set_ready_without_worker();
     let ended = outbox::run(config, stop).await;
     server.abort();

@@ -6,8 +6,11 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::named::Named;
 use super::{Exit, Failure};
 use crate::config::{Config, Log, LogFormat};
+#[cfg(feature = "otel")]
+use crate::otel;
 use crate::service::{self, Ports};
 use crate::{http, worker};
 
@@ -30,9 +33,15 @@ pub async fn run(config: Config) -> Result<Exit, Failure> {
     let stop = stop_on_signal()?;
     let health = worker::Health::default();
     let ports = Ports::take(&config)?;
-    let (server, clock) =
-        (http::serve(http::listen(config.http.listen)?, health.clone())?, worker::Clock::default());
+    let clock = worker::Clock::default();
+    let server = http::serve(http::listen(config.http.listen)?, health.clone(), clock.clone())?;
+    #[cfg(feature = "otel")]
+    let traces = otel::Exporting::begin().map_err(|error| Failure::usage(error.to_string()))?;
     let ended = service::run(config, ports, clock, health, stop).await;
+    #[cfg(feature = "otel")]
+    if let Some(traces) = traces {
+        traces.end().await;
+    }
     server.abort();
     ended?;
     Ok(Exit::Done)
@@ -50,7 +59,7 @@ pub fn log(log: &Log) -> Result<(), Failure> {
         .with_writer(std::io::stderr);
     let installed = match log.format {
         LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Json => builder.json().map_event_format(Named).try_init(),
     };
     installed.map_err(|error| Failure::failed(error.to_string()))
 }

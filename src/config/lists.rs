@@ -11,7 +11,7 @@ use dormouse_core::settings::DelayExchange;
 use dormouse_core::settings::durations;
 use dormouse_core::settings::keys::{LADDER, REASONS};
 use dormouse_core::settings::text::{cut, quoted};
-use dormouse_core::settings::{DeadLetterReason, RetryOverride};
+use dormouse_core::settings::{DeadLetterReason, RetryOverride, ladder_named};
 
 /// `[[delay_exchange]]` tables, or `name=target,name=target` in one string.
 pub(super) fn delay_exchanges(value: &Value) -> Result<Vec<DelayExchange>, Vec<Wrong>> {
@@ -83,13 +83,13 @@ fn from_item(index: usize, item: &Value) -> Result<DelayExchange, Vec<Wrong>> {
 const FIELDS: &str = "queues, max_retries, initial_backoff, multiplier, max_backoff, ladder, jitter, \
                       max_age and reasons";
 
-/// The pauses of a ladder; in a variable or a flag commas separate them.
+/// The pauses of a ladder, or its name; in a variable or a flag commas separate them.
 pub(super) fn read_ladder(value: &Value) -> Result<Vec<Duration>, String> {
     match &value.kind {
-        ValueKind::String(list) => {
-            let pauses = split_commas(list);
-            pauses.iter().map(|pause| durations::parse_duration(pause)).collect()
-        }
+        ValueKind::String(list) => ladder_named(list.trim()).map_or_else(
+            || split_commas(list).iter().map(|pause| durations::parse_duration(pause)).collect(),
+            Ok,
+        ),
         ValueKind::Array(items) => items.iter().map(duration).collect(),
         _ => Err(format!("must be {LADDER}")),
     }

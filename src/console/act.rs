@@ -66,6 +66,7 @@ async fn act(
         Err(problem) => problem.kind.name().to_owned(),
     };
     tracing::info!(
+        name: "console-acted",
         user = visitor.session.user,
         address = %visitor.address,
         what,

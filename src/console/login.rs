@@ -102,13 +102,13 @@ async fn enter(
     }
     let is_secure = is_secure(parts, site);
     let id = site.sessions.begin(user.to_owned(), by, may, Instant::now());
-    tracing::info!(user, address = %of_caller(parts, &site.api), ?may, "console: logged in");
+    tracing::info!(name: "console-logged-in", user, address = %of_caller(parts, &site.api), ?may, "console: logged in");
     with_cookie(see_other(&back(site, next)), is_secure, &id, None)
 }
 
 /// What is wrong with a proxy's word is for the operator to know, who reads the log.
 fn not_brought(site: &Site, parts: &Parts, why: &NotBrought) -> Problem {
-    tracing::warn!(address = %of_caller(parts, &site.api), "console: refused, since {why}");
+    tracing::warn!(name: "console-proxy-refused", address = %of_caller(parts, &site.api), "console: refused, since {why}");
     Problem::new(Kind::Forbidden, why.to_string())
 }
 

@@ -18,6 +18,7 @@ mod act;
 mod assets;
 mod cascade;
 mod dlq;
+mod doctor;
 mod endpoints;
 mod form;
 mod headers;

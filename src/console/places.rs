@@ -14,6 +14,7 @@ pub enum Place {
     Topology,
     Workers,
     Endpoints,
+    Doctor,
 }
 
 /// A page of the navigation.
@@ -38,6 +39,7 @@ pub const PLACES: &[Shown] = &[
     shown(Place::Topology, "/topology", "Topology", 't'),
     shown(Place::Workers, "/workers", "Workers", 'w'),
     shown(Place::Endpoints, "/endpoints", "Endpoints", 'e'),
+    shown(Place::Doctor, "/doctor", "Doctor", 'o'),
 ];
 
 const fn shown(place: Place, path: &'static str, name: &'static str, key: char) -> Shown {

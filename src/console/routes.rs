@@ -11,8 +11,8 @@ use tower_service::Service;
 use super::proxy::ProxyLoginError;
 use super::site::{Shared, Site};
 use super::{
-    act, assets, cascade, dlq, endpoints, headers, help, lateness, list, live, login, message,
-    retries, schedules, sky, theme, topology, trouble, who, workers,
+    act, assets, cascade, dlq, doctor, endpoints, headers, help, lateness, list, live, login,
+    message, retries, schedules, sky, theme, topology, trouble, who, workers,
 };
 use crate::api::Api;
 use crate::api::problem::{Kind, Problem};
@@ -72,6 +72,7 @@ fn looking() -> Vec<(&'static str, MethodRouter<Site>)> {
         ("/lateness", get(lateness::show)),
         ("/topology", get(topology::show)),
         ("/workers", get(workers::show)),
+        ("/doctor", get(doctor::show)),
         ("/endpoints", get(endpoints::show)),
         ("/help", get(help::show)),
     ]

@@ -180,7 +180,7 @@ async fn act(visitor: &Visitor, form: &Form, verb: &'static str, note: Option<St
         Err(problem) => problem.kind.name(),
     };
     let (user, address) = (&visitor.session.user, &visitor.address);
-    tracing::info!(user, %address, what = verb, schedule = name, outcome, "console: acted");
+    tracing::info!(name: "console-schedule-acted", user, %address, what = verb, schedule = name, outcome, "console: acted");
     let (is_good, text) = match done {
         Ok(changed) => (true, format!("{name}: {}.", changed.outcome())),
         Err(problem) => (false, problem.detail),

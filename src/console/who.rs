@@ -74,6 +74,7 @@ impl FromRequestParts<Site> for Actor {
         }
         let detail = visitor.why_not_act();
         tracing::warn!(
+            name: "console-refused-without-tag",
             user = visitor.session.user,
             address = %visitor.address,
             path = visitor.here,
@@ -155,6 +156,7 @@ pub async fn guard(State(site): State<Site>, request: Request, next: Next) -> Re
         let host = host(&parts, &site);
         if let Err(foreign) = origin::is_ours(&parts.headers, host) {
             tracing::warn!(
+                name: "console-refused-foreign",
                 address = %of_caller(&parts, &site.api),
                 path = parts.uri.path(),
                 "console: refused, since {foreign}"

@@ -1,6 +1,7 @@
-//! `/metrics`, `/healthz` and `/readyz` on one port.
+//! `/metrics`, `/healthz`, `/readyz` and `/vitals` on one port.
 
 pub mod connections;
+mod vitals;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,8 +14,9 @@ use tokio::task::AbortHandle;
 use tracing::{error, info};
 
 use connections::Connections;
+use vitals::Scrapes;
 
-use crate::worker::{Health, LATENESS_BUCKETS_SECONDS, WorkerError, describe};
+use crate::worker::{Clock, Health, LATENESS_BUCKETS_SECONDS, WorkerError, describe};
 
 /// Takes the port, if there is to be one.
 pub fn listen(at: Option<SocketAddr>) -> Result<Option<TcpListener>, WorkerError> {
@@ -30,7 +32,11 @@ fn failed(address: String) -> impl FnOnce(String) -> WorkerError {
 /// off, so the caller aborts the server after its last work.
 ///
 /// Errors: the port cannot be used, or there is a recorder already.
-pub fn serve(listener: Option<TcpListener>, health: Health) -> Result<AbortHandle, WorkerError> {
+pub fn serve(
+    listener: Option<TcpListener>,
+    health: Health,
+    clock: Clock,
+) -> Result<AbortHandle, WorkerError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &LATENESS_BUCKETS_SECONDS)
         .and_then(|builder| {
@@ -44,7 +50,7 @@ pub fn serve(listener: Option<TcpListener>, health: Health) -> Result<AbortHandl
         recorder.install_recorder().map_err(|error| failed("metrics".into())(error.to_string()))?;
     describe();
     let upkeep = metrics.clone();
-    let routes = routes(metrics, health);
+    let routes = routes(metrics, health, clock);
     let listener = listener.map(in_the_runtime).transpose();
     let listener = listener.map_err(|error| failed("HTTP".into())(error.to_string()))?;
     #[expect(clippy::disallowed_methods, reason = "whoever serves aborts it")]
@@ -58,11 +64,11 @@ pub fn serve(listener: Option<TcpListener>, health: Health) -> Result<AbortHandl
         };
         let Some(listener) = listener else { return upkeep.await };
         if let Ok(address) = listener.local_addr() {
-            info!(%address, "serving /metrics, /healthz and /readyz");
+            info!(name: "http-serving", %address, "serving /metrics, /healthz, /readyz and /vitals");
         }
         let connections = Connections::new(listener, connections::MOST, connections::LIFETIME);
         tokio::select! {
-            served = axum::serve(connections, routes) => if let Err(error) = served { error!(%error, "the HTTP port is gone") },
+            served = axum::serve(connections, routes) => if let Err(error) = served { error!(name: "http-failed", %error, "the HTTP port is gone") },
             () = upkeep => {}
         }
     });
@@ -74,15 +80,23 @@ fn in_the_runtime(listener: TcpListener) -> io::Result<tokio::net::TcpListener> 
     tokio::net::TcpListener::from_std(listener)
 }
 
-fn routes(metrics: PrometheusHandle, health: Health) -> Router {
+fn routes(metrics: PrometheusHandle, health: Health, clock: Clock) -> Router {
     let ready = move || async move {
         match health.ready() {
             Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
             Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }
     };
+    let (scrapes, counted) = (Scrapes::default(), metrics.clone());
+    let seen = scrapes.clone();
+    let scraped = move || async move {
+        scrapes.note();
+        metrics.render()
+    };
+    let vitals = move || async move { vitals::document(&counted.render(), &seen, &clock) };
     Router::new()
-        .route("/metrics", get(move || async move { metrics.render() }))
+        .route("/metrics", get(scraped))
+        .route("/vitals", get(vitals))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
 }

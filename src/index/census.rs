@@ -122,7 +122,7 @@ impl Census<'_> {
         let mut ledger = Telling::open(self.connections.1, names.ledger(), self.clock).await?;
         let since = ledger.note(Event::CensusBegun);
         ledger.flush().await?;
-        info!("looks through the levels for what sleeps");
+        info!(name: "index-census-begun", "looks through the levels for what sleeps");
         for queue in queues(self.config, &names) {
             let stood = inspector.queue(&queue).await?.map_or(0, |depth| u64::from(depth.ready));
             if stood > 0 {
@@ -141,7 +141,7 @@ impl Census<'_> {
         ledger.note(Event::CensusEnded { since, woken });
         ledger.note(Event::Ended);
         ledger.flush().await?;
-        info!(seen = ledger.seen, "has looked through the levels");
+        info!(name: "index-census-ended", seen = ledger.seen, "has looked through the levels");
         Ok(Counted { seen: ledger.seen })
     }
 

@@ -86,11 +86,12 @@ impl Following {
         if let Some(position) = self.position().await? {
             match self.begin_at(stream, position).await? {
                 Begun::Goes(reader) => {
-                    info!(offset = position.offset, "reads the ledger on from there");
+                    info!(name: "index-resumed", offset = position.offset, "reads the ledger on from there");
                     return Ok(reader);
                 }
                 Begun::Truncated(reader, first) => {
                     warn!(
+                        name: "index-ledger-cut-short",
                         read = position.offset,
                         left = first.offset,
                         "the ledger was cut short before it was read"
@@ -105,6 +106,7 @@ impl Following {
                 }
                 Begun::Other => {
                     warn!(
+                        name: "index-ledger-replaced",
                         "the ledger is another stream, or has lost its end: it is read from its beginning"
                     );
                     self.send(Work::BeginAgain).await?;
@@ -112,7 +114,7 @@ impl Following {
             }
         }
         let reader = self.reader(stream, StreamStart::First).await?;
-        info!("reads the ledger from its beginning");
+        info!(name: "index-begun", "reads the ledger from its beginning");
         Ok(reader)
     }
 

@@ -68,6 +68,7 @@ pub fn keep(
                     persist(stop, || store.apply(&messages, clock.now()))?;
                 if passed_over > 0 {
                     warn!(
+                        name: "index-unreadable-batches",
                         passed_over,
                         "messages of the ledger's stream are no batches that can be read: they count for nothing"
                     );
@@ -114,7 +115,7 @@ fn persist<T>(
     loop {
         match work() {
             Err(error) if error.may_pass() && !stop.is_cancelled() => {
-                warn!(%error, again_in = ?PAUSE, "the index cannot be written");
+                warn!(name: "index-write-failed", %error, again_in = ?PAUSE, "the index cannot be written");
                 #[expect(clippy::disallowed_methods, reason = "a thread of its own")]
                 std::thread::sleep(PAUSE);
             }
@@ -137,12 +138,12 @@ fn tell(store: &Store, seen: &watch::Sender<Seen>) {
 fn tell_of_gaps(store: &Store, before: usize) -> usize {
     let gaps = &store.standing().ledger.gaps;
     if gaps.is_empty() && before > 0 {
-        info!("a census has made good what was missing: the index is complete");
+        info!(name: "index-complete", "a census has made good what was missing: the index is complete");
     }
     for gap in gaps.iter().skip(before) {
         let (kind, writer, since) = (gap.kind.as_str(), gap.writer.as_deref(), gap.since);
         let since = since.map(|since| since.to_string());
-        warn!(kind, writer, since, "something may be missing in the ledger, until a census");
+        warn!(name: "index-incomplete", kind, writer, since, "something may be missing in the ledger, until a census");
     }
     gaps.len()
 }

@@ -50,7 +50,7 @@ pub async fn run(config: Config, clock: Clock, stop: CancellationToken) -> Resul
     let (keeper_clock, keeper_stop) = (clock.clone(), stop.clone());
     tasks.spawn_blocking(move || {
         let store = Store::open(&file)?;
-        info!(file = %file.display(), "the index is open");
+        info!(name: "index-open", file = %file.display(), "the index is open");
         keep(store, &keeper_clock, &mut waiting, &tell, &keeper_stop)
     });
     let following = Following {
@@ -92,7 +92,7 @@ async fn follow(following: Following, stop: CancellationToken) -> Result<(), Ind
             pause = pauses(broker);
         }
         let wait = pause.next().unwrap_or(broker.reconnect_max);
-        warn!(%error, ?wait, "the ledger cannot be read: the index grows old");
+        warn!(name: "index-read-failed", %error, ?wait, "the ledger cannot be read: the index grows old");
         tokio::select! {
             () = sleep(wait) => {}
             () = stop.cancelled() => {}
@@ -157,7 +157,7 @@ async fn count(
             Err(CensusError::Taken) => AGAIN,
             Err(CensusError::Stopped) => break,
             Err(error) => {
-                warn!(%error, again_in = ?AFTER_ERROR, "the levels cannot be looked through: the index stays incomplete");
+                warn!(name: "index-census-failed", %error, again_in = ?AFTER_ERROR, "the levels cannot be looked through: the index stays incomplete");
                 AFTER_ERROR
             }
         };

@@ -17,6 +17,7 @@
 //! | [`migrate`](mod@migrate) | another way to delay messages → here |
 //! | [`transfer`] | what sleeps on another broker → here |
 //! | [`destroy`] | everything of ours → gone |
+//! | [`doctor`] | → what could lose, delay, duplicate or hide messages here, question by question |
 //! | [`dlq`] | what could not be delivered → listed, shown, sent again, deleted |
 //! | [`retry`] | a client's queue → gets back what it rejects, or no more |
 
@@ -28,6 +29,7 @@ pub mod command;
 mod confirming;
 pub mod destroy;
 pub mod dlq;
+pub mod doctor;
 pub mod drain;
 pub mod explain;
 pub mod log;
@@ -82,6 +84,8 @@ mod tests {
         is_send(command::command(&config, &keys, command::Command::Cancel { due_by: None }, true));
         is_send(apply::apply(&config));
         is_send(verify::verify(&config));
+        let clock = crate::worker::Clock::default();
+        is_send(doctor::doctor(&config, &clock, &doctor::Look::default()));
         is_send(status::status(&config, &crate::worker::Clock::default()));
         is_send(retry::enable::plan(&config, "queue", false));
     }

@@ -32,15 +32,22 @@ pub struct VerifyError(#[from] pub PlanError);
 /// Asks the management API for everything, and AMQP for what exists if it does not answer. Waits up to 10 s
 /// for RabbitMQ to tell which policies apply, if nothing else tells.
 pub async fn verify(config: &Config) -> Result<Verified, VerifyError> {
+    Ok(verify_and_show(config).await?.0)
+}
+
+/// The same, with what it was judged by: nothing where the management API did not answer.
+pub(super) async fn verify_and_show(
+    config: &Config,
+) -> Result<(Verified, Option<Seen>), VerifyError> {
     match see(config).await {
-        Ok(seen) => Ok(Verified {
-            verdict: judge(config, &seen),
-            rabbitmq_version: Ok(seen.rabbitmq_version),
-        }),
-        Err(error) => Ok(Verified {
-            verdict: by_existence(config, &error).await?,
-            rabbitmq_version: Err(error),
-        }),
+        Ok(seen) => {
+            let rabbitmq_version = Ok(seen.rabbitmq_version.clone());
+            Ok((Verified { verdict: judge(config, &seen), rabbitmq_version }, Some(seen)))
+        }
+        Err(error) => {
+            let verdict = by_existence(config, &error).await?;
+            Ok((Verified { verdict, rabbitmq_version: Err(error) }, None))
+        }
     }
 }
 

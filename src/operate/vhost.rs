@@ -84,7 +84,8 @@ impl Vhost {
     }
 }
 
-fn look<T>(asked: Result<T, ManagementError>) -> Result<Visible<T>, ManagementError> {
+/// What a user may not see is not an error, but has a reason.
+pub(super) fn look<T>(asked: Result<T, ManagementError>) -> Result<Visible<T>, ManagementError> {
     match asked {
         Ok(seen) => Ok(Ok(seen)),
         Err(ManagementError::Unauthorised { user, remedy, .. }) => {

@@ -66,7 +66,7 @@ async fn connect(config: &Config, stop: &CancellationToken) -> Result<Option<Cli
         match opened {
             Ok(client) => return Ok(Some(client)),
             Err(ClientError::Broker(error)) if error.code().is_none() => {
-                info!(%error, "RabbitMQ cannot be reached; trying again");
+                info!(name: "outbox-disconnected", %error, "RabbitMQ cannot be reached; trying again");
             }
             Err(error) => return Err(error),
         }

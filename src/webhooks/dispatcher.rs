@@ -64,7 +64,7 @@ async fn consume(config: &Config, dispatcher: &Arc<Dispatcher>, stop: &Cancellat
         };
         let problem = error.to_string();
         if told != problem {
-            warn!(problem, again_every = ?AGAIN, "webhooks are not sent");
+            warn!(name: "webhooks-failed", problem, again_every = ?AGAIN, "webhooks are not sent");
             told = problem;
         }
         tokio::select! {
@@ -90,7 +90,7 @@ async fn consume_once(
         let dispatcher = dispatcher.clone();
         async move { dispatcher.handle(delivery).await }
     };
-    info!(queue, "sending webhooks");
+    info!(name: "webhooks-running", queue, "sending webhooks");
     let ended = consumer.run(handler, stop).await;
     client.close().await;
     ended
@@ -110,6 +110,7 @@ impl Dispatcher {
         debug!(id = delivery.id(), endpoint = endpoint.name, attempt, ?outcome, "webhook");
         if outcome.about() == About::Gone && self.endpoints.disable(&endpoint.name) {
             warn!(
+                name: "webhooks-endpoint-gone",
                 endpoint = endpoint.name,
                 "the endpoint answered 410: its messages go to the DLQ until the file of endpoints changes, or a restart"
             );

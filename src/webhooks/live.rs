@@ -89,14 +89,14 @@ impl LiveEndpoints {
             match read(file).await {
                 Ok((text, _)) if text == self.state().text => told = None,
                 Ok((text, endpoints)) => {
-                    info!(file = %file.display(), endpoints = endpoints.all().count(), "endpoints read anew");
+                    info!(name: "webhooks-endpoints-changed", file = %file.display(), endpoints = endpoints.all().count(), "endpoints read anew");
                     self.replace(text, endpoints);
                     told = None;
                 }
                 Err(error) => {
                     let words = error.to_string();
                     if told.as_ref() != Some(&words) {
-                        error!(%error, "endpoints stay as they were");
+                        error!(name: "webhooks-endpoints-unchanged", %error, "endpoints stay as they were");
                         told = Some(words);
                     }
                 }

@@ -33,6 +33,7 @@ impl Bystanders {
         control.gauges.bystanders.set(f64::from(shown));
         if lasts && self.told.due().is_some() {
             warn!(
+                name: "commands-workers-without",
                 all,
                 with,
                 "workers take messages in and have no part in commands: an old version, commands.enabled = false, \

@@ -50,7 +50,7 @@ impl ClockWatch {
             return Some(Stepped::No);
         }
         clock_stepped();
-        warn!(target: "dormouse::worker::delivery", step_ms, "the wall clock was stepped; due times follow it");
+        warn!(name: "clock-stepped", target: "dormouse::worker::delivery", step_ms, "the wall clock was stepped; due times follow it");
         let far_ahead = step_ms > WORTH_A_SWEEP.as_millis() as i64;
         Some(if far_ahead { Stepped::FarAhead } else { Stepped::Some })
     }

@@ -76,7 +76,7 @@ impl Doors {
             self.bind_at = now + BIND;
             refused = declare(connection, wanted).await.err();
             if refused.is_none() && !missing.is_empty() {
-                info!(exchanges = missing.join(", "), "was deleted, and is declared again");
+                info!(name: "topology-declared-again", exchanges = missing.join(", "), "was deleted, and is declared again");
                 missing.clear();
             }
         }
@@ -92,6 +92,7 @@ impl Doors {
         } else if self.told_at.is_none_or(|told| now >= told + TELL) {
             self.told_at = Some(now);
             warn!(
+                name: "topology-missing",
                 exchanges = missing.join(", "),
                 problem = refused.unwrap_or_else(|| "topology.declare is false".into()),
                 "a part of the topology is missing and is not declared: what is published there is \

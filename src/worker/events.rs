@@ -16,6 +16,8 @@ use crate::schedule::{DelayedMessage, Policies, Reason, UnixMs};
 mod event;
 mod lines;
 mod log;
+#[cfg(feature = "otel")]
+mod spans;
 
 pub(super) use event::Event;
 use log::Log;
@@ -42,6 +44,8 @@ impl Events {
     pub fn note(&self, message: &DelayedMessage, event: Event<'_>) {
         self.metrics.note(message, event);
         self.log.note(message, event);
+        #[cfg(feature = "otel")]
+        crate::otel::record(|| spans::of(message, event));
         if let Some(ledger) = &self.ledger
             && let Some(line) = lines::of(message, event)
         {
@@ -76,11 +80,21 @@ impl Events {
     }
 }
 
+/// Survives a broker's restart: <https://www.rabbitmq.com/docs/publishers#message-properties>.
+const PERSISTENT: u8 = 2;
+
 impl Metrics {
+    fn taken_in(&self, message: &DelayedMessage) {
+        self.scheduled.increment(1);
+        self.without_message_id.increment(message.message_id().is_none().into());
+        let is_persistent = message.stamp.set_aside.delivery_mode == Some(PERSISTENT);
+        self.transient.increment((!is_persistent).into());
+    }
+
     fn note(&self, message: &DelayedMessage, event: Event<'_>) {
         match event {
             Event::Planned { hops } => self.hops.record(hops),
-            Event::TakenIn { .. } => self.scheduled.increment(1),
+            Event::TakenIn { .. } => self.taken_in(message),
             Event::TakenBack { policy, .. } => self.retried(policy, 1),
             Event::Parked { .. } => self.parked.increment(1),
             Event::WokeEarly { .. } => self.replanned.increment(1),

@@ -53,6 +53,7 @@ pub(super) async fn run(shared: &Shared, publishing: &Connection, stop: &Cancell
             Ok(()) => {}
             Err(AmqpError::Closed { code: 403, text }) => {
                 info!(
+                    name: "kept-not-noted-forbidden",
                     text,
                     "`dormouse status` does not see what is kept: it needs more permissions"
                 );
@@ -60,7 +61,7 @@ pub(super) async fn run(shared: &Shared, publishing: &Connection, stop: &Cancell
             }
             Err(error) => {
                 if let Some(times) = told_of_trouble.due() {
-                    warn!(times, %error, "what is kept could not be noted for `dormouse status`");
+                    warn!(name: "kept-not-noted", times, %error, "what is kept could not be noted for `dormouse status`");
                 }
             }
         }

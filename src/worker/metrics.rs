@@ -37,6 +37,8 @@ pub(super) struct Metrics {
     pub swept: Counter,
     pub parked: Counter,
     pub internal_refused: Counter,
+    pub without_message_id: Counter,
+    pub transient: Counter,
 }
 
 impl Default for Metrics {
@@ -55,6 +57,8 @@ impl Default for Metrics {
             swept: counter!("dormouse_swept_total"),
             parked: counter!("dormouse_parked_total"),
             internal_refused: counter!("dormouse_internal_refused_total"),
+            without_message_id: counter!("dormouse_without_message_id_total"),
+            transient: counter!("dormouse_transient_total"),
         }
     }
 }
@@ -201,7 +205,7 @@ pub(super) fn clock_stepped() {
 }
 
 /// What each counts, for the help texts.
-const COUNTERS: [(&str, &str); 18] = [
+const COUNTERS: [(&str, &str); 20] = [
     ("dormouse_scheduled_total", "Messages planned and put into the cascade"),
     ("dormouse_delivered_total", "Messages confirmed by their target"),
     ("dormouse_early_total", "Messages published before their due time; must stay 0"),
@@ -217,6 +221,11 @@ const COUNTERS: [(&str, &str); 18] = [
         "dormouse_internal_refused_total",
         "Publishes into queues of ours that were refused and made again",
     ),
+    (
+        "dormouse_without_message_id_total",
+        "Messages planned that have no message_id, so that nobody can tell a duplicate of them",
+    ),
+    ("dormouse_transient_total", "Messages planned that are not persistent at their target"),
     (RECONNECTS, "Connections lost and built anew"),
     (CLOCK_STEPS, "Steps of the wall clock noticed"),
     (DEAD_LETTERED, "Messages put into the DLQ, by reason"),
@@ -293,10 +302,9 @@ pub fn describe() {
     }
     // what nobody has looked up is not exported
     Gauges::default();
-    let Metrics { early, delivered, scheduled, returned, .. } = Metrics::default();
-    for counter in
-        [early, delivered, scheduled, returned, counter!(RECONNECTS), counter!(CLOCK_STEPS)]
-    {
-        counter.increment(0);
-    }
+    let Metrics { early, delivered, scheduled, returned, without_message_id, transient, .. } =
+        Metrics::default();
+    let lost = [counter!(RECONNECTS), counter!(CLOCK_STEPS)];
+    let seen = [early, delivered, scheduled, returned, without_message_id, transient];
+    lost.into_iter().chain(seen).for_each(|counter| counter.increment(0));
 }

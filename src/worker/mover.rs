@@ -360,7 +360,7 @@ impl Mover {
             0 => self.later.push_back((Instant::now() + PAUSE, moved)),
             _ if moved.to_dlq => {
                 let id = &moved.delayed.stamp.id;
-                warn!(id, code, answer = text, "a message stays where it is: RabbitMQ refuses it");
+                warn!(name: "mover-message-refused", id, code, answer = text, "a message stays where it is: RabbitMQ refuses it");
                 self.unsettled -= 1;
             }
             _ => {

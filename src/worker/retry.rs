@@ -86,6 +86,7 @@ impl Shared {
             self.retry_routes().found(queue);
         } else if self.retry_routes().missing(queue, Instant::now()) {
             info!(
+                name: "retry-by-default-exchange",
                 queue,
                 "messages come back through the default exchange, with their first routing key in a \
                  header only; `dormouse retry enable {queue}` keeps it"

@@ -175,7 +175,7 @@ pub async fn find_or_bind(
     };
     let refused = match declare(connection, &wanted).await {
         Ok(()) => {
-            info!(queue, exchange, "bound: what comes back to the queue keeps its routing key");
+            info!(name: "retry-way-back-bound", queue, exchange, "bound: what comes back to the queue keeps its routing key");
             return Ok(true);
         }
         Err(DeclareError::Failed { source, .. }) if !connection.is_open() => return Err(source),

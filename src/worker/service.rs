@@ -48,12 +48,13 @@ impl Past {
         self.channels = Some(at_most);
         if limit < 2 * AT_WORK {
             warn!(
+                name: "worker-channels-too-few",
                 %error, limit,
                 "a worker needs {} channels in all and does not work with fewer: allow its user more",
                 2 * LEAST
             );
         } else {
-            warn!(%error, limit, at_most, "RabbitMQ refused a channel; going on with fewer");
+            warn!(name: "worker-channel-refused", %error, limit, at_most, "RabbitMQ refused a channel; going on with fewer");
         }
     }
 }
@@ -86,7 +87,7 @@ pub async fn run(
     };
     ended.cancel();
     writing.join_all().await;
-    ran.inspect(|()| info!("stopped"))
+    ran.inspect(|()| info!(name: "worker-stopped", "stopped"))
 }
 
 /// One session after the other, until `stop`.
@@ -105,7 +106,7 @@ async fn sessions(
             ended = session(config.clone(), clock.clone(), lasting.clone(), health, &mut past, stop) => ended,
             () = keep(std::mem::take(&mut keeping)) => unreachable!("it only waits"),
             () = stopped_for(stop, config.stop.grace) => {
-                warn!(grace = ?config.stop.grace, "not everything was confirmed in time; the broker requeues the rest");
+                warn!(name: "worker-stopped-unconfirmed", grace = ?config.stop.grace, "not everything was confirmed in time; the broker requeues the rest");
                 Ok(())
             }
         };
@@ -130,7 +131,7 @@ async fn sessions(
             }
             Err(error) if error.is_worth_another_try() => {
                 let wait = pause.next().unwrap_or(config.broker.reconnect_max);
-                warn!(%error, ?wait, "not connected; trying again");
+                warn!(name: "worker-disconnected", %error, ?wait, "not connected; trying again");
                 reconnected();
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
@@ -138,7 +139,7 @@ async fn sessions(
                 }
             }
             Err(error) => {
-                error!(%error, "cannot run");
+                error!(name: "worker-failed", %error, "cannot run");
                 return Err(error);
             }
         }
@@ -160,7 +161,7 @@ async fn quarantined(
     error: &WorkerError,
     stop: &CancellationToken,
 ) -> Option<Looked> {
-    warn!(%error, "not connected; looking for messages that cannot be read");
+    warn!(name: "worker-disconnected-by-message", %error, "not connected; looking for messages that cannot be read");
     let moved = tokio::select! {
         moved = moved(config, clock, &lasting.ledger, error.may_be_amqp10()) => moved,
         () = stop.cancelled() => return None,
@@ -172,7 +173,7 @@ async fn quarantined(
             Some(looked)
         }
         Err(error) => {
-            warn!(%error, "a message that cannot be read could not be moved");
+            warn!(name: "worker-message-not-moved", %error, "a message that cannot be read could not be moved");
             None
         }
     }
@@ -223,7 +224,7 @@ async fn session(
             Connection::try_channels([&consuming, &publishing], AT_WORK).await?;
         }
         if past.blocked {
-            info!("an alarm may be on; nothing is taken in before RabbitMQ takes publishes");
+            info!(name: "worker-waits-for-alarm", "an alarm may be on; nothing is taken in before RabbitMQ takes publishes");
             publishing.until_unblocked().await?;
         }
         Ok::<_, WorkerError>((consuming, publishing))
@@ -284,6 +285,7 @@ fn within_channels(
     let wanted = Consumer::channels_for(config.hold.max_messages);
     if channels.spread < wanted {
         warn!(
+            name: "worker-channels-few",
             consuming = channels.consuming,
             publishing = channels.publishing,
             "few channels: up to {} held messages are spread over {} of them instead of {wanted}, so their \
@@ -313,7 +315,7 @@ async fn connected(
     parts.spawn(intake.run(stop.clone()));
     parts.spawn(retry.run(stop.clone()));
     parts.spawn(delivery.run(stop.clone()));
-    info!(address = consuming.address(), ?versions, "running");
+    info!(name: "worker-running", address = consuming.address(), ?versions, "running");
     health.set_connected(true);
     if let Some(control) = &shared.control {
         control.declared.notify_one();
@@ -355,7 +357,7 @@ async fn declare_apart(config: &Config, in_all: Option<usize>) -> Result<(), Wor
 async fn stopping(stop: &CancellationToken, health: &Health) {
     stop.cancelled().await;
     health.set_stopping();
-    info!("stopping: no new deliveries; waiting for what is in flight");
+    info!(name: "worker-stopping", "stopping: no new deliveries; waiting for what is in flight");
     std::future::pending().await
 }
 

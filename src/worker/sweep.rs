@@ -61,13 +61,14 @@ pub(super) async fn run(
             Ok(None) => Some(AGAIN),
             Err(MoverError::Amqp(AmqpError::Closed { code: 403, text })) => {
                 info!(
+                    name: "sweep-forbidden",
                     text,
                     "what sleeps is not planned again after a broker's start: it needs more permissions"
                 );
                 return stop.cancelled().await;
             }
             Err(error) => {
-                warn!(%error, again_in = ?AFTER_ERROR, "what sleeps could not be planned again");
+                warn!(name: "sweep-failed", %error, again_in = ?AFTER_ERROR, "what sleeps could not be planned again");
                 Some(AFTER_ERROR)
             }
         };
@@ -118,7 +119,7 @@ impl Sweeper<'_> {
         }
         marker.mark().await?;
         if moved > 0 {
-            info!(moved, "planned again what sleeps in the levels, so that it wakes on time");
+            info!(name: "sweep-done", moved, "planned again what sleeps in the levels, so that it wakes on time");
         }
         Ok(moved)
     }

@@ -131,7 +131,9 @@ async fn delete_left(
             && let Some(exchange) = shared.names().back(&queue)
         {
             match Remove::open(connection).await?.unused_exchange(&exchange).await {
-                Ok(()) => info!(queue, exchange, "deleted: the queue that it led back to is gone"),
+                Ok(()) => {
+                    info!(name: "retry-way-back-deleted", queue, exchange, "deleted: the queue that it led back to is gone")
+                }
                 Err(error) if !connection.is_open() => return Err(error),
                 Err(error) => debug!(%error, exchange, "stays"),
             }

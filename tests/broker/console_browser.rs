@@ -18,7 +18,7 @@ async fn run(folder: &Path, given: Value) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/console/browser.mjs");
     let mut command = tokio::process::Command::new("node");
     command.arg(script).current_dir(folder).env("CONSOLE", given.to_string()).kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_secs(300), command.output());
+    let output = tokio::time::timeout(Duration::from_secs(900), command.output());
     let output = output.await.expect("it ends").unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let error = String::from_utf8_lossy(&output.stderr);

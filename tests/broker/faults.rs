@@ -24,10 +24,16 @@ pub struct Own {
 
 impl Own {
     pub async fn start(test: &str) -> Self {
+        Self::configured(test, &[]).await
+    }
+
+    /// With further lines in `rabbitmq.conf`.
+    pub async fn configured(test: &str, lines: &[&str]) -> Self {
         let directory =
             std::env::temp_dir().join(format!("dormouse-{test}-{}", uuid::Uuid::now_v7().simple()));
         // else what expires while the broker starts may wait for three minutes (trap 29)
-        let options = NodeOptions::new(&directory).passing_on_soon();
+        let mut options = NodeOptions::new(&directory).passing_on_soon();
+        options.config = lines.iter().map(ToString::to_string).collect();
         let node = Node::start(&installation(), options).await.unwrap();
         let broker = Broker::at(&node.amqp_uri(), &node.management_uri(), test).await;
         let mut config = broker.config();

@@ -183,7 +183,7 @@ async fn tokens_grow_over_cut_connections_and_a_deleted_queue() {
     stop.cancel();
     // it may have lost that one, too, and not lead now
     running.await.unwrap().unwrap();
-    let led = led.lock().unwrap();
+    let led = led.lock().unwrap().clone();
     assert!(led.windows(2).all(|two| two[0] < two[1]), "{led:?}");
     broker.drop_it().await;
 }

@@ -1,5 +1,5 @@
 //! What needs a real broker. `dormouse-lab dev --no-worker -- cargo nextest run --test broker` gives one;
-//! [`amqp10`], [`client_commands`], [`client_faults`], [`client_refused`], [`commands_stand`], [`faults`], [`mqtt`],
+//! [`amqp10`], [`client_commands`], [`client_faults`], [`client_refused`], [`commands_stand`], [`doctor`], [`faults`], [`mqtt`],
 //! [`redrive`], [`refused`], [`tls`] and [`unreadable`] start brokers of their own, which they can kill.
 
 #![allow(
@@ -44,6 +44,8 @@ mod control;
 mod delivery;
 mod destroy;
 mod dlq;
+mod doctor;
+mod doctor_stand;
 mod doors;
 mod drain;
 mod extremes;
@@ -68,6 +70,7 @@ mod outbox_faults;
 mod privileges;
 mod process;
 mod raw_client;
+mod recipes;
 mod redrive;
 mod refused;
 mod rejecting;
@@ -85,8 +88,10 @@ mod stores;
 mod support;
 mod tls;
 mod topology;
+mod traces;
 mod transfer;
 mod unreadable;
+mod watching;
 mod webhook_clients;
 mod webhook_receiver;
 mod webhooks;

@@ -14,15 +14,23 @@ use crate::support::*;
 use crate::webhook_receiver::*;
 
 /// What it has logged.
-struct Logged(std::path::PathBuf);
+pub struct Logged(std::path::PathBuf);
 
 impl Logged {
+    pub fn at(file: std::path::PathBuf) -> Self {
+        Self(file)
+    }
+
+    pub fn file(&self) -> &std::path::Path {
+        &self.0
+    }
+
     fn lines(&self) -> Vec<String> {
         std::fs::read_to_string(&self.0).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 
     /// The address in the line with these words.
-    async fn address(&self, words: &str) -> String {
+    pub async fn address(&self, words: &str) -> String {
         let find = || {
             let line = self.lines().into_iter().find(|line| line.contains(words))?;
             let address = line.split_once("address=")?.1.split_whitespace().next()?.to_owned();
@@ -37,7 +45,7 @@ impl Logged {
     }
 }
 
-async fn ask(address: &str, method: &str, path: &str, caller: &str, body: &str) -> u16 {
+pub async fn ask(address: &str, method: &str, path: &str, caller: &str, body: &str) -> u16 {
     let request = http::Request::builder()
         .method(method)
         .uri(format!("http://{address}{path}"))

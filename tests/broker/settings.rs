@@ -97,7 +97,7 @@ impl Row {
             "log.filter" => {
                 some(&["off", "error", "warn", "info", "debug", "trace", "info,dormouse=debug"])
             }
-            "retry.ladder" => some(&["", "0s,1ms,3650d", "100ms"]),
+            "retry.ladder" => some(&["", "0s,1ms,3650d", "100ms", "payment"]),
             "retry.reasons" => {
                 some(&["", "rejected", "expired", "maxlen", "delivery_limit", "rejected,expired"])
             }

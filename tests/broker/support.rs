@@ -8,7 +8,7 @@ use dormouse::amqp::declare::declare;
 use dormouse::amqp::inspector::Inspector;
 use dormouse::amqp::{Connection, Consumer, Delivered, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
-use dormouse::management::Management;
+use dormouse::management::{Management, ManagementError};
 use dormouse::message::{Headers, Message, Properties, Value};
 use dormouse::topology::{
     Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology,
@@ -99,7 +99,11 @@ impl Broker {
     }
 
     pub async fn drop_it(self) {
-        self.management.delete_vhost(&self.vhost).await.expect("the virtual host goes");
+        match self.management.delete_vhost(&self.vhost).await {
+            // a busy RabbitMQ takes longer than a request may, and goes on; the tests' broker ends with them
+            Err(ManagementError::Unreachable { reason, .. }) if reason.contains("timeout") => {}
+            gone => gone.expect("the virtual host goes"),
+        }
     }
 }
 

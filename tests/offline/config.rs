@@ -265,6 +265,24 @@ max_age = "1d"
     assert_eq!(config.retry.reasons, [DeadLetterReason::Expired]);
 }
 
+/// As the documents have them.
+#[test]
+fn a_ladder_may_have_a_name() {
+    let of = |name: &str| from_variables(&[("DORMOUSE_RETRY_LADDER", name)]).unwrap().retry.ladder;
+    let payment = ["2m", "10m", "10m", "1h", "2h", "6h", "15h"];
+    let pauses = payment.map(|pause| dormouse::config::durations::parse_duration(pause).unwrap());
+    assert_eq!(of("payment"), pauses);
+    let levels = of(" rocketmq ");
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    assert_eq!((levels.len(), levels[0], levels[13]), (18, Duration::from_secs(1), minutes(10)));
+    assert_eq!(levels[17], minutes(120));
+    let typo = from_variables(&[("DORMOUSE_RETRY_LADDER", "payments")]).unwrap_err().to_string();
+    assert!(typo.contains("retry.ladder"), "{typo}");
+    let toml = "[[retry.policies]]\nqueues = \"^pay\"\nladder = \"payment\"\n";
+    let config = from_toml("named", toml).unwrap();
+    assert_eq!(config.retry.policies[0].ladder.as_deref(), Some(&pauses[..]));
+}
+
 #[test]
 fn a_broken_line_of_toml_is_not_quoted() {
     let faults = from_toml("broken", "[broker]\nuri = \"amqp://u:secret@host\n").unwrap_err();

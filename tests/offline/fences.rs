@@ -71,7 +71,10 @@ fn each_library_is_used_behind_its_door_only() {
         ("lapin", &["crates/broker/src/amqp/", "crates/lab/src/compare/relay.rs"][..]),
         ("axum", &["src/http/", "src/api/", "src/console/", "crates/lab/src/bench/webhooks.rs"]),
         ("maud", &["src/console/"]),
-        ("hyper", &["src/api/server.rs", "src/webhooks/", "crates/lab/src/bench/http.rs"]),
+        (
+            "hyper",
+            &["src/api/server.rs", "src/otel/", "src/webhooks/", "crates/lab/src/bench/http.rs"],
+        ),
         ("utoipa", &["src/api/"]),
         (
             "tokio_rustls",
@@ -108,7 +111,7 @@ fn each_library_is_used_behind_its_door_only() {
 /// through them only.
 #[test]
 fn use_cases_know_no_command_line_and_it_does_nothing_without_them() {
-    let terminal = Regex::new(r"\b(cli|clap|IsTerminal|e?print(ln)?!)|\bio::std").unwrap();
+    let terminal = Regex::new(r"\b(cli|clap|IsTerminal)\b|\be?print(ln)?!|\bio::std").unwrap();
     let broker = Regex::new(r"\b(Connection|Management|Consumer|Publisher)::").unwrap();
     for (folder, foreign) in [("src/operate", terminal), ("src/cli", broker)] {
         let files = rust_files(folder);

@@ -51,4 +51,5 @@ mod topology_model;
 mod topology_order;
 mod topology_policies;
 mod topology_verify;
+mod watching;
 mod worlds_index;

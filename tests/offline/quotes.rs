@@ -39,6 +39,18 @@ fn webhooks_shows_the_receivers_as_they_are() {
     shows("docs/webhooks.md", "../", &receivers, "docs");
 }
 
+/// Each by its own mark, as they are in one file.
+#[test]
+fn recipes_are_shown_as_they_are() {
+    let (document, file) = (read("docs/recipes.md"), read("examples/clients/recipes.py"));
+    for recipe in ["order", "cache", "coupon"] {
+        let (begin, end) = (format!("# {recipe}: begin\n"), format!("# {recipe}: end\n"));
+        let (_, rest) = file.split_once(&begin).unwrap();
+        let block = format!("```python\n{}\n```", rest.split_once(&end).unwrap().0.trim_end());
+        assert!(document.contains(&block), "{block}");
+    }
+}
+
 /// What stands in each file between `{mark}: begin` and `{mark}: end` stands in the document, under a link to the
 /// file.
 fn shows(document: &str, to_root: &str, files: &[&str], mark: &str) {

@@ -43,7 +43,7 @@ impl Looked {
     pub fn tell(&self, what: &str) {
         let (moved, refused) = (self.moved, self.refused.len());
         if moved + refused > 1 {
-            warn!(moved, refused, "looked for {what}");
+            warn!(name: "unreadable-looked", moved, refused, "looked for {what}");
         }
     }
 }
@@ -85,10 +85,8 @@ pub async fn move_unreadable(
             let answer = outcome.answer();
             if told_of_refused.due().is_some() {
                 warn!(
-                    id,
-                    queue,
-                    detail,
-                    answer,
+                    name: "unreadable-not-moved",
+                    id, queue, detail, answer,
                     "a message that cannot be read could not be moved to the DLQ"
                 );
             }
@@ -102,9 +100,8 @@ pub async fn move_unreadable(
         debug!(id, queue, detail, "moved");
         if told_of_moved.due().is_some() {
             warn!(
-                id,
-                queue,
-                detail,
+                name: "unreadable-moved",
+                id, queue, detail,
                 "a message that cannot be read was moved to the DLQ; `dormouse dlq show` prints it"
             );
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::ladder_named;
 use crate::schedule::delay::MAX_DELAY;
 
 /// Who decides when the next attempt is, for [`Retry::ByPolicy`](super::Retry::ByPolicy), for a handler
@@ -39,6 +40,11 @@ impl RetryPolicy {
     pub fn ladder(pauses: impl IntoIterator<Item = Duration>) -> Self {
         let shape = Shape::Ladder(pauses.into_iter().collect());
         RetryPolicy::Here(Pauses { shape, jitter: 0.0 })
+    }
+
+    /// The ladder of this name, as `retry.ladder` of a worker knows it: `payment` or `rocketmq`.
+    pub fn named(name: &str) -> Option<Self> {
+        ladder_named(name).map(Self::ladder)
     }
 
     /// Each pause is twice the one before, up to `longest`, with 20 % of jitter; after attempt number

@@ -74,9 +74,11 @@ impl LiveTokens {
                 Ok(false) => {}
                 Ok(true) => {
                     let tokens = self.state().tokens.len();
-                    info!(tokens, "the file of tokens has changed, and is in force");
+                    info!(name: "api-tokens-changed", tokens, "the file of tokens has changed, and is in force");
                 }
-                Err(error) => error!(%error, "the tokens that were in force before stay so"),
+                Err(error) => {
+                    error!(name: "api-tokens-unchanged", %error, "the tokens that were in force before stay so")
+                }
             }
         }
     }

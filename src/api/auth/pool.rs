@@ -149,7 +149,7 @@ impl Pool {
                     return Err(Problem::new(kind, detail));
                 }
                 if problem.kind == Kind::Unauthenticated {
-                    warn!(user, %address, "RabbitMQ refused a login");
+                    warn!(name: "api-login-refused", user, %address, "RabbitMQ refused a login");
                     self.failures().failed(address, Instant::now());
                 }
                 Err(problem)
@@ -238,7 +238,7 @@ async fn first(config: &Config, user: &str, password: Option<&str>) -> Result<Lo
         None => config.clone(),
     };
     let client = Client::open(config.clone()).await.map_err(trouble::client)?;
-    info!(user, "connected for the API");
+    info!(name: "api-connected", user, "connected for the API");
     Ok(Login { user: user.into(), client, config: config.into(), checked: Instant::now() })
 }
 

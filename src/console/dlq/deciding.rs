@@ -190,6 +190,7 @@ async fn with_chosen(
     };
     let came = came.await.unwrap_or_else(Came::Failed);
     tracing::info!(
+        name: "console-dlq-acted",
         user = visitor.session.user,
         address = %visitor.address,
         what,

@@ -85,12 +85,19 @@ pub enum MigrateError {
     Declare(#[from] DeclareError),
     #[error(transparent)]
     Mover(#[from] MoverError),
-    #[error("queue {0:?} does not exist")]
-    NoQueue(String),
-    #[error("queue {0:?} delays nothing: it has no TTL, or no dead-letter exchange")]
-    DelaysNothing(String),
+    #[error(transparent)]
+    NoTtlQueue(#[from] NoTtlQueue),
     #[error("the current layout is not complete: `dormouse topology apply` first")]
     Incomplete,
+}
+
+/// Why a queue is none that delays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoTtlQueue {
+    #[error("queue {0:?} does not exist")]
+    Missing(String),
+    #[error("queue {0:?} delays nothing: it has no TTL, or no dead-letter exchange")]
+    DelaysNothing(String),
 }
 
 /// Nothing has come for so long: what is on its way between two queues has arrived, or is in no hurry.
@@ -192,7 +199,7 @@ fn reader(
     origin: &Origin,
     standing: Inventory,
     stayed: Arc<Mutex<BTreeMap<String, u64>>>,
-) -> Result<Option<Reader>, MigrateError> {
+) -> Result<Option<Reader>, NoTtlQueue> {
     let read: Box<dyn Fn(Message, String, UnixMs) -> Foreign + Send> = match origin {
         Origin::Plugin | Origin::NServiceBus => return Ok(None),
         Origin::TtlQueue { by_timestamp: false, .. } => return Ok(None),
@@ -222,10 +229,10 @@ fn of_nservicebus(standing: &Inventory) -> Vec<String> {
     names.filter(of_it).cloned().collect()
 }
 
-fn ttl_queue(standing: &Inventory, name: &str) -> Result<TtlQueue, MigrateError> {
+fn ttl_queue(standing: &Inventory, name: &str) -> Result<TtlQueue, NoTtlQueue> {
     let queue: &QueueInfo =
-        standing.queue(name).ok_or_else(|| MigrateError::NoQueue(name.to_owned()))?;
-    TtlQueue::of(queue).ok_or_else(|| MigrateError::DelaysNothing(name.to_owned()))
+        standing.queue(name).ok_or_else(|| NoTtlQueue::Missing(name.to_owned()))?;
+    TtlQueue::of(queue).ok_or_else(|| NoTtlQueue::DelaysNothing(name.to_owned()))
 }
 
 /// Whether a worker may deliver where the queue's messages go.

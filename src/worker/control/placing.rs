@@ -99,7 +99,7 @@ impl Placing {
                 continue;
             }
             let answer = outcome.answer();
-            warn!(answer, ?to, "a unique schedule could not be put there");
+            warn!(name: "commands-unique-not-placed", answer, ?to, "a unique schedule could not be put there");
             // else of the exchange, or of the whole channel
             if let Outcome::Unknown(Closed { code, .. }) = &outcome
                 && !matches!(code, 0 | 403 | 404)

@@ -28,7 +28,7 @@ pub(super) async fn moved(config: &Arc<Config>, clock: &Clock, error: &AmqpError
         return false;
     };
     moved.unwrap_or_else(|error| {
-        warn!(%error, "a message in the command queue cannot be read, and could not be moved");
+        warn!(name: "commands-unreadable-not-moved", %error, "a message in the command queue cannot be read, and could not be moved");
         false
     })
 }

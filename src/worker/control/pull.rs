@@ -96,7 +96,7 @@ impl Puller {
     pub async fn run(self, mut asked: mpsc::Receiver<Asked>) {
         while let Some(one) = asked.recv().await {
             if let Err(error) = self.answer(&one).await {
-                warn!(%error, "a run-now could not be answered");
+                warn!(name: "commands-run-now-not-answered", %error, "a run-now could not be answered");
             }
         }
     }
@@ -107,10 +107,10 @@ impl Puller {
         let publishing = Arc::new(Connection::open(broker, "dormouse run-now puts back").await?);
         let pull = Pull { by: self, consuming: &consuming, publishing: &publishing, key };
         let outcome = pull.run(*due).await.unwrap_or_else(|error| {
-            warn!(%error, "what sleeps could not be looked through for a run-now");
+            warn!(name: "commands-run-now-not-looked", %error, "what sleeps could not be looked through for a run-now");
             Outcome::Refused(Refusal::Failed(error.to_string()))
         });
-        info!(outcome = outcome.as_str(), "a run-now has looked for its message");
+        info!(name: "commands-run-now-looked", outcome = outcome.as_str(), "a run-now has looked for its message");
         let verb = "run-now";
         self.control.gauges.decided(verb, std::slice::from_ref(&outcome), false);
         if let Some(to) = reply {

@@ -203,7 +203,7 @@ impl Session {
                     registrar.accept(EVERY_OTHER);
                     self.checkpoint = Checkpoint::UnderWay;
                 }
-                info!("decides commands from now on");
+                info!(name: "commands-registrar", "decides commands from now on");
                 self.parts.control.gauges.registrar.set(1.0);
                 self.registrar = Some(registrar);
                 self.last_beat = Instant::now();

@@ -67,7 +67,7 @@ pub(in crate::worker) async fn run(
             pause = pauses(&config.broker);
         }
         let wait = pause.next().unwrap_or(config.broker.reconnect_max);
-        warn!(%error, ?wait, "the log of commands cannot be read: messages with a key wait");
+        warn!(name: "commands-log-blind", %error, ?wait, "the log of commands cannot be read: messages with a key wait");
         tokio::select! {
             () = sleep(wait) => {}
             () = stop.cancelled() => {}
@@ -234,7 +234,7 @@ impl Session {
         let exchange = self.parts.names.log();
         for message in messages {
             if message.exchange != exchange {
-                warn!("somebody published to the queue of the log: it counts for nobody");
+                warn!(name: "commands-log-foreign", "somebody published to the queue of the log: it counts for nobody");
                 continue;
             }
             let Some((LogMessage::Epoch(epoch), read)) = self.parts.control.read(&message.body)
@@ -254,7 +254,7 @@ impl Session {
     /// The commands that it holds go to the next, as its channel closes.
     fn end(&mut self, Ended(why): &Ended) {
         if self.registrar.as_ref().is_some_and(Registrar::is_elected) {
-            info!(why, "decides no commands any more");
+            info!(name: "commands-registrar-no-more", why, "decides no commands any more");
         } else {
             debug!(why, "stands for registrar again");
         }

@@ -77,10 +77,12 @@ impl Log {
         let mut told = self.told_of_dead.lock().expect("no panic while noting a line of the log");
         match told.entry(*reason).or_default().due() {
             Some(times) => info!(
+                name: "message-doomed",
                 target: of::WORKER,
                 times, id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ"
             ),
             None => debug!(
+                name: "message-doomed",
                 target: of::WORKER,
                 id, %reason, attempt, exchange, routing_key, detail, "a message goes to the DLQ"
             ),
@@ -92,6 +94,7 @@ fn failed(message: &DelayedMessage, Cause { reason, detail }: &Cause, pause: Dur
     let Stamp { id, attempt, target, .. } = &message.stamp;
     let Target { exchange, routing_key, .. } = target;
     debug!(
+        name: "message-attempt-failed",
         target: of::DELIVERY,
         id, %reason, attempt, ?pause, exchange, routing_key, detail, "delivery failed"
     );
@@ -102,15 +105,16 @@ fn recalled(message: &DelayedMessage, pause: Duration) {
     if let Some(retry_state) = retry_state {
         // the one under way is counted already
         let (queue, retries) = (&retry_state.queue, retry_state.retries.saturating_sub(1));
-        debug!(target: of::RETRY, id, queue, retries, ?pause, "to be brought back");
+        debug!(name: "message-recalled", target: of::RETRY, id, queue, retries, ?pause, "to be brought back");
     }
 }
 
 fn parked(message: &DelayedMessage, told: Option<u64>) {
     let id = &message.stamp.id;
-    debug!(target: of::INTAKE, id, "was parked");
+    debug!(name: "message-parked", target: of::INTAKE, id, "was parked");
     if let Some(times) = told {
         warn!(
+            name: "message-parked",
             target: of::INTAKE,
             times, id, "a message was parked: an exchange of ours lacks a binding or a queue"
         );
@@ -119,6 +123,7 @@ fn parked(message: &DelayedMessage, told: Option<u64>) {
 
 fn woke_early() {
     warn!(
+        name: "message-woke-early",
         target: of::DELIVERY,
         "messages wake much too early: a policy shortens TTLs, the levels were changed, or the clock went \
          back; they are planned again (see `dormouse topology verify`)"
@@ -133,10 +138,12 @@ fn refused_inside(
     let id = &message.stamp.id;
     match told {
         Some(times) => warn!(
+            name: "message-refused-inside",
             target: of::INWARD,
             times, id, code, answer, "RabbitMQ refuses a message; it goes to the DLQ"
         ),
         None => debug!(
+            name: "message-refused-inside",
             target: of::INWARD,
             id, code, answer, "RabbitMQ refuses a message; it goes to the DLQ"
         ),
@@ -145,6 +152,7 @@ fn refused_inside(
 
 fn dlq_refused(queue: &str, times: u64) {
     warn!(
+        name: "dlq-refuses",
         target: of::INWARD,
         times,
         queue,
@@ -156,6 +164,7 @@ fn dlq_refused(queue: &str, times: u64) {
 
 fn refused(message: &DelayedMessage, to: InternalQueue, problem: &str, times: u64) {
     warn!(
+        name: "message-publish-refused",
         target: of::INWARD,
         times,
         id = message.stamp.id,
@@ -169,6 +178,7 @@ fn kept(message: &DelayedMessage, Closed { code, text: answer }: &Closed, times:
     let (Stamp { id, target, .. }, bytes) = (&message.stamp, message.body_bytes());
     let Target { exchange, routing_key, .. } = target;
     warn!(
+        name: "message-kept",
         target: of::INWARD,
         times, id, code, answer, exchange, routing_key, bytes,
         "RabbitMQ takes a message from nobody, not even for the DLQ. It stays unacknowledged in the queue where \
@@ -184,9 +194,10 @@ fn moved(
     told: Option<u64>,
 ) {
     let id = &message.stamp.id;
-    debug!(target: of::UNCARRIED, id, queue, problem, ?to, "moved");
+    debug!(name: "message-moved", target: of::UNCARRIED, id, queue, problem, ?to, "moved");
     if told.is_some() {
         warn!(
+            name: "message-moved",
             target: of::UNCARRIED,
             id, queue, problem, ?to, "AMQP 0-9-1 cannot carry a message as it is"
         );
@@ -196,6 +207,7 @@ fn moved(
 fn not_moved(message: &DelayedMessage, queue: &str, problem: &str, answer: &str) {
     let id = &message.stamp.id;
     warn!(
+        name: "message-not-moved",
         target: of::UNCARRIED,
         id, queue, problem, answer,
         "RabbitMQ takes no replacement for a message that AMQP 0-9-1 cannot carry"
@@ -205,13 +217,13 @@ fn not_moved(message: &DelayedMessage, queue: &str, problem: &str, answer: &str)
 fn dropped(message: &DelayedMessage, cause: control::Cause) {
     let Stamp { id, key, .. } = &message.stamp;
     let key = key.as_ref().map(|key| key.key.as_str());
-    debug!(target: of::DELIVERY, id, key, cause = cause.as_str(), "a message is dropped");
+    debug!(name: "message-dropped", target: of::DELIVERY, id, key, cause = cause.as_str(), "a message is dropped");
 }
 
 fn rescheduled(message: &DelayedMessage, until: UnixMs) {
     let Stamp { id, key, .. } = &message.stamp;
     let key = key.as_ref().map(|key| key.key.as_str());
-    debug!(target: of::DELIVERY, id, key, until = until.0, "a message was rescheduled, and sleeps again");
+    debug!(name: "message-rescheduled", target: of::DELIVERY, id, key, until = until.0, "a message was rescheduled, and sleeps again");
 }
 
 fn waits(message: &DelayedMessage, wait: control::Wait, times: u64) {
@@ -225,5 +237,5 @@ fn waits(message: &DelayedMessage, wait: control::Wait, times: u64) {
         ),
         control::Wait::Fence => "no fence comes back through the command queue".to_owned(),
     };
-    warn!(target: of::DELIVERY, times, id, key, why, "messages with a key are due, and wait");
+    warn!(name: "message-waits", target: of::DELIVERY, times, id, key, why, "messages with a key are due, and wait");
 }

@@ -48,7 +48,7 @@ pub(in crate::worker) async fn run(
     let (waiting, given_up) = (ledger.len(), ledger.given_up());
     if !ledger.is_done() && waiting > 0 {
         let problem = writer.problem();
-        warn!(waiting, given_up, problem, "not all that happened could be noted in the ledger");
+        warn!(name: "ledger-gap", waiting, given_up, problem, "not all that happened could be noted in the ledger");
     }
 }
 
@@ -76,6 +76,7 @@ impl Writer {
             let lag = self.ledger.lag();
             match self.ledger.look() {
                 Some(true) => warn!(
+                    name: "ledger-stalled",
                     problem = self.problem(),
                     waiting = self.ledger.len(),
                     "the ledger takes nothing, or too little: messages are delivered as ever and do not wait for \
@@ -83,7 +84,7 @@ impl Writer {
                 ),
                 Some(false) => {
                     let given_up = self.ledger.given_up();
-                    info!(?lag, given_up, "the ledger takes what happens again");
+                    info!(name: "ledger-resumed", ?lag, given_up, "the ledger takes what happens again");
                 }
                 None => {}
             }
@@ -187,6 +188,7 @@ impl Writer {
             Outcome::Unknown(Closed { code: 311 | 406, text }) => {
                 let given_up = self.ledger.give_up();
                 warn!(
+                    name: "ledger-batch-refused",
                     given_up,
                     batch = batch.batch,
                     answer = text,

@@ -287,7 +287,7 @@ const FRAME_MAX_BYTES: u32 = 128 * 1024;
 const MOST_FRAME_MAX_BYTES: u32 = 1024 * 1024;
 
 /// The address of a node, as the client library wants it.
-fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
+pub(super) fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
     let invalid = |problem| AmqpError::InvalidUri { address: uri.to_string(), problem };
     let mut parsed: AMQPUri = uri.expose().parse().map_err(invalid)?;
     let frame_max = match parsed.query.frame_max {
@@ -309,7 +309,7 @@ fn parsed(uri: &Uri) -> Result<AMQPUri, AmqpError> {
     Ok(parsed)
 }
 
-async fn tls(broker: &Broker) -> Result<TlsFiles, AmqpError> {
+pub(super) async fn tls(broker: &Broker) -> Result<TlsFiles, AmqpError> {
     let authorities = match &broker.ca_file {
         Some(file) => Some(read(file).await?),
         None => None,

@@ -165,7 +165,7 @@ impl<'a> PoisonScan<'a> {
         let end = Instant::now() + SILENCE * 10;
         let kept = timeout_at(end, self.let_go()).await;
         if let Ok(Err(error)) = &kept {
-            warn!(%error, "what cannot be replaced could not be kept apart");
+            warn!(name: "scan-not-kept-apart", %error, "what cannot be replaced could not be kept apart");
         }
         let Self { reading, replacing, .. } = self;
         replacing.close().await;
@@ -268,7 +268,9 @@ impl<'a> PoisonScan<'a> {
         let queue = &queue.watched.queue;
         match close.reply_code {
             404 => debug!(queue, "not there, so not looked through"),
-            code => warn!(queue, code, answer = %close.reply_text, "cannot be looked through"),
+            code => {
+                warn!(name: "scan-queue-not-looked-through", queue, code, answer = %close.reply_text, "cannot be looked through")
+            }
         }
         let close_ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
         self.reading.call(frame.channel(), AMQPClass::Channel(close_ok)).await

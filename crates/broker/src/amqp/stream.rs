@@ -52,6 +52,18 @@ pub(super) async fn connect(uri: &AMQPUri, files: &TlsFiles) -> io::Result<Strea
     }
 }
 
+/// The certificate that the node shows, in DER.
+///
+/// Errors: it does not answer, or one side does not trust the other.
+pub(super) async fn served_certificate(uri: &AMQPUri, files: &TlsFiles) -> io::Result<Vec<u8>> {
+    let host = uri.authority.host.as_str();
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let tcp = TcpStream::connect((host, uri.authority.port)).await?;
+    let tls = TlsConnector::from(Arc::new(config(files)?)).connect(name, tcp).await?;
+    let shown = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    shown.map(|shown| shown.to_vec()).ok_or_else(|| io::Error::other("it showed no certificate"))
+}
+
 fn config(files: &TlsFiles) -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     // one that the system has and that cannot be read is not the one that is needed, most likely

@@ -139,7 +139,7 @@ impl StreamReader {
         self.passed_over += 1;
         let from = self.next_offset.unwrap_or(0) + self.passed_over;
         if self.passed_over == 1 {
-            warn!(%error, stream = self.stream, from, "somebody published what cannot be read; passing over it");
+            warn!(name: "stream-message-unreadable", %error, stream = self.stream, from, "somebody published what cannot be read; passing over it");
         }
         let (broker, name, stream) = (self.broker.clone(), self.name.clone(), self.stream.clone());
         // a task, so that whoever gives up waiting for it finds it done later

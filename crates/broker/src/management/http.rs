@@ -32,6 +32,12 @@ pub(super) struct Http {
     address: Address,
 }
 
+/// A success.
+struct Answer {
+    body: Vec<u8>,
+    date: Option<String>,
+}
+
 impl Http {
     pub(super) fn authorization(&self) -> &str {
         self.address.authorization()
@@ -53,15 +59,27 @@ impl Http {
 
     /// Sends the request once, on a thread that may block.
     pub(super) async fn send(&self, request: Request) -> Result<Vec<u8>, ManagementError> {
+        self.on_a_thread(move |http| http.exchange(&request).map(|answer| answer.body)).await
+    }
+
+    async fn on_a_thread<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(Self) -> Result<T, ManagementError> + Send + 'static,
+    ) -> Result<T, ManagementError> {
         let http = self.clone();
-        match tokio::task::spawn_blocking(move || http.exchange(&request)).await {
+        match tokio::task::spawn_blocking(move || ask(http)).await {
             Ok(result) => result,
             Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
             Err(_) => Err(self.unreachable("the process is stopping")),
         }
     }
 
-    fn exchange(&self, request: &Request) -> Result<Vec<u8>, ManagementError> {
+    /// Sends the request once. The answer's header `Date`, if it has one.
+    pub(super) async fn date(&self, request: Request) -> Result<Option<String>, ManagementError> {
+        self.on_a_thread(move |http| http.exchange(&request).map(|answer| answer.date)).await
+    }
+
+    fn exchange(&self, request: &Request) -> Result<Answer, ManagementError> {
         let url = format!("{}{}", self.address.base(), request.path);
         let authorization = ("authorization", self.address.authorization());
         let answer = match &request.method {
@@ -82,7 +100,10 @@ impl Http {
             ureq::Error::BodyExceedsLimit(_) => self.unexpected(request, error),
             error => self.unreachable(error),
         })?;
-        self.check(request, answer.status().as_u16(), body)
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+        let date = date.map(str::to_owned);
+        let body = self.check(request, answer.status().as_u16(), body)?;
+        Ok(Answer { body, date })
     }
 
     /// What RabbitMQ's status codes mean here. A missing tag or permission is a 401 on every version.

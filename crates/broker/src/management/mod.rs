@@ -13,6 +13,7 @@
 mod address;
 mod error;
 mod http;
+mod traffic;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ use serde_json::json;
 
 pub use dormouse_core::inventory::*;
 pub use error::ManagementError;
+pub use traffic::ClockSaid;
 
 use crate::config::Broker;
 use http::{Http, Request};

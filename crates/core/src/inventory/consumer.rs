@@ -4,8 +4,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// What is asked of each consumer.
-pub const CONSUMER_COLUMNS: [&str; 4] =
-    ["queue.name", "consumer_tag", "activity_status", "channel_details.connection_name"];
+pub const CONSUMER_COLUMNS: [&str; 5] = [
+    "queue.name",
+    "consumer_tag",
+    "activity_status",
+    "ack_required",
+    "channel_details.connection_name",
+];
 
 /// A consumer of a queue or stream: exact within a second or two, unlike the counters of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -15,6 +20,8 @@ pub struct ConsumerInfo {
     pub consumer_tag: String,
     /// `single_active` or `waiting` at a queue with a single active consumer; `up` elsewhere.
     pub activity_status: Option<String>,
+    /// Whether it acks what it gets, or RabbitMQ takes it for handled once it is sent.
+    pub ack_required: Option<bool>,
     /// Empty, and then no map, for the first moment.
     #[serde(default)]
     channel_details: Value,

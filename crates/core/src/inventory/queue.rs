@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 /// What is asked of each queue: everything would be three times as long.
-pub const COLUMNS: [&str; 21] = [
+pub const COLUMNS: [&str; 24] = [
     "name",
     "type",
     "durable",
@@ -27,7 +27,10 @@ pub const COLUMNS: [&str; 21] = [
     "memory",
     "head_message_timestamp",
     "members",
+    "online",
     "segments",
+    "exclusive",
+    "auto_delete",
 ];
 
 /// A queue or stream.
@@ -92,8 +95,16 @@ pub struct QueueInfo {
     pub head_message_timestamp_seconds: Option<u64>,
     /// The nodes that have a replica of a quorum queue or stream, running or not.
     pub members: Option<Vec<String>>,
+    /// Those of them that run.
+    pub online: Option<Vec<String>>,
     /// Files of a stream, which tells no `message_bytes`. Since 4.0.
     pub segments: Option<u64>,
+    /// Whether it goes with the connection that declared it.
+    #[serde(default)]
+    pub exclusive: bool,
+    /// Whether it goes with its last consumer.
+    #[serde(default)]
+    pub auto_delete: bool,
 }
 
 impl QueueInfo {

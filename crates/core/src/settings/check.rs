@@ -146,7 +146,7 @@ impl Rules<'_> {
     fn certificates(&mut self) {
         let broker = &self.config.broker;
         let api = &self.config.api;
-        let files: [(&'static [&'static str], _); 8] = [
+        let files: [(&'static [&'static str], _); 9] = [
             (&["broker.ca_file"], &broker.ca_file),
             (&["broker.cert_file"], &broker.cert_file),
             (&["broker.key_file"], &broker.key_file),

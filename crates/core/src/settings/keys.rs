@@ -156,6 +156,7 @@ impl Durations {
 }
 
 /// What a ladder must be.
-pub const LADDER: &str = r#"a list of durations such as ["2m", "10m", "1h"], or [] for none"#;
+pub const LADDER: &str =
+    r#"a list of durations such as ["2m", "10m", "1h"], "payment" or "rocketmq", or [] for none"#;
 /// What a list of reasons must be.
 pub const REASONS: &str = "a list of rejected, expired, maxlen, delivery_limit";

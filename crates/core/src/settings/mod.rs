@@ -29,7 +29,7 @@ pub use fault::{ConfigFaults, Fault};
 pub use keys::Key;
 pub use options::LEAST_FRAME_MAX_BYTES;
 pub use outbox::Outbox;
-pub use retry::{DeadLetterReason, Retry, RetryOverride};
+pub use retry::{DeadLetterReason, Retry, RetryOverride, ladder_named};
 pub use secret::Uri;
 pub use service::{Api, Role, Service, network};
 pub use show::key_table;

@@ -3,6 +3,26 @@
 
 use std::time::Duration;
 
+/// Ladders that have a name, in seconds: how a shop is told of a payment, over a day; and the 18 levels that RocketMQ
+/// delays by.
+/// <https://rocketmq.apache.org/docs/4.x/producer/04message3/>
+const LADDERS: [(&str, &[u64]); 2] = [
+    ("payment", &[120, 600, 600, 3_600, 7_200, 21_600, 54_000]),
+    (
+        "rocketmq",
+        &[
+            1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1_200, 1_800, 3_600,
+            7_200,
+        ],
+    ),
+];
+
+/// The pauses of the ladder with this name.
+pub fn ladder_named(name: &str) -> Option<Vec<Duration>> {
+    let (_, seconds) = LADDERS.iter().find(|(known, _)| *known == name)?;
+    Some(seconds.iter().copied().map(Duration::from_secs).collect())
+}
+
 /// Applies to every queue, as far as no [`RetryOverride`] says otherwise.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Retry {

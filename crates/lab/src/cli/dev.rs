@@ -51,7 +51,7 @@ impl Dev {
         let (mut server, mut ports) = (None, None);
         if self.command.is_empty() && !self.no_worker {
             let listener = bound("http.listen", &mut config.http.listen)?;
-            server = Some(http::serve(listener, health.clone())?);
+            server = Some(http::serve(listener, health.clone(), worker::Clock::default())?);
             let api = match config.service.answers_http() {
                 true => bound("api.listen", &mut config.api.listen)?,
                 false => None,

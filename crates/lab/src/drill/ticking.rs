@@ -82,6 +82,8 @@ pub async fn fired(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.verdict = run.end().await?;
     let came = taken(&site, &all, (begins, ends)).await?;
+    // each has a key, and is judged though a fault held up all else
+    outcome.verdict.keys.delivered = came.len() as u64;
     judge(&mut outcome, &came, &all, (begins, ends), paused_ms);
     outcome.expect_never_early(&hands).await;
     drop(schedules);
@@ -152,7 +154,7 @@ fn note(came: &mut Came, message: &Message) {
     let number = |name: &str| headers.get(name).and_then(as_integer).unwrap_or_default();
     let name = headers.get(SCHEDULE).and_then(as_text).unwrap_or_default().to_owned();
     let tick = u64::try_from(number(TICK_MS)).unwrap_or_default();
-    let generation = i64::try_from(number(GENERATION)).unwrap_or_default();
+    let generation = number(GENERATION);
     came.entry((name, tick)).or_default().insert(generation);
 }
 

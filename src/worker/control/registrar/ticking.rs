@@ -54,7 +54,7 @@ impl Session {
         let message = self.message(schedule, *tick, *due, *run);
         let mark = mark(&message);
         if self.parts.control.closed_over().of(mark).is_some() {
-            warn!(schedule = schedule.name(), %tick, "RabbitMQ does not take the message of this tick");
+            warn!(name: "schedules-tick-not-placed", schedule = schedule.name(), %tick, "RabbitMQ does not take the message of this tick");
             return;
         }
         let (message, scheduled) = self.placing.accept(message);

@@ -110,7 +110,7 @@ impl Amqp10 {
         match self.let_go().await {
             Ok(()) => Some(Keeping(Held::Link(Box::new(self.link)))),
             Err(error) => {
-                warn!(%error, "what cannot be replaced could not be kept apart");
+                warn!(name: "amqp10-not-kept-apart", %error, "what cannot be replaced could not be kept apart");
                 None
             }
         }
