@@ -213,7 +213,8 @@ async fn a_cancel_that_nobody_answers_holds() {
         tokio::time::sleep(SECOND).await;
         own.node.ctl(&["close_all_connections", "--global", "cut"]).await.unwrap();
     };
-    let (cut, ()) = tokio::join!(scheduler.cancel("cut"), cutting);
+    let patient = client.scheduler().within(Duration::from_secs(120));
+    let (cut, ()) = tokio::join!(patient.cancel("cut"), cutting);
     assert_eq!(cut, Err(CommandError::Unanswered(Unanswered::Lost)));
     let worker = Worker::start(&config).await;
     assert_eq!(scheduler.cancel("another").await, Ok(Outcome::Noted), "it is connected again");

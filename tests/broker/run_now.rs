@@ -133,7 +133,7 @@ async fn what_is_said_after_a_run_now_holds() {
     }
     until("they sleep", async || asleep(&connection, &config).await == 4).await;
     let names = ["cancelled", "unique cancelled", "off", "unique off"];
-    let (sooner, later) = (in_ms(8_000), in_ms(10_000));
+    let (sooner, later) = (in_ms(16_000), in_ms(18_000));
     for name in names {
         assert_eq!(answers(&connection, name, Some(sooner)).await, ["running", "moved"]);
     }
@@ -144,7 +144,7 @@ async fn what_is_said_after_a_run_now_holds() {
     publish(&connection, [run_now("cancelled", None)]).await;
     let refused = outcomes(Reply::decode(&take(&connection, ANSWERS, 1).await[0].1.body).unwrap());
     assert_eq!(refused, ["refused: it was cancelled"]);
-    publish(&connection, [delayed("inbox", 12_000, "last")]).await;
+    publish(&connection, [delayed("inbox", 20_000, "last")]).await;
     let came = take(&connection, "inbox", 3).await;
     let bodies: BTreeSet<String> = came.iter().map(|(_, message)| body(message)).collect();
     assert_eq!(bodies, ["last", "off", "unique off"].map(String::from).into());
