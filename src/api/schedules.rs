@@ -7,7 +7,7 @@ use dormouse_client::{Definition, Holds, ScheduleError, ScheduleOutcome};
 use dormouse_core::control::schedules::command::{List, MOST_LISTED};
 use dormouse_core::control::schedules::reply::Listed;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{respond, to_json};
@@ -177,16 +177,16 @@ pub async fn put(
 ) -> Result<Response, Problem> {
     caller.may(Scope::Schedule)?;
     let bytes = whole(body, api.config.api.max_body_bytes).await?;
-    let mut definition: Json = object(&bytes)?;
+    let mut definition: Map<String, Json> = object(&bytes)?;
     match definition.get("name") {
-        None => definition["name"] = name.clone().into(),
+        None => drop(definition.insert("name".into(), name.clone().into())),
         Some(own) if *own == name => {}
         Some(own) => {
             let detail = format!("the name {own} in the body is not that of the path, {name:?}");
             return Err(Problem::new(Kind::Invalid, detail));
         }
     }
-    let read = serde_json::from_value(definition);
+    let read = serde_json::from_value(definition.into());
     let definition: Definition =
         read.map_err(|error| Problem::new(Kind::Malformed, error.to_string()))?;
     may_reach(&api, &caller, &target(&definition))?;

@@ -33,6 +33,9 @@ async fn schedules_are_made_paused_and_listed_over_http() {
     assert!(answer.body["detail"].as_str().unwrap().contains("zone \"Mars\" is no zone"));
     put("/v1/schedules/other", json!({ "name": "report" })).await.is(422, "invalid");
     put("/v1/schedules/other", json!({ "crn": "x" })).await.is(400, "malformed");
+    for no_object in [json!(5), json!("report"), json!(null), json!([])] {
+        put("/v1/schedules/other", no_object).await.is(422, "invalid");
+    }
     let mut closed = report.clone();
     closed["target"] = json!({ "exchange": "closed" });
     put("/v1/schedules/report", closed).await.is(409, "refused");
