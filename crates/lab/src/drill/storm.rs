@@ -9,7 +9,7 @@ use super::keyed::plan::Storm;
 use super::keyed::run::{self, KeyRun};
 use super::run::Run;
 use super::site::Site;
-use super::workers::replace;
+use super::workers::{replace, replace_all};
 use super::{Options, Outcome};
 
 /// Workers that take commands.
@@ -44,13 +44,7 @@ pub async fn cancelled(options: &Options) -> Result<Outcome, DrillError> {
         run.at(options.moment(&mut rng, from, to, kill, kills)).await;
         if kill == kills / 2 {
             run.fault_begins();
-            hands.drain(..).for_each(|hand| hand.kill());
-            for _ in 0..3 {
-                hands.push(site.start(&[])?);
-            }
-            for hand in &mut hands {
-                hand.until_ready().await?;
-            }
+            replace_all(&mut site, &mut hands).await?;
             run.fault_ends(CATCHING_UP);
         } else {
             let which = rng.usize(0..hands.len());

@@ -17,7 +17,7 @@ use super::error::DrillError;
 use super::recorder::now_ms;
 use super::run::Run;
 use super::site::{Site, targets, until};
-use super::workers::replace;
+use super::workers::{replace, replace_all};
 use super::{Finding, Options, Outcome};
 
 /// Workers that have schedules.
@@ -66,13 +66,7 @@ pub async fn fired(options: &Options) -> Result<Outcome, DrillError> {
             paused_ms = now_ms();
             let changed = Definition { body_text: Some("changed".into()), ..all[1].clone() };
             schedules.put(&changed).await.map_err(failed)?;
-            hands.drain(..).for_each(|hand| hand.kill());
-            for _ in 0..3 {
-                hands.push(site.start(&[])?);
-            }
-            for hand in &mut hands {
-                hand.until_ready().await?;
-            }
+            replace_all(&mut site, &mut hands).await?;
             run.fault_ends(CATCHING_UP);
         } else {
             let which = rng.usize(0..hands.len());

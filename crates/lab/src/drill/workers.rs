@@ -64,6 +64,21 @@ pub async fn replace(site: &mut Site, hand: &mut WorkerProcess) -> Result<(), Dr
     Ok(hand.until_ready().await?)
 }
 
+/// Kills all at once, and has three begin in their place.
+pub async fn replace_all(
+    site: &mut Site,
+    hands: &mut Vec<WorkerProcess>,
+) -> Result<(), DrillError> {
+    hands.drain(..).for_each(|hand| hand.kill());
+    for _ in 0..3 {
+        hands.push(site.start(&[])?);
+    }
+    for hand in hands {
+        hand.until_ready().await?;
+    }
+    Ok(())
+}
+
 /// Ordered stops under load: nothing lost, and nothing twice.
 pub async fn stopped(options: &Options) -> Result<Outcome, DrillError> {
     let mut site = Site::open(options).await?;
