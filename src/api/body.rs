@@ -6,6 +6,8 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::problem::{Kind, Problem};
 
@@ -73,14 +75,21 @@ pub fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
 
 /// Errors: it is no such JSON. What is no JSON at all is malformed; what has a wrong value or member, invalid.
 pub fn json<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        let kind = if error.is_data() { Kind::Invalid } else { Kind::Malformed };
-        let said = error.to_string();
-        let problem = Problem::new(kind, format!("the JSON cannot be taken: {said}"));
-        let field = said.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
-        match field {
-            Some((field, _)) => problem.with("field", field),
-            None => problem,
-        }
-    })
+    serde_json::from_slice(bytes).map_err(|error| unreadable(&error))
+}
+
+/// As [`json`], of what was read already.
+pub fn value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_json::from_value(value).map_err(|error| unreadable(&error))
+}
+
+fn unreadable(error: &serde_json::Error) -> Problem {
+    let kind = if error.is_data() { Kind::Invalid } else { Kind::Malformed };
+    let said = error.to_string();
+    let problem = Problem::new(kind, format!("the JSON cannot be taken: {said}"));
+    let field = said.split_once("unknown field `").and_then(|(_, rest)| rest.split_once('`'));
+    match field {
+        Some((field, _)) => problem.with("field", field),
+        None => problem,
+    }
 }

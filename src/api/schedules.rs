@@ -1,10 +1,12 @@
 //! Recurring schedules: made, changed, paused, run by hand, listed.
 
+use std::ops::RangeInclusive;
+
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use dormouse_client::{Definition, Holds, ScheduleError, ScheduleOutcome};
-use dormouse_core::control::schedules::command::{List, MOST_LISTED};
+use dormouse_core::control::schedules::command::{List, MOST_LISTED, MOST_NEXT};
 use dormouse_core::control::schedules::reply::Listed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
@@ -13,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::answer::{respond, to_json};
 use super::auth::caller::Caller;
 use super::auth::tokens::Scope;
-use super::body::{object, whole};
+use super::body::{object, value, whole};
 use super::messages::may_reach;
 use super::problem::{Document, Kind, Problem};
 use super::publish::{takes_publishes, unless_stuck};
@@ -118,12 +120,20 @@ impl From<Holds> for Changed {
 )]
 pub async fn list(caller: Caller, Query(asked): Query<Page>) -> Result<Response, Problem> {
     let Page { after, limit } = asked;
-    if limit.is_some_and(|limit| !(1..=MOST_LISTED).contains(&limit)) {
-        let detail = format!("the limit is out of range: give 1 to {MOST_LISTED}");
-        return Err(Problem::new(Kind::Invalid, detail).with("limit", MOST_LISTED));
-    }
+    within("limit", limit, 1..=MOST_LISTED)?;
     let asked = List { after: after.unwrap_or_default(), limit, ..List::default() };
     Ok(respond(200, to_json(&page(&caller, &asked).await?)))
+}
+
+fn within(what: &str, asked: Option<usize>, range: RangeInclusive<usize>) -> Result<(), Problem> {
+    match asked {
+        Some(asked) if !range.contains(&asked) => {
+            let (least, most) = (range.start(), range.end());
+            let detail = format!("{what} is out of range: give {least} to {most}");
+            Err(Problem::new(Kind::Invalid, detail).with("limit", *most).with("value", asked))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// As [`list`].
@@ -149,6 +159,7 @@ pub async fn show(
     Path(name): Path<String>,
     Query(Ahead { next }): Query<Ahead>,
 ) -> Result<Response, Problem> {
+    within("next", next, 0..=MOST_NEXT)?;
     let asked = List { names: vec![name.clone()], next, ..List::default() };
     let shown = page(&caller, &asked).await?.schedules.into_iter().next();
     let none = || Problem::new(Kind::NotFound, format!("there is no schedule {name:?}"));
@@ -186,9 +197,7 @@ pub async fn put(
             return Err(Problem::new(Kind::Invalid, detail));
         }
     }
-    let read = serde_json::from_value(definition.into());
-    let definition: Definition =
-        read.map_err(|error| Problem::new(Kind::Malformed, error.to_string()))?;
+    let definition: Definition = value(definition.into())?;
     may_reach(&api, &caller, &target(&definition))?;
     begin(&caller, &format!("schedule={name}"))?;
     let schedules = caller.login.client.schedules();

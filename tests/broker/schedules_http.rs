@@ -32,7 +32,7 @@ async fn schedules_are_made_paused_and_listed_over_http() {
     answer.is(409, "refused");
     assert!(answer.body["detail"].as_str().unwrap().contains("zone \"Mars\" is no zone"));
     put("/v1/schedules/other", json!({ "name": "report" })).await.is(422, "invalid");
-    put("/v1/schedules/other", json!({ "crn": "x" })).await.is(400, "malformed");
+    put("/v1/schedules/other", json!({ "crn": "x" })).await.is(422, "invalid");
     for no_object in [json!(5), json!("report"), json!(null), json!([])] {
         put("/v1/schedules/other", no_object).await.is(422, "invalid");
     }
@@ -54,6 +54,9 @@ async fn schedules_are_made_paused_and_listed_over_http() {
     );
     let shown = api.get("/v1/schedules/report?next=7").await;
     assert_eq!(shown.body["next_ms"].as_array().unwrap().len(), 7);
+    for too_many in ["/v1/schedules/report?next=1001", "/v1/schedules?limit=101"] {
+        api.get(too_many).await.is(422, "invalid");
+    }
     let paused = api.post("/v1/schedules/beat:pause", json!({ "note": "quiet" })).await;
     assert_eq!((paused.status, paused.body["outcome"].as_str()), (200, Some("paused")));
     assert_eq!(api.get("/v1/schedules/beat").await.body["paused"]["note"], "quiet");

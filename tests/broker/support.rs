@@ -8,7 +8,7 @@ use dormouse::amqp::declare::declare;
 use dormouse::amqp::inspector::Inspector;
 use dormouse::amqp::{Connection, Consumer, Delivered, Outcome, Publisher};
 use dormouse::config::{Config, Uri};
-use dormouse::management::{Management, ManagementError};
+use dormouse::management::Management;
 use dormouse::message::{Headers, Message, Properties, Value};
 use dormouse::topology::{
     Argument, Arguments, Binding, Destination, Exchange, Kind, Names, Queue, Topology,
@@ -99,10 +99,9 @@ impl Broker {
     }
 
     pub async fn drop_it(self) {
-        match self.management.delete_vhost(&self.vhost).await {
-            // a busy RabbitMQ takes longer than a request may, and goes on; the tests' broker ends with them
-            Err(ManagementError::Unreachable { reason, .. }) if reason.contains("timeout") => {}
-            gone => gone.expect("the virtual host goes"),
+        // no test is about this; the tests' broker ends with them, and a busy one answers late or with an error
+        if let Err(problem) = self.management.delete_vhost(&self.vhost).await {
+            eprintln!("the virtual host {} stays: {problem}", self.vhost);
         }
     }
 }

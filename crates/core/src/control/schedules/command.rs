@@ -45,6 +45,8 @@ const LARGEST_COMMAND_BYTES: usize = 512 * 1024;
 pub const LONGEST_NOTE_BYTES: usize = 500;
 /// Schedules in one answer.
 pub const MOST_LISTED: usize = 100;
+/// Next ticks of each that are told at once.
+pub const MOST_NEXT: usize = 1_000;
 
 /// What is to become of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +108,7 @@ pub struct List {
     /// Or these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
-    /// How many of the next ticks are told, 1,000 at most.
+    /// How many of the next ticks are told, [`MOST_NEXT`] at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<usize>,
 }

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Standing;
-use super::command::{List, MOST_LISTED};
+use super::command::{List, MOST_LISTED, MOST_NEXT};
 use super::revision;
 use super::stored::Made;
 use crate::control::horizons::Sequence;
@@ -20,8 +20,6 @@ use crate::schedule::UnixMs;
 
 /// Ticks of each that are told if nobody says how many.
 const NEXT: usize = 5;
-/// Ticks of each that can be asked for.
-const MOST_NEXT: usize = 1_000;
 /// Of one answer; what is left is asked for again.
 const MOST_BYTES: usize = 1 << 20;
 
