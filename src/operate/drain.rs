@@ -139,20 +139,31 @@ pub async fn carry_out(
     stop: &CancellationToken,
     progress: impl FnMut(Progress),
 ) -> Result<Drained, DrainError> {
-    between(plan, [&config.broker, &config.broker], config, (keep, None), stop, progress).await
+    between(plan, Way { from: &config.broker, to: config, reader: None, keep }, stop, progress)
+        .await
 }
 
-/// The same from one broker to another, whose layout `config` tells; `reader` says what moves.
+/// From where to where.
+pub(super) struct Way<'a> {
+    pub from: &'a Broker,
+    /// The broker, and the layout there.
+    pub to: &'a Config,
+    /// Says what moves; without one all that has a stamp.
+    pub reader: Option<Reader>,
+    /// Leaves what is empty.
+    pub keep: bool,
+}
+
+/// The same, from one broker to another too.
 pub(super) async fn between(
     plan: &DrainPlan,
-    [from, to]: [&Broker; 2],
-    config: &Config,
-    (keep, reader): (bool, Option<Reader>),
+    way: Way<'_>,
     stop: &CancellationToken,
     progress: impl FnMut(Progress),
 ) -> Result<Drained, DrainError> {
+    let Way { from, to: config, reader, keep } = way;
     let consuming = Connection::open(from, "dormouse drain").await?;
-    let publishing = Arc::new(Connection::open(to, "dormouse drain publish").await?);
+    let publishing = Arc::new(Connection::open(&config.broker, "dormouse drain publish").await?);
     let connections = (&consuming, &publishing);
     let mut mover =
         Mover::start(config, Clock::default(), connections, &plan.queues, SPEED).await?;

@@ -4,7 +4,7 @@ use dormouse_broker::log::read_log;
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::{self, Backlog};
-use super::drain::{self, DrainError, DrainPlan, Drained, Progress};
+use super::drain::{self, DrainError, DrainPlan, Drained, Progress, Way};
 use super::{ManagementNeeded, Vhost};
 use crate::amqp::declare::mark;
 use crate::amqp::inspector::Inspector;
@@ -152,6 +152,6 @@ pub async fn carry_out(
     if drain.queues.is_empty() {
         return Ok(Drained { moved: 0, to_dlq: 0, dropped: 0 });
     }
-    let brokers = [&source.broker, &target.broker];
-    Ok(drain::between(&drain, brokers, target, (true, reader), stop, progress).await?)
+    let way = Way { from: &source.broker, to: target, reader, keep: true };
+    Ok(drain::between(&drain, way, stop, progress).await?)
 }
