@@ -13,7 +13,7 @@ use dormouse::service::Ports;
 use dormouse::{http, service, worker};
 use tokio_util::sync::CancellationToken;
 
-use crate::dev::{Installation, Node, NodeError, NodeOptions};
+use crate::dev::{self, Installation, Node, NodeError, NodeOptions};
 
 #[derive(Debug, Args)]
 pub struct Dev {
@@ -23,6 +23,9 @@ pub struct Dev {
     /// Root folder of another RabbitMQ, as scripts/get-rabbitmq.sh makes them.
     #[arg(long, value_name = "FOLDER")]
     broker: Option<PathBuf>,
+    /// So many nodes as a cluster, which begins empty each time.
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=5))]
+    nodes: u8,
     /// Only the broker.
     #[arg(long)]
     no_worker: bool,
@@ -58,34 +61,47 @@ impl Dev {
             };
             ports = Some(Ports::with_api(api, &config)?);
         }
-        let mut node = tokio::select! {
-            started = Node::start(&installation, NodeOptions::new(&self.directory)) => started.map_err(failed)?,
+        let mut nodes = tokio::select! {
+            started = self.start(&installation) => started.map_err(failed)?,
             () = stop.cancelled() => return Ok(Exit::Done),
         };
-        config.broker.uri = vec![Uri::new(node.amqp_uri())];
-        config.broker.management_uri = Some(Uri::new(node.management_uri()));
+        config.broker.uri = nodes.iter().map(|node| Uri::new(node.amqp_uri())).collect();
+        config.broker.management_uri = Some(Uri::new(nodes[0].management_uri()));
         let ended = if self.command.is_empty() {
-            self.play(config, ports, &node, health, stop).await
+            self.play(config, ports, &nodes, health, stop).await
         } else {
-            self.run_command(&node, stop).await
+            self.run_command(&nodes, stop).await
         };
         if let Some(server) = server {
             server.abort();
         }
-        node.stop().await.map_err(failed)?;
+        for node in &mut nodes {
+            node.stop().await.map_err(failed)?;
+        }
         ended
+    }
+
+    async fn start(&self, installation: &Installation) -> Result<Vec<Node>, NodeError> {
+        if self.nodes == 1 {
+            let node = Node::start(installation, NodeOptions::new(&self.directory)).await?;
+            return Ok(vec![node]);
+        }
+        let names = ["a", "b", "c", "d", "e"].map(|letter| format!("dev-{letter}@localhost"));
+        let names: Vec<&str> = names.iter().take(self.nodes.into()).map(String::as_str).collect();
+        let cookie = uuid::Uuid::now_v7().simple().to_string();
+        dev::cluster(installation, &self.directory, &names, &cookie, |_| {}).await
     }
 
     async fn play(
         &self,
         config: Config,
         ports: Option<Ports>,
-        node: &Node,
+        nodes: &[Node],
         health: worker::Health,
         stop: CancellationToken,
     ) -> Result<Exit, Failure> {
-        let config_uri = node.amqp_uri();
-        let management = node.management_uri().replace("guest:guest@", "");
+        let config_uri = uris(nodes);
+        let management = nodes[0].management_uri().replace("guest:guest@", "");
         print(format!("\n  AMQP           {config_uri}"))?;
         print(format!("  management UI  {management}   (guest / guest)"))?;
         if let Some(address) = config.http.listen.filter(|_| !self.no_worker) {
@@ -120,14 +136,14 @@ impl Dev {
         Ok(Exit::Done)
     }
 
-    async fn run_command(&self, node: &Node, stop: CancellationToken) -> Result<Exit, Failure> {
+    async fn run_command(&self, nodes: &[Node], stop: CancellationToken) -> Result<Exit, Failure> {
         let [program, arguments @ ..] = self.command.as_slice() else {
             unreachable!("the caller looked")
         };
         let mut child = tokio::process::Command::new(program)
             .args(arguments)
-            .env("DORMOUSE_URI", node.amqp_uri())
-            .env("DORMOUSE_MANAGEMENT_URI", node.management_uri())
+            .env("DORMOUSE_URI", uris(nodes))
+            .env("DORMOUSE_MANAGEMENT_URI", nodes[0].management_uri())
             .stdin(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
@@ -145,6 +161,11 @@ impl Dev {
             Err(Failure::failed(format!("{program} ended with {status}")))
         }
     }
+}
+
+/// As `broker.uri` takes them.
+fn uris(nodes: &[Node]) -> String {
+    nodes.iter().map(Node::amqp_uri).collect::<Vec<_>>().join(",")
 }
 
 const COMMANDS: &str = "DORMOUSE_COMMANDS_ENABLED";

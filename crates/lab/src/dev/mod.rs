@@ -20,6 +20,7 @@
 //! ```
 
 mod api;
+mod cluster;
 mod container;
 mod environment;
 mod epmd;
@@ -32,6 +33,7 @@ mod ports;
 mod process;
 mod worker;
 
+pub use cluster::cluster;
 pub use environment::NodeOptions;
 pub use epmd::Epmd;
 pub use error::NodeError;

@@ -1,6 +1,5 @@
 //! Drills 7 and 14: three private nodes as a cluster; its leaders die, its nodes die, and one is cut off.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_broker::management::Management;
@@ -13,7 +12,7 @@ use super::load::{Load, Shape};
 use super::run::Run;
 use super::site::{Site, until};
 use super::{Finding, Options, Outcome, storm};
-use crate::dev::{Epmd, Node, NodeOptions, WorkerProcess};
+use crate::dev::{self, Node, NodeOptions, WorkerProcess};
 
 const NODES: [&str; 3] = ["drill-a@localhost", "drill-b@localhost", "drill-c@localhost"];
 
@@ -124,30 +123,15 @@ async fn open(options: &Options, settings: &[(&str, &str)]) -> Result<Site, Dril
     Site::on(nodes, &uris.join(","), options, settings).await
 }
 
-/// Three nodes that know each other only through their own epmd and cookie, all on loopback.
 async fn cluster(options: &Options) -> Result<Vec<Node>, DrillError> {
-    let _ = std::fs::remove_dir_all(&options.directory);
-    let epmd = Arc::new(Epmd::start(&options.installation).await?);
-    let mut nodes = Vec::new();
-    for name in NODES {
-        let directory = options.directory.join(name);
-        let mut of_one = NodeOptions::new(directory).passing_on_soon();
-        of_one.name = Some(name.to_owned());
+    let Options { installation, directory, .. } = options;
+    let adapt = |of_one: &mut NodeOptions| {
         // else the nodes of Mnesia stay apart after they were cut off; Khepri needs no such choice
-        if !options.installation.version().starts_with("4.3") {
+        if !installation.version().starts_with("4.3") {
             of_one.config = vec!["cluster_partition_handling = pause_minority".to_owned()];
         }
-        of_one.epmd = Some(epmd.clone());
-        of_one.cookie = Some(COOKIE.to_owned());
-        let node = Node::start(&options.installation, of_one).await?;
-        if !nodes.is_empty() {
-            for arguments in [&["stop_app"][..], &["join_cluster", NODES[0]], &["start_app"]] {
-                node.ctl(arguments).await?;
-            }
-        }
-        nodes.push(node);
-    }
-    Ok(nodes)
+    };
+    Ok(dev::cluster(installation, directory, &NODES, COOKIE, adapt).await?)
 }
 
 /// How many of our queues each node leads.
