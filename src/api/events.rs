@@ -10,7 +10,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{FutureExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -21,7 +21,8 @@ use super::problem::{Document, Kind, Problem};
 use super::state::Api;
 use super::trouble;
 use super::watching::{self, Sample, Samples, Seen, Viewer};
-use crate::operate::status;
+use crate::operate::status::{self, seen::Answer};
+use crate::operate::told::Telling;
 
 const EVERY: Duration = Duration::from_secs(2);
 /// A stream ends after this, and who watches begins another: so nothing outlives a certificate or a token for long.
@@ -42,17 +43,15 @@ pub async fn events(
     busy: Option<Extension<Busy>>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::Read)?;
-    stream(
-        &api,
-        busy,
-        |sample| async move { Event::default().event(sample.event).data(&sample.data) },
-    )
+    stream(&api, busy, |sample| async move {
+        vec![Event::default().event(sample.event).data(&sample.data)]
+    })
 }
 
-/// An event of each sample, until the service stops.
+/// What is told of each sample, until the service stops.
 ///
 /// Errors: too many watch.
-pub fn stream<Told: Future<Output = Event> + Send>(
+pub fn stream<Told: Future<Output = Vec<Event>> + Send>(
     api: &Api,
     busy: Option<Extension<Busy>>,
     tell: impl Fn(Arc<Sample>) -> Told + Send + Sync + 'static,
@@ -76,14 +75,14 @@ pub fn stream<Told: Future<Output = Event> + Send>(
                 waits = true;
                 let sample = samples.borrow_and_update().clone();
                 if let Some(sample) = sample {
-                    let event = tell(sample).await;
-                    return Some((Ok::<_, Infallible>(event), (samples, false, viewer, busy)));
+                    let told = tell(sample).await.into_iter().map(Ok::<_, Infallible>);
+                    return Some((stream::iter(told), (samples, false, viewer, busy)));
                 }
             }
         }
     });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(events.flatten()).keep_alive(keep_alive).into_response())
 }
 
 /// What is seen now, or was a moment ago.
@@ -117,11 +116,11 @@ fn enter(api: &Api) -> Result<(Viewer, Samples), Problem> {
 
 /// Looks while somebody watches, for ever.
 pub async fn watch(api: &Api) {
-    let mut before = None;
+    let (mut before, telling) = (None, Telling::default());
     loop {
         api.watching.watched().await;
         let begun = Instant::now();
-        api.watching.tell(sample(api, &mut before).await);
+        api.watching.tell(sample(api, &mut before, &telling).await);
         sleep_until(begun + EVERY).await;
     }
 }
@@ -143,8 +142,8 @@ impl Before {
     }
 }
 
-async fn sample(api: &Api, before: &mut Option<Before>) -> Sample {
-    let status = match status::glance(&api.config, &api.clock).boxed().await {
+async fn sample(api: &Api, before: &mut Option<Before>, telling: &Telling<Answer>) -> Sample {
+    let status = match status::glance(&api.config, &api.clock, telling).boxed().await {
         Ok(status) => status,
         Err(status::StatusError(error)) => {
             let problem = trouble::amqp(&error);

@@ -17,6 +17,9 @@ use super::problem::Problem;
 use super::question::Question;
 use super::watching::Watching;
 use crate::config::Config;
+use crate::operate::doctor::Examined;
+use crate::operate::told::Telling;
+use crate::operate::verify::Verified;
 use crate::webhooks::{LiveEndpoints, Sender, WebhookError};
 use crate::worker::Clock;
 
@@ -55,6 +58,10 @@ pub struct Shared {
     pub dlq: Mutex<()>,
     /// What is told to those who watch.
     pub watching: Watching,
+    /// What is not as it should be.
+    pub verified: Telling<Verified>,
+    /// What the doctor finds.
+    pub examined: Telling<Examined>,
     /// Who knows what sleeps, if there is one.
     pub index: Option<Index>,
     /// The endpoints of webhooks, and what sends a test to one, if this process has the file.
@@ -101,6 +108,8 @@ impl Shared {
             asking: Semaphore::new(ASKING),
             dlq: Mutex::default(),
             watching: Watching::default(),
+            verified: Telling::default(),
+            examined: Telling::default(),
             index,
             endpoints: endpoints.transpose()?,
             stop,
