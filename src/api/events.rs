@@ -99,13 +99,18 @@ pub async fn now(api: &Api) -> Result<Arc<Sample>, Problem> {
     }
 }
 
-/// What was seen not longer ago than `within`, or is seen now if that takes no longer than `patience`.
+/// What was seen not longer ago than `within`, or is seen now if that takes no longer than `patience`; else what was seen
+/// some time before.
 pub async fn recent(api: &Api, within: Duration, patience: Duration) -> Option<Arc<Sample>> {
-    let last = api.watching.last().filter(|sample| sample.taken.elapsed() <= within);
-    match last {
-        Some(sample) => Some(sample),
-        None => tokio::time::timeout(patience, now(api)).await.ok()?.ok(),
+    let last = api.watching.last();
+    let is_within = |most: Duration| {
+        last.as_ref().is_some_and(|sample: &Arc<Sample>| sample.taken.elapsed() <= most)
+    };
+    if is_within(within) {
+        return last;
     }
+    let seen = tokio::time::timeout(patience, now(api)).await.ok().and_then(Result::ok);
+    seen.or_else(|| last.clone().filter(|_| is_within(6 * within)))
 }
 
 fn enter(api: &Api) -> Result<(Viewer, Samples), Problem> {
