@@ -25,6 +25,8 @@ use crate::operate::status::{self, seen::Answer};
 use crate::operate::told::Telling;
 
 const EVERY: Duration = Duration::from_secs(2);
+/// What the management API tells: twice as long as RabbitMQ counts before it tells.
+const STANDS: Duration = Duration::from_secs(10);
 /// A stream ends after this, and who watches begins another: so nothing outlives a certificate or a token for long.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -121,7 +123,7 @@ fn enter(api: &Api) -> Result<(Viewer, Samples), Problem> {
 
 /// Looks while somebody watches, for ever.
 pub async fn watch(api: &Api) {
-    let (mut before, telling) = (None, Telling::default());
+    let (mut before, telling) = (None, Telling::for_at_most(STANDS));
     loop {
         api.watching.watched().await;
         let begun = Instant::now();

@@ -1,6 +1,7 @@
 //! What the routes share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -25,6 +26,9 @@ use crate::worker::Clock;
 
 /// Questions to the broker at once: each opens a connection of its own.
 const ASKING: usize = 8;
+
+/// What is found stands no longer than this: what somebody mends shows.
+const STANDS: Duration = Duration::from_secs(30);
 
 /// Answers questions. What it cannot answer is a problem: `invalid` for a parameter, `not-found` for a message.
 pub type Index = Arc<dyn Fn(Question) -> BoxFuture<'static, Result<Json, Problem>> + Send + Sync>;
@@ -108,8 +112,8 @@ impl Shared {
             asking: Semaphore::new(ASKING),
             dlq: Mutex::default(),
             watching: Watching::default(),
-            verified: Telling::default(),
-            examined: Telling::default(),
+            verified: Telling::for_at_most(STANDS),
+            examined: Telling::for_at_most(STANDS),
             index,
             endpoints: endpoints.transpose()?,
             stop,

@@ -182,10 +182,10 @@ fn navigation(visitor: &Visitor, here: Option<Place>, sample: Option<&Sample>) -
     }
 }
 
-/// How many are dead, if there is one.
+/// How many are dead, if there is one. It is never empty: an event with nothing in it is none to a browser.
 pub fn badge(dead: u64) -> Markup {
     html! {
-        @if dead > 0 { span.badge { (crate::operate::number(dead)) span.unseen { " messages" } } }
+        span.badge hidden[dead == 0] { (crate::operate::number(dead)) span.unseen { " messages" } }
     }
 }
 

@@ -7,10 +7,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// An answer stands for so many times as long as it took,
+/// An answer stands for so many times as long as it took.
 const TIMES: u32 = 20;
-/// and no longer than this: what somebody mends shows.
-const LONGEST: Duration = Duration::from_secs(30);
 
 /// An answer.
 #[derive(Debug)]
@@ -22,30 +20,32 @@ pub struct Told<T> {
 }
 
 impl<T> Told<T> {
-    fn stands(&self, now: Instant) -> bool {
-        now.duration_since(self.at) < (self.took * TIMES).min(LONGEST)
+    fn stands(&self, now: Instant, longest: Duration) -> bool {
+        now.duration_since(self.at) < (self.took * TIMES).min(longest)
     }
 }
 
 /// The last answer to a question.
 #[derive(Debug)]
-pub struct Telling<T>(Mutex<Option<Arc<Told<T>>>>);
-
-impl<T> Default for Telling<T> {
-    fn default() -> Self {
-        Self(Mutex::default())
-    }
+pub struct Telling<T> {
+    last: Mutex<Option<Arc<Told<T>>>>,
+    /// What changes meanwhile shows after this.
+    longest: Duration,
 }
 
 impl<T> Telling<T> {
+    pub fn for_at_most(longest: Duration) -> Self {
+        Self { last: Mutex::default(), longest }
+    }
+
     /// The last answer while it stands, else a new one: one asks, the others wait for what it hears. An error is not kept.
     pub async fn ask<E>(
         &self,
         asking: impl Future<Output = Result<T, E>>,
     ) -> Result<Arc<Told<T>>, E> {
-        let mut last = self.0.lock().await;
+        let mut last = self.last.lock().await;
         let begun = Instant::now();
-        if let Some(told) = last.as_ref().filter(|told| told.stands(begun)) {
+        if let Some(told) = last.as_ref().filter(|told| told.stands(begun, self.longest)) {
             return Ok(told.clone());
         }
         let value = asking.await?;
@@ -76,7 +76,8 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_meanwhile_hears_the_same_and_a_refusal_is_not_kept() {
-        let (telling, asked) = (Telling::default(), AtomicU32::new(0));
+        let telling = Telling::for_at_most(Duration::from_secs(30));
+        let asked = AtomicU32::new(0);
         let asking = async |answer: Result<u32, &'static str>| {
             sleep(Duration::from_millis(100)).await;
             asked.fetch_add(1, Ordering::SeqCst);

@@ -106,13 +106,13 @@ async function badge(then) {
   const page = await person();
   await page.goto(at('/list'));
   await page.fill('#search', 'half a na');
-  const shown = () => page.evaluate(() => Number(document.querySelector('#dead .badge')?.firstChild.data ?? 0));
-  await page.waitForSelector('#dead .badge');
+  const shown = () => page.evaluate(() => Number(document.querySelector('#dead .badge:not([hidden])')?.firstChild.data ?? 0));
+  await page.waitForSelector('#dead .badge:not([hidden])');
   const before = await shown();
   await then.one();
-  await page.waitForFunction((wanted) => document.querySelector('#dead .badge')?.firstChild.data === String(wanted), before - 1);
+  await page.waitForFunction((wanted) => document.querySelector('#dead .badge:not([hidden])')?.firstChild.data === String(wanted), before - 1);
   await then.all();
-  await page.waitForFunction(() => !document.querySelector('#dead .badge'));
+  await page.waitForFunction(() => !document.querySelector('#dead .badge:not([hidden])'));
   if ((await page.inputValue('#search')) !== 'half a na') fault('what was typed is gone');
   await page.context().close();
   console.log('the badge lives');

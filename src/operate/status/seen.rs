@@ -2,6 +2,7 @@
 //! management API adds the rest, some seconds old.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
@@ -64,7 +65,7 @@ pub(super) async fn look(
     let told = async {
         Ok(match look {
             Look::Glance(telling) => telling.ask(answer(config)).await,
-            Look::Whole => Telling::default().ask(answer(config)).await,
+            Look::Whole => Telling::for_at_most(Duration::ZERO).ask(answer(config)).await,
         })
     };
     // one does not wait for the other
