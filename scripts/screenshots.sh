@@ -120,7 +120,7 @@ serve() {
     env DORMOUSE_SERVICE_ROLES=worker,index,api,console DORMOUSE_API_LISTEN="127.0.0.1:$1" DORMOUSE_HTTP_LISTEN="" \
         DORMOUSE_COMMANDS_ENABLED=true DORMOUSE_LEDGER_ENABLED=true DORMOUSE_INDEX_FILE=$directory/index.sqlite \
         DORMOUSE_WEBHOOKS_FILE=$directory/endpoints.toml "${@:2}" \
-        ${DORMOUSE:-target/debug/dormouse} run 2>>"$directory/dormouse.log" &
+        target/debug/dormouse run 2>>"$directory/dormouse.log" &
     dormouse=$!
     trap stop EXIT
     until curl -sf -u guest:guest "http://127.0.0.1:$1/v1/workers" | grep -q '"registrar":{'; do sleep 1; done

@@ -99,7 +99,7 @@ async fn what_consumers_give_back_is_told_by_policy_queue_and_reason() {
 }
 
 /// A connection that says of itself what a worker of another version would, whose clock is an hour behind.
-async fn as_an_old_worker(broker: &Broker, due: &str) -> lapin::Connection {
+async fn as_an_old_worker(broker: &Broker, due: &str) -> impl Sized {
     let hour_ago = UnixMs(Clock::default().now().0 - 3_600_000);
     let properties = ConnectionProperties::default()
         .with_connection_name("dormouse consume".into())
@@ -111,8 +111,9 @@ async fn as_an_old_worker(broker: &Broker, due: &str) -> lapin::Connection {
     let channel = connection.create_channel().await.unwrap();
     channel.basic_qos(5, BasicQosOptions::default()).await.unwrap();
     let options = BasicConsumeOptions::default();
-    channel.basic_consume(due.into(), "old".into(), options, <_>::default()).await.unwrap();
-    connection
+    let consumer = channel.basic_consume(due.into(), "old".into(), options, <_>::default());
+    // closed when they are dropped
+    (consumer.await.unwrap(), channel, connection)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,10 +176,7 @@ async fn each_worker_is_shown_with_its_version_what_it_holds_and_its_clock() {
     let old_row = rows.iter().find(|row| row[0] == "1").unwrap();
     assert_eq!(old_row[1..], ["worker", "0.0.9", "5", "1h", "behind"], "{rows:?}");
     page.says("<span class=\"state warn\">1h behind");
-    old.close(200, "".into()).await.unwrap();
-    for worker in workers {
-        drop(worker);
-    }
+    drop((old, workers));
     api.stop().await;
     broker.drop_it().await;
 }
