@@ -14,8 +14,10 @@ use super::trouble;
 use super::visitor::Visitor;
 use super::who::Actor;
 use super::words;
+use crate::api::events;
 use crate::api::problem::{Kind, Problem};
 use crate::api::schedules::{VerbRequest, carry_out, page};
+use crate::api::state::Api;
 use crate::operate::schedules::local;
 use crate::schedule::UnixMs;
 
@@ -30,9 +32,10 @@ pub async fn show(visitor: Visitor) -> Response {
         return layout::page(&visitor, head, None, html! { h1 { "Schedules" } (off()) });
     }
     let asked = List { next: Some(NEXT), ..List::default() };
-    let listed = match visitor.caller().await {
-        Ok(caller) => page(&caller, &asked).await,
-        Err(problem) => Err(problem),
+    let listing = async { page(&visitor.caller().await?, &asked).await };
+    let listed = tokio::select! {
+        listed = listing => listed,
+        problem = down(&visitor.site.api) => Err(problem),
     };
     let listed = match listed {
         Ok(listed) => listed,
@@ -48,6 +51,16 @@ pub async fn show(visitor: Visitor) -> Response {
         p.quiet { "Zones: " (listed.zones) "." }
     };
     layout::page(&visitor, head, None, body)
+}
+
+/// Once RabbitMQ cannot be reached: who lists would wait for it.
+async fn down(api: &Api) -> Problem {
+    if let Ok(sample) = events::now(api).await
+        && let Err(problem) = &sample.seen
+    {
+        return problem.clone();
+    }
+    std::future::pending().await
 }
 
 fn off() -> Markup {
