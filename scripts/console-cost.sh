@@ -3,7 +3,8 @@
 # management calls a second with and without viewers, and how many messages a second the worker delivers with and without
 # twenty viewers, in turns.
 #
-#   scripts/console-cost.sh [MESSAGES] [ROUNDS]    that sleep, default 1000000; default 5
+#   scripts/console-cost.sh [MESSAGES] [ROUNDS]    that sleep, default 1000000; default 5, and 0 leaves out the turns
+#   OTHERS=10000 scripts/console-cost.sh           beside so many queues of others in the same virtual host
 #   PROFILE=release scripts/console-cost.sh        as the figures of docs/console.md
 #
 # Needs Node.js and curl.
@@ -26,7 +27,7 @@ main() {
 # on the broker that was started
 inside() {
     local seed
-    started=()
+    started=() watching=()
     trap stop EXIT
     count
     port=$(free_port) metrics=$(free_port)
@@ -34,9 +35,10 @@ inside() {
     serve
     seed=$(URL=$url node -p 'JSON.stringify({url:process.env.URL,management:process.env.DORMOUSE_MANAGEMENT_URI.replace("guest:guest@",""),vhost:"/",user:"guest",password:"guest",messages:Number(process.env.MESSAGES)})')
     SEED=$seed node tests/console/seed.mjs
+    if [ -n "${OTHERS:-}" ]; then others "$OTHERS"; fi
     sleep 20
     curl -s -o /dev/null -c "$cookie" -H 'sec-fetch-site: same-origin' -d 'user=guest&password=guest' "$url/login"
-    broker=$(pgrep -f "beam.smp.*$directory" | head -n 1)
+    broker=$(curl -s "$DORMOUSE_MANAGEMENT_URI/api/nodes?columns=os_pid" | grep -o '[0-9]*')
     measure "no viewer"
     watch 1
     measure "one viewer of the sky"
@@ -45,12 +47,38 @@ inside() {
     measure "$viewers viewers of the sky"
     echo "a viewer is sent $(($(wc -c <"$directory/viewer-1") / $(grep -c '^event: shown' "$directory/viewer-1"))) bytes every two seconds"
     leave
-    for path in / /cascade /list '/message?of=order-17' /dlq /retries /lateness /topology /workers; do
-        for _ in 1 2 3 4 5; do curl -s -o /dev/null -b "$cookie" -w '%{time_total} %{size_download}\n' "$url$path"; done |
-            sort -n | awk -v path="$path" '{ took[NR] = $1; bytes = $2 } END { printf "%-21s %4.0f ms, %6d bytes\n", path, took[3] * 1000, bytes }'
+    for path in / /cascade /list '/message?of=order-17' /schedules /dlq /retries /lateness /topology /workers /endpoints /doctor \
+        /help /v1/levels /v1/workers; do
+        page "$path"
     done
-    in_turns
+    if [ "$ROUNDS" -gt 0 ]; then in_turns; fi
 }
+
+# page PATH: asked for six times. The first may have to ask RabbitMQ, of the others the middle one is told; and what RabbitMQ
+# did, and told over its management API, for all of them.
+page() {
+    local took=() bytes before after each
+    before=("$(used "$broker")" $(counted))
+    for each in 1 2 3 4 5 6; do
+        read -r each bytes < <(curl -s -o /dev/null -b "$cookie" -u guest:guest -w '%{time_total} %{size_download}\n' "$url$1")
+        took+=("$each")
+    done
+    after=("$(used "$broker")" $(counted))
+    awk -v path="$1" -v first="${took[0]}" -v then="$(median "${took[@]:1}")" -v bytes="$bytes" \
+        -v cpu="$(((after[0] - before[0]) * 10))" -v told="$((after[2] - before[2]))" 'BEGIN {
+            printf "%-21s first %4.0f ms, then %4.0f ms, %6d bytes; RabbitMQ %4d ms of CPU, %8d bytes told\n", path, first * 1000, then * 1000, bytes, cpu, told }'
+}
+
+# others NUMBER: so many queues that are not ours, until the management API lists them.
+others() {
+    local queues
+    queues=$(seq -f '{"name":"other-%05.0f","durable":false,"auto_delete":false,"arguments":{}}' -s , "$1")
+    curl -sf -X POST -H 'content-type: application/json' -d @- "$DORMOUSE_MANAGEMENT_URI/api/definitions/%2F" <<<"{\"queues\":[$queues]}"
+    until [ "$(curl -s "$DORMOUSE_MANAGEMENT_URI/api/queues/%2F?page=1&page_size=1&columns=name" | grep -o '"total_count":[0-9]*' | grep -o '[0-9]*')" -gt "$1" ]; do sleep 1; done
+}
+
+# Requests to the management API, and bytes of its answers.
+counted() { curl -s "http://127.0.0.1:$counting/count"; }
 
 readonly cookie=$directory/cookie
 
@@ -95,9 +123,9 @@ leave() {
 # measure WHAT: CPU time of the broker and the service, and management calls, over 20 s.
 measure() {
     local begun ended
-    begun=("$(used "$broker")" "$(used "$dormouse")" $(curl -s "http://127.0.0.1:$counting/count"))
+    begun=("$(used "$broker")" "$(used "$dormouse")" $(counted))
     sleep 20
-    ended=("$(used "$broker")" "$(used "$dormouse")" $(curl -s "http://127.0.0.1:$counting/count"))
+    ended=("$(used "$broker")" "$(used "$dormouse")" $(counted))
     echo "$1: RabbitMQ $(((ended[0] - begun[0]) / 20))% of a core, the service $(((ended[1] - begun[1]) / 20))%," \
         "$(awk -v of=$((ended[2] - begun[2])) 'BEGIN { printf "%.1f", of / 20 }') management calls a second," \
         "$(((ended[3] - begun[3]) / 20)) bytes a second of answers"

@@ -9,8 +9,8 @@
 set -euo pipefail
 cd "$(dirname "$(dirname "$(realpath "$0")")")"
 readonly directory=.dormouse/screenshots
-readonly main='["/","/cascade","/message?of=order-17","/dlq"]'
-readonly all='["/login","/","/cascade","/list","/message?of=order-17","/dlq","/retries","/lateness","/topology","/workers","/endpoints","/help","/message?of=nobody","/elsewhere"]'
+readonly main='["/","/cascade","/message?of=order-17","/schedules","/dlq","/doctor"]'
+readonly all='["/login","/","/cascade","/list","/message?of=order-17","/schedules","/dlq","/retries","/lateness","/topology","/workers","/endpoints","/doctor","/help","/message?of=nobody","/elsewhere"]'
 
 main() {
     local folder=docs/console code=0 said
@@ -52,7 +52,7 @@ inside() {
     else
         shoot full "$all"
         faults "$management"
-        shoot faults '["/","/cascade","/topology","/workers"]'
+        shoot faults '["/","/cascade","/topology","/workers","/doctor"]'
     fi
     stop
     [ -z "$ALL" ] || down "$port"
@@ -111,7 +111,7 @@ down() {
     way=$!
     until [ -s "$directory/way" ]; do sleep 0.1; done
     serve "$1" DORMOUSE_URI="amqp://guest:guest@127.0.0.1:$(cat "$directory/way")/%2f"
-    shoot down '["/","/dlq","/workers","/topology"]' "$way"
+    shoot down '["/","/dlq","/schedules","/workers","/topology","/doctor"]' "$way"
     stop
 }
 

@@ -10,7 +10,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{FutureExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -21,9 +21,12 @@ use super::problem::{Document, Kind, Problem};
 use super::state::Api;
 use super::trouble;
 use super::watching::{self, Sample, Samples, Seen, Viewer};
-use crate::operate::status;
+use crate::operate::status::{self, seen::Answer};
+use crate::operate::told::Telling;
 
 const EVERY: Duration = Duration::from_secs(2);
+/// What the management API tells: twice as long as RabbitMQ counts before it tells.
+const STANDS: Duration = Duration::from_secs(10);
 /// A stream ends after this, and who watches begins another: so nothing outlives a certificate or a token for long.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
@@ -42,17 +45,15 @@ pub async fn events(
     busy: Option<Extension<Busy>>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::Read)?;
-    stream(
-        &api,
-        busy,
-        |sample| async move { Event::default().event(sample.event).data(&sample.data) },
-    )
+    stream(&api, busy, |sample| async move {
+        vec![Event::default().event(sample.event).data(&sample.data)]
+    })
 }
 
-/// An event of each sample, until the service stops.
+/// What is told of each sample, until the service stops.
 ///
 /// Errors: too many watch.
-pub fn stream<Told: Future<Output = Event> + Send>(
+pub fn stream<Told: Future<Output = Vec<Event>> + Send>(
     api: &Api,
     busy: Option<Extension<Busy>>,
     tell: impl Fn(Arc<Sample>) -> Told + Send + Sync + 'static,
@@ -76,14 +77,14 @@ pub fn stream<Told: Future<Output = Event> + Send>(
                 waits = true;
                 let sample = samples.borrow_and_update().clone();
                 if let Some(sample) = sample {
-                    let event = tell(sample).await;
-                    return Some((Ok::<_, Infallible>(event), (samples, false, viewer, busy)));
+                    let told = tell(sample).await.into_iter().map(Ok::<_, Infallible>);
+                    return Some((stream::iter(told), (samples, false, viewer, busy)));
                 }
             }
         }
     });
     let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
+    Ok(Sse::new(events.flatten()).keep_alive(keep_alive).into_response())
 }
 
 /// What is seen now, or was a moment ago.
@@ -100,13 +101,18 @@ pub async fn now(api: &Api) -> Result<Arc<Sample>, Problem> {
     }
 }
 
-/// What was seen not longer ago than `within`, or is seen now if that takes no longer than `patience`.
+/// What was seen not longer ago than `within`, or is seen now if that takes no longer than `patience`; else what was seen
+/// some time before.
 pub async fn recent(api: &Api, within: Duration, patience: Duration) -> Option<Arc<Sample>> {
-    let last = api.watching.last().filter(|sample| sample.taken.elapsed() <= within);
-    match last {
-        Some(sample) => Some(sample),
-        None => tokio::time::timeout(patience, now(api)).await.ok()?.ok(),
+    let last = api.watching.last();
+    let is_within = |most: Duration| {
+        last.as_ref().is_some_and(|sample: &Arc<Sample>| sample.taken.elapsed() <= most)
+    };
+    if is_within(within) {
+        return last;
     }
+    let seen = tokio::time::timeout(patience, now(api)).await.ok().and_then(Result::ok);
+    seen.or_else(|| last.clone().filter(|_| is_within(6 * within)))
 }
 
 fn enter(api: &Api) -> Result<(Viewer, Samples), Problem> {
@@ -117,11 +123,11 @@ fn enter(api: &Api) -> Result<(Viewer, Samples), Problem> {
 
 /// Looks while somebody watches, for ever.
 pub async fn watch(api: &Api) {
-    let mut before = None;
+    let (mut before, telling) = (None, Telling::for_at_most(STANDS));
     loop {
         api.watching.watched().await;
         let begun = Instant::now();
-        api.watching.tell(sample(api, &mut before).await);
+        api.watching.tell(sample(api, &mut before, &telling).await);
         sleep_until(begun + EVERY).await;
     }
 }
@@ -143,8 +149,8 @@ impl Before {
     }
 }
 
-async fn sample(api: &Api, before: &mut Option<Before>) -> Sample {
-    let status = match status::glance(&api.config, &api.clock).boxed().await {
+async fn sample(api: &Api, before: &mut Option<Before>, telling: &Telling<Answer>) -> Sample {
+    let status = match status::glance(&api.config, &api.clock, telling).boxed().await {
         Ok(status) => status,
         Err(status::StatusError(error)) => {
             let problem = trouble::amqp(&error);

@@ -5,10 +5,12 @@
 //! what the management API tells that user. What is wrong with the topology tells of policies and permissions: it is for
 //! users with one of RabbitMQ's tags, and seen with the service's own eyes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::response::Response;
+use futures_util::FutureExt;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use tokio::sync::SemaphorePermit;
@@ -25,8 +27,11 @@ use super::state::Api;
 use super::trouble;
 use crate::config::{Role, durations};
 use crate::management::{Management, ManagementError};
+use crate::operate::doctor::{DoctorError, Examined, Look, doctor};
 use crate::operate::status::StatusError;
-use crate::operate::{When, explain as explaining, status, verify};
+use crate::operate::told::Told;
+use crate::operate::verify::Verified;
+use crate::operate::{Others, When, explain as explaining, status, verify};
 
 /// How long a question waits for those before it.
 const IN_LINE: Duration = Duration::from_secs(5);
@@ -131,11 +136,35 @@ async fn seen(api: &Api, caller: &Caller) -> Result<Json, Problem> {
 )]
 pub async fn topology(State(api): State<Api>, caller: Caller) -> Result<Response, Problem> {
     caller.may(Scope::Read)?;
-    let _turn = turn(&api).await?;
-    has_a_tag(&caller).await?;
-    let verified = verify::verify(&api.config).await;
-    let verified = verified.map_err(|error| trouble::amqp(&error.0.0))?;
-    done(&verified.document(&api.config))
+    {
+        let _turn = turn(&api).await?;
+        has_a_tag(&caller).await?;
+    }
+    done(&verified(&api).await?.value.document(&api.config))
+}
+
+/// What is not as it should be, or was not a moment ago: for all who ask.
+///
+/// Errors: too many ask RabbitMQ something, or it cannot be asked.
+pub async fn verified(api: &Api) -> Result<Arc<Told<Verified>>, Problem> {
+    let asking = async {
+        let _turn = turn(api).await?;
+        let verified = verify::verify(&api.config, Others::IfFew).await;
+        verified.map_err(|error| trouble::amqp(&error.0.0))
+    };
+    api.verified.ask(asking.boxed()).await
+}
+
+/// What the doctor finds, or found a moment ago: for all who ask.
+///
+/// Errors: too many ask RabbitMQ something, or it cannot be asked.
+pub async fn examined(api: &Api) -> Result<Arc<Told<Examined>>, Problem> {
+    let asking = async {
+        let _turn = turn(api).await?;
+        let examined = doctor(&api.config, &api.clock, &Look::default()).await;
+        examined.map_err(|DoctorError(error)| trouble::amqp(&error))
+    };
+    api.examined.ask(asking.boxed()).await
 }
 
 /// What is for operators: they have one of RabbitMQ's tags. A token has its scopes instead.

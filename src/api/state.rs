@@ -1,6 +1,7 @@
 //! What the routes share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
@@ -17,11 +18,17 @@ use super::problem::Problem;
 use super::question::Question;
 use super::watching::Watching;
 use crate::config::Config;
+use crate::operate::doctor::Examined;
+use crate::operate::told::Telling;
+use crate::operate::verify::Verified;
 use crate::webhooks::{LiveEndpoints, Sender, WebhookError};
 use crate::worker::Clock;
 
 /// Questions to the broker at once: each opens a connection of its own.
 const ASKING: usize = 8;
+
+/// What is found stands no longer than this: what somebody mends shows.
+const STANDS: Duration = Duration::from_secs(30);
 
 /// Answers questions. What it cannot answer is a problem: `invalid` for a parameter, `not-found` for a message.
 pub type Index = Arc<dyn Fn(Question) -> BoxFuture<'static, Result<Json, Problem>> + Send + Sync>;
@@ -55,6 +62,10 @@ pub struct Shared {
     pub dlq: Mutex<()>,
     /// What is told to those who watch.
     pub watching: Watching,
+    /// What is not as it should be.
+    pub verified: Telling<Verified>,
+    /// What the doctor finds.
+    pub examined: Telling<Examined>,
     /// Who knows what sleeps, if there is one.
     pub index: Option<Index>,
     /// The endpoints of webhooks, and what sends a test to one, if this process has the file.
@@ -101,6 +112,8 @@ impl Shared {
             asking: Semaphore::new(ASKING),
             dlq: Mutex::default(),
             watching: Watching::default(),
+            verified: Telling::for_at_most(STANDS),
+            examined: Telling::for_at_most(STANDS),
             index,
             endpoints: endpoints.transpose()?,
             stop,

@@ -22,7 +22,7 @@ pub async fn show(visitor: Visitor) -> Response {
             let head = Head {
                 title: "Cascade",
                 place: Some(Place::Cascade),
-                live: Some("/live/cascade"),
+                live: "/live/cascade",
                 ..Head::default()
             };
             layout::page(&visitor, head, Some(&sample), body)
@@ -87,7 +87,7 @@ fn column(level: &LevelDepth, seen: &Seen, most: u64) -> Markup {
 fn row(queue: &QueueDepth, seen: &Seen, most: u64) -> Markup {
     let all = held(queue.counts);
     html! {
-        tr title=(queue.name) {
+        tr title=(queue.name) data-part=(queue.name) {
             th scope="row" { (about(queue.ttl)) }
             td.bar aria-hidden="true" { (share(all.unwrap_or(0), most)) }
             td.number {

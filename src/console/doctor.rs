@@ -7,22 +7,20 @@ use super::layout::{self, Head, sign};
 use super::places::Place;
 use super::visitor::Visitor;
 use super::{trouble, words};
-use crate::api::look::turn;
-use crate::api::trouble as problems;
+use crate::api::look::examined;
 use crate::operate::count;
-use crate::operate::doctor::{Check, DoctorError, Examined, Grade, Look, doctor};
+use crate::operate::doctor::{Check, Examined, Grade};
 
 pub async fn show(visitor: Visitor) -> Response {
-    let api = &visitor.site.api;
-    let examined = async {
-        let _turn = turn(api).await?;
-        let examined = doctor(&api.config, &api.clock, &Look::default()).await;
-        examined.map_err(|DoctorError(error)| problems::amqp(&error))
-    };
-    match examined.await {
-        Ok(examined) => {
-            let head = Head { title: "Doctor", place: Some(Place::Doctor), ..Head::default() };
-            layout::page(&visitor, head, None, body(&examined))
+    match examined(&visitor.site.api).await {
+        Ok(told) => {
+            let head = Head {
+                title: "Doctor",
+                place: Some(Place::Doctor),
+                looked: Some(told.at.elapsed()),
+                ..Head::default()
+            };
+            layout::page(&visitor, head, None, body(&told.value))
         }
         Err(problem) => trouble::page(&visitor, &problem),
     }

@@ -33,6 +33,7 @@ pub async fn show(visitor: Visitor) -> Response {
                     dt { kbd { "g" } " " kbd { (key) } } dd { a href=(visitor.site.at(path)) { (name) } }
                 }
                 dt { kbd { "?" } } dd { "this page" }
+                dt { kbd { "Escape" } } dd { "closes what was opened" }
             }
         }
         section.panel {

@@ -1,5 +1,7 @@
 //! The frame of every page.
 
+use std::time::Duration;
+
 use axum::http::header::{CONTENT_TYPE, REFRESH};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -23,12 +25,21 @@ pub struct Head {
     /// Asked for again after so many seconds.
     pub refresh: Option<u32>,
     /// Where what is in it comes from as it changes.
-    pub live: Option<&'static str>,
+    pub live: &'static str,
+    /// How long ago was looked what it shows, if that is no sample.
+    pub looked: Option<Duration>,
 }
 
 impl Default for Head {
     fn default() -> Self {
-        Self { title: "", place: None, status: 200, refresh: None, live: None }
+        Self {
+            title: "",
+            place: None,
+            status: 200,
+            refresh: None,
+            live: "/live/places",
+            looked: None,
+        }
     }
 }
 
@@ -51,9 +62,10 @@ pub fn page(visitor: &Visitor, head: Head, sample: Option<&Sample>, body: Markup
             (person(visitor))
         }
         (navigation(visitor, head.place, sample))
-        main #main tabindex="-1" data-live=[head.live.map(|live| visitor.site.at(live))] {
+        main #main tabindex="-1" data-live=(visitor.site.at(head.live)) {
             @if let Some(notice) = &notice { (told(notice)) }
-            @if let Some(sample) = sample { (age(sample)) }
+            @if let Some(sample) = sample { (age("Counted", sample.taken.elapsed())) }
+            @if let Some(looked) = head.looked { (age("Looked", looked)) }
             div #live { (body) }
         }
     };
@@ -156,9 +168,7 @@ fn navigation(visitor: &Visitor, here: Option<Place>, sample: Option<&Sample>) -
                     li {
                         a href=(visitor.site.at(path)) aria-current=[(here == Some(*place)).then_some("page")] data-key=(key) {
                             (name)
-                            @if let Some(dead) = dead.filter(|dead| *place == Place::Dlq && *dead > 0) {
-                                span.badge { (crate::operate::number(dead)) span.unseen { " messages" } }
-                            }
+                            @if *place == Place::Dlq { span #dead { (badge(dead.unwrap_or(0))) } }
                         }
                     }
                 }
@@ -172,19 +182,25 @@ fn navigation(visitor: &Visitor, here: Option<Place>, sample: Option<&Sample>) -
     }
 }
 
+/// How many are dead, if there is one. It is never empty: an event with nothing in it is none to a browser.
+pub fn badge(dead: u64) -> Markup {
+    html! {
+        span.badge hidden[dead == 0] { (crate::operate::number(dead)) span.unseen { " messages" } }
+    }
+}
+
 /// What lies in the DLQ.
 pub fn dead(seen: &Seen) -> Option<u64> {
     let stage = seen.status.overview.stages.iter().find(|stage| stage.name == "DLQ")?;
     stage.counts.ready
 }
 
-/// How old the numbers are; the script counts on.
-pub fn age(sample: &Sample) -> Markup {
-    let ms = sample.taken.elapsed().as_millis() as u64;
+/// How old it is; the script counts on.
+fn age(what: &str, age: Duration) -> Markup {
     html! {
-        p.age #age data-age=(ms) {
+        p.age #age data-age=(age.as_millis()) {
             span.dot aria-hidden="true" {}
-            "Counted " span { (words::about(std::time::Duration::from_millis(ms))) " ago" }
+            (what) " " span { (words::about(age)) " ago" }
         }
     }
 }
@@ -194,7 +210,7 @@ pub fn findings(seen: &Seen) -> Markup {
     let management = seen.status.seen.rabbitmq_version.as_ref().err();
     html! {
         @if !seen.status.overview.findings.is_empty() || management.is_some() {
-            section.findings aria-label="What is not as it should be" {
+            section.findings data-part="findings" aria-label="What is not as it should be" {
                 @for finding in &seen.status.overview.findings { p.notice.bad { (sign(false)) (words::visible(finding)) } }
                 @if let Some(error) = management {
                     p.notice.warn {
@@ -209,7 +225,7 @@ pub fn findings(seen: &Seen) -> Markup {
 
 fn told(notice: &Notice) -> Markup {
     html! {
-        p.notice.good[notice.is_good].bad[!notice.is_good] role="status" { (sign(notice.is_good)) (notice.text) }
+        p.notice.good[notice.is_good].bad[!notice.is_good] role="status" tabindex="-1" { (sign(notice.is_good)) (notice.text) }
     }
 }
 

@@ -50,4 +50,4 @@ mod workers;
 
 pub use places::PLACES;
 pub use proxy::ProxyLoginError;
-pub use routes::router;
+pub use routes::{Paths, paths, router};

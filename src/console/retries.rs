@@ -18,6 +18,7 @@ use crate::api::question::Question;
 use crate::config::{Config, DeadLetterReason, Retry};
 use crate::operate::{count, number};
 use crate::schedule::{Policies, Policy, UnixMs};
+use dormouse_core::ledger::BY_CONSUMER;
 
 /// Shown one by one.
 const SHOWN: &str = "50";
@@ -31,7 +32,7 @@ pub async fn show(visitor: Visitor) -> Response {
     let config = &visitor.site.api.config;
     let body = html! {
         h1 { "Retries" }
-        p.lead { "What a target did not take, or a consumer rejected, sleeps and is tried again." }
+        p.lead { "What a target did not take, or a consumer rejected or put off, sleeps and is tried again." }
         @match &next {
             Some(next) => {
                 (by_policy(&visitor, next))
@@ -69,12 +70,14 @@ async fn next(visitor: &Visitor) -> Result<Option<Next>, Problem> {
     }
 }
 
-/// By which policy a group comes back: what a consumer gave back by its queue's, what was not delivered by `attempts`.
+/// By which policy a group comes back: what a consumer gave back by its queue's, what it scheduled again by its own, what was
+/// not delivered by `attempts`.
 fn policy_of(policies: &Policies, group: &Json) -> String {
-    let queue = group["target"]["routing_key"].as_str();
-    let is_given_back = group["reason"].as_str().and_then(DeadLetterReason::parse).is_some();
+    let (queue, reason) = (group["target"]["routing_key"].as_str(), group["reason"].as_str());
+    let is_given_back = reason.and_then(DeadLetterReason::parse).is_some();
     match queue.filter(|_| is_given_back) {
         Some(queue) => shown(policies, policies.of_queue(queue)),
+        None if reason == Some(BY_CONSUMER) => "its consumer’s".into(),
         None => "delivery".into(),
     }
 }
@@ -240,6 +243,7 @@ mod tests {
             group("sms", Some("delivery_limit")),
             group("mail", Some("unroutable")),
             group("sms", None),
+            group("sms", Some(BY_CONSUMER)),
         ] });
         let told = |config: &Config| {
             let grouped = grouped(config, &groups);
@@ -248,8 +252,14 @@ mod tests {
         };
         let pair = |policy: &str, queue: &str| (policy.to_owned(), queue.to_owned());
         let [all, others, delivery] = ["all queues", "all others", "delivery"];
-        let default =
-            [pair(all, "mail"), pair(all, "sms"), pair(delivery, "mail"), pair(delivery, "sms")];
+        let own = pair("its consumer’s", "sms");
+        let default = [
+            pair(all, "mail"),
+            pair(all, "sms"),
+            pair(delivery, "mail"),
+            pair(delivery, "sms"),
+            own.clone(),
+        ];
         assert_eq!(told(&config), default);
         let mail = RetryOverride { queues: "^mail".into(), ..RetryOverride::default() };
         config.retry.policies = vec![mail];
@@ -258,6 +268,7 @@ mod tests {
             pair(others, "sms"),
             pair(delivery, "mail"),
             pair(delivery, "sms"),
+            own,
         ];
         assert_eq!(told(&config), some);
     }

@@ -63,6 +63,7 @@ fn looking() -> Vec<(&'static str, MethodRouter<Site>)> {
         ("/live/sky", get(live::sky)),
         ("/cascade", get(cascade::show)),
         ("/live/cascade", get(live::cascade)),
+        ("/live/places", get(live::places)),
         ("/list", get(list::show)),
         ("/message", get(message::show)),
         ("/dlq", get(dlq::show)),
@@ -78,8 +79,23 @@ fn looking() -> Vec<(&'static str, MethodRouter<Site>)> {
     ]
 }
 
-/// What changes something.
-pub fn acting() -> Vec<(&'static str, MethodRouter<Site>)> {
+/// Every path that stands, by what it is for.
+#[derive(Debug)]
+pub struct Paths {
+    /// What everybody may ask for, and what has no effect but on who asks.
+    pub looking: Vec<&'static str>,
+    /// What changes something.
+    pub acting: Vec<&'static str>,
+}
+
+/// As the router has them.
+pub fn paths() -> Paths {
+    let of = |routes: Vec<(&'static str, _)>| routes.into_iter().map(|(path, _)| path).collect();
+    Paths { looking: of(looking()), acting: of(acting()) }
+}
+
+/// What changes something: its handlers take an [`Actor`](super::who::Actor).
+fn acting() -> Vec<(&'static str, MethodRouter<Site>)> {
     vec![
         ("/message/cancel", post(act::cancel)),
         ("/message/move", post(act::put_off)),

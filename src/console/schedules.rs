@@ -14,13 +14,17 @@ use super::trouble;
 use super::visitor::Visitor;
 use super::who::Actor;
 use super::words;
+use crate::api::events;
 use crate::api::problem::{Kind, Problem};
 use crate::api::schedules::{VerbRequest, carry_out, page};
+use crate::api::state::Api;
 use crate::operate::schedules::local;
 use crate::schedule::UnixMs;
 
 /// Ticks of each that are shown.
 const NEXT: usize = 5;
+/// Runs of each that are shown.
+const LAST: usize = 5;
 
 pub async fn show(visitor: Visitor) -> Response {
     let head = Head { title: "Schedules", place: Some(Place::Schedules), ..Head::default() };
@@ -28,9 +32,10 @@ pub async fn show(visitor: Visitor) -> Response {
         return layout::page(&visitor, head, None, html! { h1 { "Schedules" } (off()) });
     }
     let asked = List { next: Some(NEXT), ..List::default() };
-    let listed = match visitor.caller().await {
-        Ok(caller) => page(&caller, &asked).await,
-        Err(problem) => Err(problem),
+    let listing = async { page(&visitor.caller().await?, &asked).await };
+    let listed = tokio::select! {
+        listed = listing => listed,
+        problem = down(&visitor.site.api) => Err(problem),
     };
     let listed = match listed {
         Ok(listed) => listed,
@@ -46,6 +51,16 @@ pub async fn show(visitor: Visitor) -> Response {
         p.quiet { "Zones: " (listed.zones) "." }
     };
     layout::page(&visitor, head, None, body)
+}
+
+/// Once RabbitMQ cannot be reached: who lists would wait for it.
+async fn down(api: &Api) -> Problem {
+    if let Ok(sample) = events::now(api).await
+        && let Err(problem) = &sample.seen
+    {
+        return problem.clone();
+    }
+    std::future::pending().await
 }
 
 fn off() -> Markup {
@@ -71,12 +86,11 @@ fn none() -> Markup {
 fn one(visitor: &Visitor, shown: &Shown, now: UnixMs) -> Markup {
     let definition = &shown.definition;
     let zone = definition.zone.as_deref().unwrap_or("UTC");
-    let rule = definition.cron.as_ref().or(definition.every.as_ref());
     html! {
         section.panel {
             h2 { bdi.mono { (words::visible(&definition.name)) } " " (state(shown)) }
             dl.facts {
-                dt { "Fires" } dd { (shown.words) @if let Some(rule) = rule { " " code { (rule) } } }
+                dt { "Fires" } dd { (shown.words) @if let Some(cron) = &definition.cron { " " code { (cron) } } }
                 @if definition.cron.is_some() { dt { "Zone" } dd { (zone) } }
                 dt { "Target" } dd { (words::visible(&definition.target.to_string())) }
                 @if let Some(pause) = &shown.paused {
@@ -98,20 +112,26 @@ fn state(shown: &Shown) -> Markup {
     }
 }
 
-/// In the schedule's own zone, beside how far away each is.
+/// In the schedule's own zone, beside how far away each is. What is put to sleep ahead of its tick has run to the registrar,
+/// and is to come to a person.
 fn moments(shown: &Shown, now: UnixMs) -> Markup {
+    let ahead = shown.last.iter().map(|made| made.tick_ms);
+    let ahead = ahead.filter(|tick| *tick > now && shown.paused.is_none());
+    let next: Vec<_> = ahead.chain(shown.next_ms.iter().copied()).take(NEXT).collect();
     html! {
-        @if shown.next_ms.is_empty() { span.quiet { "none comes" } }
-        ol { @for tick in &shown.next_ms { li { (local(*tick, shown)) " " span.quiet { (words::relative(*tick, now)) } } } }
+        @if next.is_empty() { span.quiet { "none comes" } }
+        ul.plain { @for tick in next { li { (local(tick, shown)) " " span.quiet { (words::relative(tick, now)) } } } }
     }
 }
 
 fn last(visitor: &Visitor, shown: &Shown, now: UnixMs) -> Markup {
     let name = &shown.definition.name;
+    let ran: Vec<_> =
+        shown.last.iter().rev().filter(|made| made.tick_ms <= now).take(LAST).collect();
     html! {
-        @if shown.last.is_empty() { span.quiet { "none yet" } }
-        ol {
-            @for made in shown.last.iter().rev() {
+        @if ran.is_empty() { span.quiet { "none yet" } }
+        ul.plain {
+            @for made in ran {
                 @let key = format!("cron/{name}/{}", made.tick_ms.0);
                 li {
                     a href=(of_message(&visitor.site, &key)) { "Run " (made.run) } " " (local(made.tick_ms, shown)) " "

@@ -7,24 +7,25 @@ use super::layout::{self, Head, sign};
 use super::places::Place;
 use super::visitor::Visitor;
 use super::{trouble, words};
-use crate::api::look::turn;
-use crate::api::trouble as problems;
+use crate::api::look::verified;
 use crate::config::Config;
-use crate::operate::verify::{Verified, verify};
+use crate::operate::verify::Verified;
 use crate::operate::{count, number};
 use crate::topology::Topology;
 use crate::topology::finding::{Finding, Severity};
 
 pub async fn show(visitor: Visitor) -> Response {
     let api = &visitor.site.api;
-    let verified = async {
-        let _turn = turn(api).await?;
-        verify(&api.config).await.map_err(|error| problems::amqp(&error.0.0))
-    };
-    match verified.await {
-        Ok(verified) => {
-            let head = Head { title: "Topology", place: Some(Place::Topology), ..Head::default() };
-            layout::page(&visitor, head, None, body(&api.config, &verified))
+    match verified(api).await {
+        Ok(told) => {
+            let head = Head {
+                title: "Topology",
+                place: Some(Place::Topology),
+                looked: Some(told.at.elapsed()),
+                ..Head::default()
+            };
+            let body = body(&api.config, &told.value);
+            layout::page(&visitor, head, None, body)
         }
         Err(problem) => trouble::page(&visitor, &problem),
     }

@@ -27,8 +27,8 @@ const TRUSTED_FOR: Duration = Duration::from_secs(60);
 
 /// The navigation has what was seen not longer ago than this,
 const SEEN_WITHIN: Duration = Duration::from_secs(10);
-/// or what is seen meanwhile: a page does not wait for a broker that is down.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// or what is seen meanwhile: a page does not wait for a broker that is down or slow. The script adds what comes later.
+const PATIENCE: Duration = Duration::from_millis(80);
 
 /// Somebody who may act. Whether RabbitMQ lets the user, it says itself.
 pub struct Actor(pub Visitor);

@@ -39,6 +39,7 @@ pub mod publish;
 pub mod retry;
 pub mod schedules;
 pub mod status;
+pub mod told;
 pub mod transfer;
 pub mod verify;
 mod vhost;
@@ -46,7 +47,7 @@ mod when;
 
 pub use amount::{count, number};
 pub use confirming::{Problem, PublishError};
-pub use vhost::{ManagementNeeded, Vhost, user_name, vhost_name};
+pub use vhost::{ManagementNeeded, Others, Vhost, user_name, vhost_name};
 pub use when::When;
 
 #[cfg(test)]
@@ -83,7 +84,7 @@ mod tests {
         let keys = command::Keys::checked(&["key".into()]).expect("a key");
         is_send(command::command(&config, &keys, command::Command::Cancel { due_by: None }, true));
         is_send(apply::apply(&config));
-        is_send(verify::verify(&config));
+        is_send(verify::verify(&config, Others::All));
         let clock = crate::worker::Clock::default();
         is_send(doctor::doctor(&config, &clock, &doctor::Look::default()));
         is_send(status::status(&config, &crate::worker::Clock::default()));

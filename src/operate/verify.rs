@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 
 use super::plan::{self, PlanError};
-use super::{Vhost, user_name, vhost_name};
+use super::{Others, Vhost, vhost_name};
 use crate::config::Config;
 use crate::inventory::Seen;
 use crate::management::ManagementError;
@@ -29,17 +29,18 @@ pub struct Verified {
 #[error(transparent)]
 pub struct VerifyError(#[from] pub PlanError);
 
-/// Asks the management API for everything, and AMQP for what exists if it does not answer. Waits up to 10 s
+/// Asks the management API for all that is ours and what is said of others, and AMQP for what exists if it does not answer. Waits up to 10 s
 /// for RabbitMQ to tell which policies apply, if nothing else tells.
-pub async fn verify(config: &Config) -> Result<Verified, VerifyError> {
-    Ok(verify_and_show(config).await?.0)
+pub async fn verify(config: &Config, others: Others) -> Result<Verified, VerifyError> {
+    Ok(verify_and_show(config, others).await?.0)
 }
 
 /// The same, with what it was judged by: nothing where the management API did not answer.
 pub(super) async fn verify_and_show(
     config: &Config,
+    others: Others,
 ) -> Result<(Verified, Option<Seen>), VerifyError> {
-    match see(config).await {
+    match see(config, others).await {
         Ok(seen) => {
             let rabbitmq_version = Ok(seen.rabbitmq_version.clone());
             Ok((Verified { verdict: judge(config, &seen), rabbitmq_version }, Some(seen)))
@@ -51,11 +52,10 @@ pub(super) async fn verify_and_show(
     }
 }
 
-async fn see(config: &Config) -> Result<Seen, ManagementError> {
-    let vhost = Vhost::of(config)?;
-    let (user, start) = (user_name(config), Instant::now());
+async fn see(config: &Config, others: Others) -> Result<Seen, ManagementError> {
+    let (vhost, start) = (Vhost::of(config)?, Instant::now());
     loop {
-        let seen = vhost.seen(&user).await?;
+        let seen = vhost.seen(config, others).await?;
         let known = seen.policies.is_ok() && seen.operator_policies.is_ok()
             || seen.standing.queues.iter().all(|queue| queue.effective_policy.is_some());
         if known || start.elapsed() > STATISTICS {

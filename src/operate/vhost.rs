@@ -3,8 +3,21 @@
 use crate::config::Config;
 use crate::inventory::Inventory;
 use crate::inventory::{Seen, Visible};
-use crate::management::{BindingInfo, DestinationType, Management, ManagementError};
+use crate::management::{BindingInfo, DestinationType, Management, ManagementError, QueuesOf};
 use crate::topology::enable::QueueContext;
+use crate::topology::{Names, Topology};
+
+/// Queues of others that are always looked at.
+const FEW: usize = 500;
+
+/// Whether queues of others are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Each of them, however many there are.
+    All,
+    /// If there are not too many of them: for who looks often.
+    IfFew,
+}
 
 /// The virtual host that the configuration is about.
 pub struct Vhost {
@@ -64,12 +77,48 @@ impl Vhost {
             self.management.queues(&self.name),
             self.management.bindings(&self.name),
         )?;
-        Ok(Inventory { exchanges, queues, bindings })
+        Ok(Inventory { exchanges, queues, bindings, passed_over: 0 })
+    }
+
+    /// The same, but for queues of others where there are more than [`FEW`] that nothing of ours leads back to.
+    pub async fn standing_of_ours(&self, config: &Config) -> Result<Inventory, ManagementError> {
+        let names = Names::of(config);
+        let prefix = format!("{}.", config.topology.namespace);
+        let (exchanges, QueuesOf { mut queues, others }) = tokio::try_join!(
+            self.management.exchanges(&self.name),
+            self.management.queues_of(&self.name, &prefix),
+        )?;
+        let begin = names.backs();
+        let retried: Vec<&str> =
+            exchanges.iter().filter_map(|exchange| exchange.name.strip_prefix(&begin)).collect();
+        // to ask for one costs what ten cost in a list
+        if others <= FEW.max(10 * retried.len()) {
+            return self.standing().await;
+        }
+        let wanted = Topology::of(config);
+        let from_and_to = exchanges.iter().map(|exchange| exchange.name.as_str());
+        let from_and_to: Vec<_> = from_and_to.filter(|name| wanted.has_exchange(name)).collect();
+        let to = queues.iter().map(|queue| queue.name.as_str());
+        let to: Vec<_> = to.filter(|name| wanted.has_queue(name)).collect();
+        let (bindings, retried) = tokio::try_join!(
+            self.management.bindings_around(&self.name, &from_and_to, &to),
+            self.management.queues_named(&self.name, &retried),
+        )?;
+        let passed_over = others.saturating_sub(retried.len());
+        queues.extend(retried);
+        Ok(Inventory { exchanges, queues, bindings, passed_over })
     }
 
     /// Everything that verify judges. What the user may not see is not an error.
-    pub async fn seen(&self, user: &str) -> Result<Seen, ManagementError> {
-        let (standing, overview) = tokio::try_join!(self.standing(), self.management.overview())?;
+    pub async fn seen(&self, config: &Config, others: Others) -> Result<Seen, ManagementError> {
+        let user = user_name(config);
+        let standing = async {
+            match others {
+                Others::All => self.standing().await,
+                Others::IfFew => self.standing_of_ours(config).await,
+            }
+        };
+        let (standing, overview) = tokio::try_join!(standing, self.management.overview())?;
         let nodes = overview.node_names.as_ref().map(Vec::len);
         Ok(Seen {
             nodes: nodes.ok_or_else(|| "it takes the tag monitoring".to_owned()),
@@ -79,7 +128,7 @@ impl Vhost {
             policies: look(self.management.policies(&self.name).await)?,
             operator_policies: look(self.management.operator_policies(&self.name).await)?,
             max_queues: look(self.management.max_queues(&self.name).await)?,
-            permissions: look(self.management.permissions_of(user, &self.name).await)?,
+            permissions: look(self.management.permissions_of(&user, &self.name).await)?,
         })
     }
 }

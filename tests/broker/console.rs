@@ -7,22 +7,24 @@ use crate::console_support::{OURS, Person, config, pages, scheduled, serving, us
 use crate::support::*;
 use tempfile::TempDir;
 
-/// What acts, as docs/console.md has it.
-const ACTING: [&str; 6] = [
-    "/message/cancel",
-    "/message/move",
-    "/message/run-now",
-    "/dlq/choose",
-    "/dlq/redrive",
-    "/dlq/purge",
-];
+/// What acts, as the router has it: a path that is added there is tried here as each role.
+fn acting() -> Vec<&'static str> {
+    dormouse::console::paths().acting
+}
+
+/// What a form of any of them has, with nothing there that it could be about.
+const FORM: [(&str, &str); 5] =
+    [("key", "x"), ("to", "1s"), ("token", "x"), ("name", "x"), ("note", "x")];
+
+/// What has an effect on who asks, and on nothing else.
+const OF_ONESELF: [&str; 3] = ["/login", "/logout", "/theme"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_look_or_act_by_their_tags_and_strangers_do_neither() {
     let (broker, scratch) = (Broker::fresh("console-who").await, TempDir::new().unwrap());
     let api = serving(&config(&broker, &scratch), &broker).await;
     let stranger = Person::stranger(&api);
-    for path in pages().into_iter().chain(["/live/sky", "/live/cascade"]) {
+    for path in pages().into_iter().chain(["/live/sky", "/live/cascade", "/live/places"]) {
         let page = stranger.get(path).await;
         assert_eq!(page.status, 303, "{path}: {page:?}");
         assert!(page.location().starts_with("/login?next="), "{page:?}");
@@ -34,7 +36,6 @@ async fn users_look_or_act_by_their_tags_and_strangers_do_neither() {
     let untagged = user(&broker, "untagged", &[]).await;
     stranger.log_in(&untagged, "secret").await.says("has none of RabbitMQ's tags");
     let looker = user(&broker, "looker", &["management"]).await;
-    let actor = user(&broker, "actor", &["policymaker"]).await;
 
     let page = stranger.log_in(&looker, "secret").await;
     let cookie = page.header("set-cookie");
@@ -42,16 +43,29 @@ async fn users_look_or_act_by_their_tags_and_strangers_do_neither() {
         assert!(cookie.contains(part), "{cookie}");
     }
     let looker = stranger;
-    let actor = Person::logged_in(&api, &actor, "secret").await;
-    looker.get("/").await.says("looks");
-    actor.get("/").await.says("may act");
-    looker.get("/message?of=x").await.says("Your tags let you look");
-    for path in ACTING {
-        let refused = looker.post(path, &[("key", "x")]).await;
-        assert_eq!(refused.status, 403, "{path}: {refused:?}");
-        let done = actor.post(path, &[("key", "x"), ("to", "1s"), ("token", "x")]).await;
-        assert_eq!(done.status, 303, "{path}: {done:?}");
-        assert!(!done.location().starts_with("/login"), "{path}: {done:?}");
+    let of_tag = async |tag: &str| {
+        let user = user(&broker, tag, &[tag]).await;
+        Person::logged_in(&api, &user, "secret").await
+    };
+    let (watcher, actor) = (of_tag("monitoring").await, of_tag("policymaker").await);
+    let administrator = of_tag("administrator").await;
+    for person in [&looker, &watcher] {
+        person.get("/").await.says("looks");
+        person.get("/message?of=x").await.says("Your tags let you look");
+    }
+    for person in [&actor, &administrator] {
+        person.get("/").await.says("may act");
+    }
+    for path in acting() {
+        for person in [&looker, &watcher] {
+            let refused = person.post(path, &FORM).await;
+            assert_eq!(refused.says("Your tags let you look").status, 403, "{path}: {refused:?}");
+        }
+        for person in [&actor, &administrator] {
+            let done = person.post(path, &FORM).await;
+            assert_eq!(done.status, 303, "{path}: {done:?}");
+            assert!(!done.location().starts_with("/login"), "{path}: {done:?}");
+        }
         for foreign in [&[("sec-fetch-site", "cross-site")][..], &[("origin", "http://evil")], &[]]
         {
             let refused = actor.ask("POST", path, foreign, &[("key", "x")]).await;
@@ -60,6 +74,10 @@ async fn users_look_or_act_by_their_tags_and_strangers_do_neither() {
         let strange = Person::stranger(&api).post(path, &[("key", "x")]).await;
         assert!(strange.status == 303 && strange.location().starts_with("/login"), "{strange:?}");
     }
+    // elsewhere is the same path with more in its form
+    let elsewhere = [("elsewhere", "yes"), ("routing_key", "x"), ("token", "x")];
+    assert_eq!(looker.post("/dlq/redrive", &elsewhere).await.status, 403);
+    only_what_acts_takes_anything(&administrator).await;
     let own = [("origin", &*api.uri(""))];
     assert_eq!(actor.ask("POST", "/message/cancel", &own, &[("key", "x")]).await.status, 303);
     // who logs out is out, with the cookie as it was
@@ -69,6 +87,21 @@ async fn users_look_or_act_by_their_tags_and_strangers_do_neither() {
     assert_eq!(kept.get("/help").await.status, 303);
     api.stop().await;
     broker.drop_it().await;
+}
+
+/// What is for looking takes nothing but questions, so no other path can have an effect.
+async fn only_what_acts_takes_anything(person: &Person<'_>) {
+    let paths = dormouse::console::paths();
+    for path in paths.looking.iter().chain(&paths.acting) {
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let is_meant = paths.acting.contains(path) || OF_ONESELF.contains(path);
+            if method == "POST" && is_meant {
+                continue;
+            }
+            let page = person.ask(method, &path.replace("{name}", "x"), &OURS, &FORM).await;
+            assert_eq!(page.status, 405, "{method} {path}: {page:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,8 +116,8 @@ async fn a_console_that_only_shows_has_nothing_that_acts_and_stands_below_its_pa
     assert_eq!((begun.status, begun.location()), (303, "/dormouse/"), "{begun:?}");
     person.get("/").await.says("looks").says("href=\"/dormouse/cascade\"");
     assert_eq!(person.get("").await.status, 200);
-    for path in ACTING {
-        let gone = person.post(path, &[("key", "x")]).await;
+    for path in acting() {
+        let gone = person.post(path, &FORM).await;
         assert_eq!(gone.status, 404, "{path}: {gone:?}");
     }
     person.get("/message?of=x").await.says("This console only shows");

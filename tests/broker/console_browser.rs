@@ -11,6 +11,7 @@ use crate::api_support::*;
 use crate::clients::folder;
 use crate::console_support::{config, pages, scheduled, serving, user};
 use crate::support::*;
+use dormouse::console::PLACES;
 use tempfile::TempDir;
 
 /// The script, and what it says.
@@ -36,7 +37,7 @@ async fn pages_are_read_in_a_browser() {
     // what sleeps sleeps as long as this takes
     config.topology.max_delay = Duration::from_secs(3_600);
     let connection = broker.connect().await;
-    queues(&connection, &["mail"]).await;
+    queues(&connection, &["mail", "ran"]).await;
     let api = serving(&config, &broker).await;
     let looker = user(&broker, "looker", &["monitoring"]).await;
     let given = json!({
@@ -51,6 +52,15 @@ async fn pages_are_read_in_a_browser() {
     for number in 0..40 {
         schedule(&api, &format!("k-{number}"), "55m").await;
     }
+    recurs(&api, "nightly", json!({ "cron": "30 2 * * 1-5", "zone": "Europe/Berlin" })).await;
+    recurs(&api, &"a-long-name-".repeat(6), json!({ "every": "24h" })).await;
+    recurs(&api, "heartbeat", json!({ "every": "1s" })).await;
+    until("it has run", async || {
+        let last = &api.get("/v1/schedules/heartbeat").await.body["last"];
+        last.as_array().is_some_and(|runs| !runs.is_empty())
+    })
+    .await;
+    pause(&api, "heartbeat").await;
     publish(&connection, [HOSTILE, "nowhere"].map(|to| delayed(to, 0, HOSTILE))).await;
     until("two are dead", async || depth(&connection, "dormouse.dlq").await == Some(2)).await;
     until("the index has all", async || {
@@ -71,7 +81,7 @@ async fn what_is_done_in_a_browser_has_its_effect() {
     let mut config = config(&broker, &scratch);
     config.topology.max_delay = Duration::from_secs(3_600);
     let connection = broker.connect().await;
-    queues(&connection, &["mail", "rescued"]).await;
+    queues(&connection, &["mail", "rescued", "ran"]).await;
     let api = serving(&config, &broker).await;
     let ways = ["script", "plain"];
     for what in ["cancel", "move", "now"] {
@@ -79,14 +89,25 @@ async fn what_is_done_in_a_browser_has_its_effect() {
             schedule(&api, &format!("{what}-{way}"), "58m").await;
         }
     }
-    let nowhere = [HOSTILE, "nowhere", "gone", "lost"];
+    for way in ways {
+        for what in ["paused", "resumed", "ran"] {
+            recurs(&api, &format!("{what}-{way}"), json!({ "every": "24h" })).await;
+        }
+        pause(&api, &format!("resumed-{way}")).await;
+    }
+    let nowhere = [HOSTILE, "nowhere", "gone", "lost", "away"];
     publish(&connection, nowhere.map(|to| delayed(to, 0, HOSTILE))).await;
-    until("four are dead", async || depth(&connection, "dormouse.dlq").await == Some(4)).await;
+    until("five are dead", async || depth(&connection, "dormouse.dlq").await == Some(5)).await;
     let ask = async |path: &str| api.get(path).await.body;
     until("the index has all", async || ask("/v1/count?target=mail").await["messages"] == 6).await;
-    let given = json!({ "url": api.uri(""), "user": "guest", "password": "guest", "pages": [], "acts": true });
+    let places: Vec<_> = PLACES.iter().map(|shown| (shown.path, shown.key)).collect();
+    let given = json!({
+        "url": api.uri(""), "user": "guest", "password": "guest", "pages": [], "acts": true, "places": places,
+    });
     let said = run(&folder, given).await;
-    for wanted in ["keys and themes", "it lives", "acted script", "acted plain"] {
+    for wanted in
+        ["theme is kept", "keys lead", "focus stays", "badge lives", "acted script", "acted plain"]
+    {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
     let state = async |key: &str| ask(&format!("/v1/messages/{key}")).await["state"].clone();
@@ -97,11 +118,37 @@ async fn what_is_done_in_a_browser_has_its_effect() {
             until(&key, async || state(&key).await == wanted).await;
         }
     }
-    // of the dead each way has deleted one, and sent one elsewhere
+    for way in ways {
+        let paused = async |what: &str| {
+            ask(&format!("/v1/schedules/{what}-{way}")).await["paused"]["note"].clone()
+        };
+        assert_eq!(paused("paused").await, "until the move is done");
+        assert_eq!(paused("resumed").await, json!(null));
+    }
+    let ran: Vec<_> = take(&connection, "ran", 2).await.iter().map(|(_, ran)| body(ran)).collect();
+    let mut runs: Vec<&str> = ran.iter().map(|body| body.trim_matches('"')).collect();
+    runs.sort();
+    assert_eq!(runs, ["ran-plain", "ran-script"], "each once, of whom it was asked");
+    // one was deleted beforehand; of the others each way has deleted one, and sent one elsewhere
     until("none is dead", async || depth(&connection, "dormouse.dlq").await == Some(0)).await;
     take(&connection, "rescued", 2).await;
     api.stop().await;
     broker.drop_it().await;
+}
+
+/// A schedule whose first tick is far away, unless it says otherwise; each run has its name for a body.
+async fn recurs(api: &Api, name: &str, mut definition: Value) {
+    definition["target"] = json!({ "queue": "ran" });
+    definition["body"] = json!(name);
+    let path = format!("/v1/schedules/{name}");
+    let made = api.ask("PUT", &path, GUEST, &[], &definition.to_string()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+}
+
+async fn pause(api: &Api, name: &str) {
+    let note = json!({ "note": "by a test" });
+    let paused = api.post(&format!("/v1/schedules/{name}:pause"), note).await;
+    assert_eq!(paused.status, 200, "{paused:?}");
 }
 
 async fn schedule(api: &Api, key: &str, delay: &str) {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dormouse::config::Uri;
-use dormouse::topology::{Arguments, Names, Topology};
+use dormouse::operate::Others;
+use dormouse::operate::verify::verify;
+use dormouse::topology::finding::Finding;
+use dormouse::topology::{Arguments, Binding, Destination, Exchange, Kind, Names, Topology};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -61,6 +64,14 @@ impl Counting {
         });
         Self { port, requests, answer_bytes, _open: open }
     }
+
+    /// In place of that address.
+    fn uri(&self, far: &url::Url) -> Uri {
+        let mut near = far.clone();
+        near.set_host(Some("127.0.0.1")).unwrap();
+        near.set_port(Some(self.port)).unwrap();
+        Uri::new(near.as_str())
+    }
 }
 
 async fn pass(
@@ -99,11 +110,8 @@ async fn management_calls_do_not_grow_with_viewers_pages_or_the_queues_of_others
     let broker = Broker::fresh("console-calls").await;
     let far = url::Url::parse(&broker.management_uri).unwrap();
     let counting = Counting::open(far.port().unwrap()).await;
-    let mut near = far.clone();
-    near.set_host(Some("127.0.0.1")).unwrap();
-    near.set_port(Some(counting.port)).unwrap();
     let mut config = broker.config();
-    config.broker.management_uri = Some(Uri::new(near.as_str()));
+    config.broker.management_uri = Some(counting.uri(&far));
     config.commands.enabled = true;
     config.service.roles = vec!["console".into()];
     let connection = broker.connect().await;
@@ -158,4 +166,104 @@ async fn management_calls_do_not_grow_with_viewers_pages_or_the_queues_of_others
     viewers.shutdown().await;
     api.stop().await;
     broker.drop_it().await;
+}
+
+/// What is told once, however many queues others have: what stands and should not, and who works.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ours_is_told_at_the_same_cost_beside_many_queues_of_others() {
+    let broker = Broker::fresh("console-others").await;
+    let far = url::Url::parse(&broker.management_uri).unwrap();
+    let counting = Counting::open(far.port().unwrap()).await;
+    let mut config = broker.config();
+    config.broker.management_uri = Some(counting.uri(&far));
+    config.commands.enabled = true;
+    config.service.roles = ["api", "console"].map(String::from).into();
+    let connection = broker.connect().await;
+    let topology = Topology::of(&config);
+    declare_all(&connection, topology.clone()).await;
+    // what somebody may have done to it
+    let level = topology.queues.iter().find(|queue| queue.name.contains(".level.")).unwrap();
+    let stray = Topology {
+        exchanges: vec![
+            exchange("stray"),
+            exchange(&format!("{}gone", Names::of(&config).backs())),
+        ],
+        queues: vec![queue("retried", Arguments::new())],
+        bindings: vec![
+            bound("stray", &level.name, "#"),
+            bound(&topology.exchanges[0].name, "retried", "copy"),
+        ],
+    };
+    declare_all(&connection, stray).await;
+    broker.management.delete_queue(&broker.vhost, &Names::of(&config).parking()).await.unwrap();
+
+    let api = Api::of_service(&config);
+    let person = Person::logged_in(&api, "guest", "guest").await;
+    let cost = async |path: &str| {
+        let before = (counting.requests.now(), counting.answer_bytes.now());
+        match path.strip_prefix("/v1/") {
+            Some(_) => assert_eq!(api.get(path).await.status, 200),
+            None => assert_eq!(person.get(path).await.status, 200),
+        }
+        (counting.requests.now() - before.0, counting.answer_bytes.now() - before.1)
+    };
+    let told = async || {
+        let verified = verify(&config, Others::IfFew).await.unwrap();
+        let shown = |finding: &Finding| format!("{finding:?}");
+        let findings: Vec<_> = verified.verdict.findings.iter().map(shown).collect();
+        (findings, verified.verdict.unseen)
+    };
+    let listed = async |least: usize| {
+        until("they are listed", async || {
+            let queues = broker.management.queues(&broker.vhost).await.unwrap();
+            queues.len() > least && queues.iter().all(|queue| queue.effective_policy.is_some())
+        })
+        .await;
+    };
+    let paths = ["/v1/levels", "/v1/workers", "/workers", "/topology"];
+    listed(0).await;
+    let (alone, findings) = (costs(&paths, cost).await, told().await.0);
+    assert!(findings.len() >= 4, "{findings:#?}");
+
+    let others = (0..700).map(|number| queue(&format!("other-{number}"), Arguments::new()));
+    declare_all(&connection, Topology { queues: others.collect(), ..Topology::default() }).await;
+    listed(700).await;
+    // what was told before stands no longer than that
+    tokio::time::sleep(std::time::Duration::from_secs(30)).await;
+    let among_others = costs(&paths, cost).await;
+    for ((path, alone), (_, among_others)) in alone.iter().zip(&among_others) {
+        // with those of others it would be five times as much, and ten times
+        assert!(among_others.1 <= 3 * alone.1, "{path}: {alone:?} {among_others:?}");
+    }
+    let (found, unseen) = told().await;
+    assert_eq!(found, findings, "the same is told");
+    assert!(unseen.iter().any(|what| what.contains("701 queues of others")), "{unseen:?}");
+    let all = verify(&config, Others::All).await.unwrap().verdict;
+    assert!(all.unseen.is_empty(), "each is looked at: {:?}", all.unseen);
+    let page = person.get("/topology").await;
+    page.says("701 queues of others").says_not("other-17");
+    api.stop().await;
+    broker.drop_it().await;
+}
+
+/// Requests and bytes of the answers, by path.
+async fn costs<'a>(
+    paths: &[&'a str],
+    cost: impl AsyncFn(&str) -> (usize, usize),
+) -> Vec<(&'a str, (usize, usize))> {
+    let mut costs = Vec::new();
+    for path in paths {
+        costs.push((*path, cost(path).await));
+    }
+    costs
+}
+
+fn exchange(name: &str) -> Exchange {
+    let arguments = Arguments::new();
+    Exchange { name: name.into(), kind: Kind::Topic, internal: false, arguments }
+}
+
+fn bound(source: &str, queue: &str, key: &str) -> Binding {
+    let destination = Destination::Queue(queue.into());
+    Binding { source: source.into(), destination, routing_key: key.into() }
 }

@@ -47,6 +47,7 @@ async fn a_broker_that_is_down_is_told_and_comes_back() {
     config.broker.uri = vec![Uri::new(uri.as_str())];
     config.broker.management_uri = Some(Uri::new(broker.management_uri.clone()));
     config.service.roles = vec!["console".into()];
+    config.commands.enabled = true;
     let worker = Worker::start(&broker.config()).await;
     let api = Api::of_service(&config);
     let person = Person::logged_in(&api, "guest", "guest").await;
@@ -54,7 +55,7 @@ async fn a_broker_that_is_down_is_told_and_comes_back() {
 
     let port = way.port;
     drop(way);
-    for path in ["/", "/cascade", "/workers", "/dlq"] {
+    for path in ["/", "/cascade", "/workers", "/dlq", "/schedules"] {
         until("it is told", async || person.get(path).await.status == 503).await;
         let page = person.get(path).await;
         page.says("RabbitMQ cannot be reached")

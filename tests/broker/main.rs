@@ -39,6 +39,7 @@ mod console_acts;
 mod console_browser;
 mod console_calls;
 mod console_down;
+mod console_shows;
 mod console_support;
 mod control;
 mod delivery;

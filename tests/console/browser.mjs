@@ -1,10 +1,12 @@
 // The console in a browser. Run in the folder of `scripts/get-clients.sh browser`, with what to do as JSON in CONSOLE:
 //
-//   { "url", "user", "password", "looker": { "user", "password" }, "pages": [path], "acts": bool, "shots": folder }
+//   { "url", "user", "password", "looker": { "user", "password" }, "pages": [path], "acts": bool, "places": [[path, key]], "shots": folder }
 //
 // Says what it has seen, a line each, and ends with 1 if anything was not as it should be.
 import { createRequire } from 'node:module';
 import { readFileSync, mkdirSync } from 'node:fs';
+
+import { walks } from './keyboard.mjs';
 
 const require = createRequire(`${process.cwd()}/`);
 const { chromium } = require('playwright-core');
@@ -88,38 +90,32 @@ async function looks() {
   console.log(`looked at ${looked} pages`);
 }
 
-async function keys() {
+async function theme() {
   const page = await person();
-  await page.keyboard.press('/');
-  if (!(await page.evaluate(() => document.activeElement.id === 'search'))) fault('/ does not lead to the search');
-  await page.keyboard.press('Escape');
-  for (const [keys, path] of [['gc', '/cascade'], ['gl', '/list'], ['gs', '/'], ['?', '/help']]) {
-    for (const key of keys) await page.keyboard.press(key);
-    await page.waitForURL(at(path));
-  }
   // the theme that was said goes before the browser's
   await page.click('.menu summary');
   await page.click('button[value=dark]');
   const ground = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   if (ground !== 'rgb(17, 17, 24)') fault(`the dark theme is ${ground}`);
   await page.context().close();
-  console.log('keys and themes lead where they say');
+  console.log('the theme is kept');
 }
 
-async function live() {
+// the dead in the navigation of a page that is open, while somebody else acts; what is typed there stays
+async function badge(then) {
   const page = await person();
-  await page.goto(at('/'));
-  // two samples on: the first is the page's own
-  for (let sample = 0; sample < 2; sample++) {
-    await page.evaluate(() => { document.querySelector('#live h1').dataset.old = 'yes'; });
-    await page.waitForFunction(() => !document.querySelector('#live h1').dataset.old);
-  }
-  await page.click('details.table summary');
-  await page.evaluate(() => { document.querySelector('#live h1').dataset.old = 'yes'; });
-  await page.waitForFunction(() => !document.querySelector('#live h1').dataset.old);
-  if (!(await page.evaluate(() => document.querySelector('details.table').open))) fault('what is open closes');
+  await page.goto(at('/list'));
+  await page.fill('#search', 'half a na');
+  const shown = () => page.evaluate(() => Number(document.querySelector('#dead .badge:not([hidden])')?.firstChild.data ?? 0));
+  await page.waitForSelector('#dead .badge:not([hidden])');
+  const before = await shown();
+  await then.one();
+  await page.waitForFunction((wanted) => document.querySelector('#dead .badge:not([hidden])')?.firstChild.data === String(wanted), before - 1);
+  await then.all();
+  await page.waitForFunction(() => !document.querySelector('#dead .badge:not([hidden])'));
+  if ((await page.inputValue('#search')) !== 'half a na') fault('what was typed is gone');
   await page.context().close();
-  console.log('it lives');
+  console.log('the badge lives');
 }
 
 async function acts(javaScriptEnabled) {
@@ -147,6 +143,7 @@ async function acts(javaScriptEnabled) {
     await page.locator('td.check input').first().check();
     await page.click('text=Choose selected');
   };
+  await actsOnSchedules(page, suffix, notice);
   await choose();
   await fits(page, `the chosen ${suffix}`);
   if (javaScriptEnabled) await isReadable(page, 'the chosen');
@@ -161,6 +158,41 @@ async function acts(javaScriptEnabled) {
   await notice('1 message sent to queue');
   await page.context().close();
   console.log(`acted ${suffix}`);
+}
+
+async function actsOnSchedules(page, suffix, notice) {
+  const of = (name) => page.locator('section.panel', { has: page.locator('h2', { hasText: `${name}-${suffix}` }) });
+  await page.goto(at('/schedules'));
+  await of('paused').locator('summary:has-text("Pause")').click();
+  await of('paused').locator('summary:has-text("Run now")').click();
+  const { width, height } = page.viewportSize();
+  for (const narrow of [360, width]) {
+    await page.setViewportSize({ width: narrow, height });
+    await fits(page, `/schedules with open forms, ${narrow} ${suffix}`);
+  }
+  if (suffix === 'script') await isReadable(page, '/schedules with open forms');
+  await of('paused').locator('input[name=note]').fill('until the move is done');
+  await of('paused').locator('button:has-text("Pause it")').click();
+  await notice(`paused-${suffix}: paused`);
+  const told = await of('paused').innerText();
+  for (const wanted of ['paused', 'until the move is done', 'Resume']) if (!told.includes(wanted)) fault(`${wanted} is not in ${told}`);
+  await of('resumed').locator('button:has-text("Resume")').click();
+  await notice(`resumed-${suffix}: resumed`);
+  if (!(await of('resumed').innerText()).includes('fires')) fault('what is resumed does not fire');
+  await of('ran').locator('summary:has-text("Run now")').click();
+  await of('ran').locator('button:has-text("Run it now")').click();
+  await notice(`ran-${suffix}: `);
+  if (!(await of('ran').innerText()).includes('by hand')) fault('the run is not told');
+}
+
+async function purges() {
+  const page = await person();
+  await page.goto(at('/dlq'));
+  await page.locator('td.check input').first().check();
+  await page.click('text=Choose selected');
+  await page.click('button.danger');
+  await page.waitForSelector('main .notice');
+  await page.context().close();
 }
 
 // each page in both themes, wide and narrow; with `cut` of what is there when that process has ended
@@ -193,9 +225,9 @@ try {
   } else {
     if (given.pages.length) await looks();
     if (given.acts) {
-      await keys();
-      await live();
-      for (const script of [true, false]) await acts(script);
+      await theme();
+      await walks({ person, at, fault, places: given.places });
+      await badge({ one: purges, all: async () => { for (const script of [true, false]) await acts(script); } });
     }
   }
 } catch (error) {

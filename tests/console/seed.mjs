@@ -42,6 +42,18 @@ if (process.argv[2] === 'dead') {
   await new Promise((done) => setTimeout(done, 3_000));
   process.exit(0);
 }
+// what recurs: something has run, one has been asked for, and one waits for somebody
+const api = (method, path, body) => ask(method, `${url}/v1/schedules/${path}`, JSON.stringify(body), { 'content-type': 'application/json' });
+const recurring = {
+  heartbeat: { every: '5s', target: { queue: 'session.expire' }, body: { run: '{{run}}' } },
+  'invoices.monthly': { cron: '0 6 L * *', zone: 'Europe/Berlin', target: { queue: 'invoice.due' }, body: {} },
+  'reports.nightly': { cron: '30 2 * * 1-5', zone: 'Europe/Berlin', target: { queue: 'mail.digest' }, body: { report: 'sales' } },
+  'reminders.weekly': { cron: '@weekly', zone: 'America/New_York', target: { queue: 'mail.reminder' }, body: {} },
+};
+for (const [name, definition] of Object.entries(recurring)) await api('PUT', name, definition);
+await api('POST', 'reports.nightly:trigger', {});
+await api('POST', 'reminders.weekly:pause', { note: 'until the new template is approved' });
+
 let number = 0;
 for (let left = messages; left > 0; left -= 1_000) {
   await schedule(Array.from({ length: Math.min(left, 1_000) }, () => {

@@ -81,6 +81,7 @@ pub fn as_it_should_be(config: &Config) -> Seen {
             exchanges: topology.exchanges.iter().map(exchange).collect(),
             queues: topology.queues.iter().map(queue).collect(),
             bindings,
+            passed_over: 0,
         },
         feature_flags: Ok(["quorum_queue", "stream_queue"].map(flag).into()),
         policies: Ok(Vec::new()),
@@ -311,6 +312,21 @@ fn a_limit_of_queues_is_told_before_it_refuses() {
     assert!(verify(&config, &seen).unseen.is_empty(), "nothing is missing");
     seen.standing.queues.pop();
     assert!(verify(&config, &seen).unseen[0].contains("how many queues"));
+}
+
+#[test]
+fn queues_that_were_passed_over_count_and_are_told() {
+    let config = config();
+    let mut seen = as_it_should_be(&config);
+    seen.standing.passed_over = 10_000;
+    let verdict = verify(&config, &seen);
+    assert!(verdict.findings.is_empty(), "{verdict:?}");
+    assert!(verdict.unseen[0].contains("10000 queues of others"), "{verdict:?}");
+    seen.max_queues = Ok(Some(10_000));
+    seen.standing.queues.pop();
+    let crowded = verify(&config, &seen).findings.into_iter();
+    let mut crowded = crowded.filter(|finding| finding.objects == ["limit max-queues"]);
+    assert!(crowded.next().expect("it is told").problem.contains("may have 10000 queues"));
 }
 
 #[test]

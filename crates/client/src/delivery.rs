@@ -9,7 +9,7 @@ use crate::schedule::headers;
 
 /// Retries that this library published itself: what the worker counts under its own name it strips
 /// from what clients publish.
-pub const RETRIES: &str = "dormouse-retries";
+pub const RETRIES: &str = headers::CONSUMER_RETRIES;
 /// Where a message came from before its first retry.
 pub const FIRST_EXCHANGE: &str = "dormouse-first-exchange";
 /// The header of a retried copy with the routing key of the first delivery.

@@ -5,15 +5,15 @@ use crate::cli::paragraph::paragraph;
 use crate::cli::table::{print, print_json, printable};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
-use crate::operate::count;
 use crate::operate::verify::{self, Verified, VerifyError};
+use crate::operate::{Others, count};
 use crate::topology::finding::{Finding, Severity};
 
 /// How many names a finding lists; programs get all of them.
 const NAMES: usize = 3;
 
 pub async fn run(config: &Config, output: Output) -> Result<Exit, Failure> {
-    let verified = verify::verify(config).await?;
+    let verified = verify::verify(config, Others::All).await?;
     match output {
         Output::Table => show(config, &verified)?,
         Output::Json => print_json(&verified.document(config))?,

@@ -30,8 +30,7 @@ pub async fn show(visitor: Visitor) -> Response {
         Ok(body) => body,
         Err(problem) => return trouble::page(&visitor, &problem),
     };
-    let head =
-        Head { title: "Sky", place: Some(Place::Sky), live: Some("/live/sky"), ..Head::default() };
+    let head = Head { title: "Sky", place: Some(Place::Sky), live: "/live/sky", ..Head::default() };
     layout::page(&visitor, head, Some(&sample), body)
 }
 
@@ -118,7 +117,7 @@ fn tiles(
     let dead = layout::dead(seen);
     html! {
         dl.tiles {
-            div {
+            div data-part="minute" {
                 dt { "Next minute" }
                 @match known {
                     Some(known) => {
@@ -128,17 +127,17 @@ fn tiles(
                     None => { dd { @if soon > Some(0) { small { "≤ " } } (words::counted(soon)) } dd.note { "by the levels" } },
                 }
             }
-            div { dt { "Asleep" } dd { (words::counted(asleep)) } dd.note { (words::change(seen.changes.get("asleep").copied())) " in the levels" } }
-            div { dt { "Held" } dd { (words::counted(due)) } dd.note { "due within " (words::about(site.api.config.topology.unit)) } }
+            div data-part="asleep" { dt { "Asleep" } dd { (words::counted(asleep)) } dd.note { (words::change(seen.changes.get("asleep").copied())) " in the levels" } }
+            div data-part="held" { dt { "Held" } dd { (words::counted(due)) } dd.note { "due within " (words::about(site.api.config.topology.unit)) } }
             @if let Some(late) = known.and_then(|known| known.late) {
-                div.bad[late.early > 0] {
+                div.bad[late.early > 0] data-part="late" {
                     dt { a href=(site.at("/lateness")) { "Late" } }
                     dd { (words::about(late.p99)) }
                     dd.note { "p99, " @if late.early > 0 { (number(late.early)) } @else { "none" } " early" }
                 }
             }
-            div.bad[dead > Some(0)] { dt { a href=(site.at("/dlq")) { "DLQ" } } dd { (words::counted(dead)) } dd.note { "could not be delivered" } }
-            div.bad[seen.status.overview.workers == Some(0)] { dt { a href=(site.at("/workers")) { "Workers" } } dd { (words::counted(seen.status.overview.workers)) } dd.note { "deliver" } }
+            div.bad[dead > Some(0)] data-part="dead" { dt { a href=(site.at("/dlq")) { "DLQ" } } dd { (words::counted(dead)) } dd.note { "could not be delivered" } }
+            div.bad[seen.status.overview.workers == Some(0)] data-part="workers" { dt { a href=(site.at("/workers")) { "Workers" } } dd { (words::counted(seen.status.overview.workers)) } dd.note { "deliver" } }
         }
     }
 }
@@ -160,7 +159,7 @@ fn table(bins: &[Bin]) -> Markup {
             thead { tr { th scope="col" { "Due" } @if is_exact { th.number scope="col" { "Exact" } } th.number scope="col" { "At most" } } }
             tbody {
                 @for bin in bins.iter().filter(|bin| bin.at_most > 0 || bin.exact > Some(0)) {
-                    tr {
+                    tr data-part=(bin.from.as_millis()) {
                         th scope="row" { (chart::step(bin)) }
                         @if is_exact { td.number { (words::counted(bin.exact)) } }
                         td.number { (words::counted(Some(bin.at_most))) }
@@ -185,10 +184,11 @@ fn targets(site: &Site, known: &Known) -> Markup {
                     thead { tr { th scope="col" { "Target" } th.number scope="col" { "Messages" } th.bar aria-hidden="true" {} } }
                     tbody {
                         @for (target, messages) in &known.targets {
-                            tr {
+                            @let listed = target.as_ref().map(|(exchange, key)| super::list::of_target(site, exchange, key));
+                            tr data-part=[&listed] {
                                 td {
                                     @match target {
-                                        Some((exchange, key)) => { a href=(super::list::of_target(site, exchange, key)) { (words::target(exchange, key)) } },
+                                        Some((exchange, key)) => { a href=[&listed] { (words::target(exchange, key)) } },
                                         None => { span.quiet { "not known" } },
                                     }
                                 }

@@ -13,11 +13,11 @@ use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
 use crate::inventory::{self, ConsumerInfo, NodeInfo, Visible, Whoami};
 use crate::management::{ClockSaid, ManagementError};
-use crate::operate::Vhost;
 use crate::operate::dlq;
 use crate::operate::status::{Status, status};
 use crate::operate::verify::{Verified, verify_and_show};
 use crate::operate::vhost::look;
+use crate::operate::{Others, Vhost};
 use crate::schedule::UnixMs;
 use crate::topology::Names;
 use crate::worker::Clock;
@@ -70,7 +70,8 @@ pub(super) async fn see(
     workers: &[String],
 ) -> Result<Seen, AmqpError> {
     let status = status(config, clock).await.map_err(|error| error.0)?;
-    let (verified, broker) = verify_and_show(config).await.map_err(|error| error.0.0)?;
+    let verified = verify_and_show(config, Others::All).await;
+    let (verified, broker) = verified.map_err(|error| error.0.0)?;
     let asked = match ask(config, clock).await {
         Ok(asked) => asked,
         Err(error) => Asked::nothing(&error.to_string()),

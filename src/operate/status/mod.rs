@@ -2,10 +2,11 @@
 
 use self::commands::Commands;
 use self::overview::Overview;
-use self::seen::{Look, Seen};
+use self::seen::{Answer, Look, Seen};
 use self::stream::Stream;
 use crate::amqp::AmqpError;
 use crate::config::Config;
+use crate::operate::told::Telling;
 use crate::schedule::UnixMs;
 use crate::topology::{LEDGER_SEGMENT_BYTES, Names, Topology};
 use crate::worker::Clock;
@@ -35,17 +36,21 @@ pub struct Status {
 #[error(transparent)]
 pub struct StatusError(#[from] pub AmqpError);
 
-/// Looks once at everything.
+/// Looks once at everything of ours.
 pub async fn status(config: &Config, clock: &Clock) -> Result<Status, StatusError> {
     look(config, clock, Look::Whole).await
 }
 
-/// Looks at what is ours only, for who looks again and again: what else is on the broker costs nothing.
-pub async fn glance(config: &Config, clock: &Clock) -> Result<Status, StatusError> {
-    look(config, clock, Look::Glance).await
+/// For who looks again and again: what AMQP tells is of this moment, what the management API tells may have been told before.
+pub async fn glance(
+    config: &Config,
+    clock: &Clock,
+    telling: &Telling<Answer>,
+) -> Result<Status, StatusError> {
+    look(config, clock, Look::Glance(telling)).await
 }
 
-async fn look(config: &Config, clock: &Clock, look: Look) -> Result<Status, StatusError> {
+async fn look(config: &Config, clock: &Clock, look: Look<'_>) -> Result<Status, StatusError> {
     let topology = Topology::of(config);
     let seen = seen::look(config, &topology, look).await?;
     let at = clock.now();

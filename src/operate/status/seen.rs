@@ -2,15 +2,16 @@
 //! management API adds the rest, some seconds old.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
 use crate::amqp::inspector::{Depth, Inspector};
 use crate::amqp::{AmqpError, Connection};
 use crate::config::Config;
-use crate::inventory::Inventory;
 use crate::management::{ConsumerInfo, ManagementError, QueueInfo};
 use crate::operate::Vhost;
+use crate::operate::told::Telling;
 use crate::topology::{Names, Topology};
 use crate::worker::KeptNote;
 
@@ -34,7 +35,7 @@ pub struct Seen {
     pub missing_exchanges: Vec<String>,
     /// What RabbitMQ takes from nobody, as the workers note it; none if this user may not see that.
     pub kept: Option<KeptNote>,
-    /// Exchanges that lead back to a queue that is gone; none at a glance.
+    /// Exchanges that lead back to a queue that is gone; none at a glance, or if they cannot be seen.
     pub ways_to_nowhere: Option<usize>,
     /// TTL in ms of those that have one, as declared.
     pub ttls_ms: BTreeMap<String, u64>,
@@ -46,57 +47,44 @@ pub struct Seen {
     pub segments: BTreeMap<String, u64>,
 }
 
-/// How much is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Look {
-    /// What is ours: however much else is on the broker, it costs the same.
-    Glance,
-    /// Also whether others' queues are there to which something leads back.
+/// How much is looked at: what is ours, whatever else is on the broker.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Look<'a> {
+    /// Again and again: what the management API told before stands for a while.
+    Glance(&'a Telling<Answer>),
+    /// Once, and also whether the queues are there to which something of ours leads back.
     Whole,
 }
 
 pub(super) async fn look(
     config: &Config,
     topology: &Topology,
-    look: Look,
+    look: Look<'_>,
 ) -> Result<Seen, AmqpError> {
-    let connection = Connection::open(&config.broker, "dormouse status").await?;
     let names: Vec<&str> = topology.queues.iter().map(|queue| queue.name.as_str()).collect();
-    let asked = async {
-        let counts = depths(&connection, &names).await?;
-        let missing = Inspector::open(&connection).await?.missing_exchanges(topology).await?;
-        Ok::<_, AmqpError>((counts, missing, kept(config, &connection).await?))
+    let told = async {
+        Ok(match look {
+            Look::Glance(telling) => telling.ask(answer(config)).await,
+            Look::Whole => Telling::for_at_most(Duration::ZERO).ask(answer(config)).await,
+        })
     };
-    let asked = asked.await;
-    connection.close().await;
-    let (counts, missing_exchanges, kept) = asked?;
+    // one does not wait for the other
+    let (of_amqp, told) = tokio::try_join!(over_amqp(config, topology, &names, look), told)?;
+    let OverAmqp { counts, missing_exchanges, kept, ways_to_nowhere } = of_amqp;
     let mut seen = Seen {
         rabbitmq_version: Ok(String::new()),
         queues: BTreeMap::new(),
         missing_exchanges,
         kept,
-        ways_to_nowhere: None,
+        ways_to_nowhere,
         ttls_ms: BTreeMap::new(),
         full: BTreeMap::new(),
         consumers: None,
         segments: BTreeMap::new(),
     };
-    let answer = match look {
-        Look::Glance => glance(config).await,
-        Look::Whole => whole(config).await,
-    };
-    match answer {
-        Ok(Answer { version, queues, consumers, ways_to_nowhere }) => {
-            seen.consumers = consumers;
-            seen.ways_to_nowhere = ways_to_nowhere;
-            seen.rabbitmq_version = Ok(version);
-            for info in queues {
-                let ttl_ms = info.arguments.get("x-message-ttl").and_then(|ttl| ttl.as_u64());
-                seen.ttls_ms.extend(ttl_ms.map(|ttl_ms| (info.name.clone(), ttl_ms)));
-                seen.full.extend(limit_reached(&info).map(|limit| (info.name.clone(), limit)));
-                seen.segments.extend(info.segments.map(|segments| (info.name.clone(), segments)));
-                seen.queues.insert(info.name.clone(), of_management(&info));
-            }
+    match told {
+        Ok(told) => {
+            seen.told(&told.value);
             // a queue of ours that was deleted some seconds ago
             seen.queues.retain(|queue, _| {
                 counts.contains_key(queue.as_str()) || !names.contains(&queue.as_str())
@@ -112,6 +100,78 @@ pub(super) async fn look(
     Ok(seen)
 }
 
+impl Seen {
+    /// Adds what the management API told.
+    fn told(&mut self, Answer { version, queues, consumers }: &Answer) {
+        self.rabbitmq_version = Ok(version.clone());
+        self.consumers = consumers.clone();
+        for info in queues {
+            let ttl_ms = info.arguments.get("x-message-ttl").and_then(|ttl| ttl.as_u64());
+            self.ttls_ms.extend(ttl_ms.map(|ttl_ms| (info.name.clone(), ttl_ms)));
+            self.full.extend(limit_reached(info).map(|limit| (info.name.clone(), limit)));
+            self.segments.extend(info.segments.map(|segments| (info.name.clone(), segments)));
+            self.queues.insert(info.name.clone(), of_management(info));
+        }
+    }
+}
+
+/// What AMQP tells, this moment.
+struct OverAmqp<'a> {
+    counts: BTreeMap<&'a str, Depth>,
+    missing_exchanges: Vec<String>,
+    kept: Option<KeptNote>,
+    ways_to_nowhere: Option<usize>,
+}
+
+async fn over_amqp<'a>(
+    config: &Config,
+    topology: &Topology,
+    names: &[&'a str],
+    look: Look<'_>,
+) -> Result<OverAmqp<'a>, AmqpError> {
+    let connection = Connection::open(&config.broker, "dormouse status").await?;
+    let asked = async {
+        Ok(OverAmqp {
+            counts: depths(&connection, names).await?,
+            missing_exchanges: Inspector::open(&connection)
+                .await?
+                .missing_exchanges(topology)
+                .await?,
+            kept: kept(config, &connection).await?,
+            ways_to_nowhere: match look {
+                Look::Glance(_) => None,
+                Look::Whole => ways_to_nowhere(config, &connection).await?,
+            },
+        })
+    };
+    let asked = asked.await;
+    connection.close().await;
+    asked
+}
+
+/// None if the exchanges cannot be seen.
+async fn ways_to_nowhere(
+    config: &Config,
+    connection: &Connection,
+) -> Result<Option<usize>, AmqpError> {
+    let exchanges = async {
+        let vhost = Vhost::of(config)?;
+        vhost.management().exchanges(&vhost.name).await
+    };
+    let Ok(exchanges) = exchanges.await else { return Ok(None) };
+    let begin = Names::of(config).backs();
+    let lead_to = exchanges.iter().filter_map(|exchange| exchange.name.strip_prefix(&begin));
+    let lead_to: Vec<_> = lead_to.collect();
+    let asked = lead_to.chunks(share(lead_to.len())).map(|queues| async move {
+        let (mut inspector, mut gone) = (Inspector::open(connection).await?, 0);
+        for queue in queues {
+            gone += usize::from(inspector.queue_is_gone(queue).await?);
+        }
+        Ok::<_, AmqpError>(gone)
+    });
+    Ok(Some(try_join_all(asked).await?.into_iter().sum()))
+}
+
 async fn kept(config: &Config, connection: &Connection) -> Result<Option<KeptNote>, AmqpError> {
     match KeptNote::read(config, connection).await {
         Ok(kept) => Ok(Some(kept)),
@@ -123,12 +183,16 @@ async fn kept(config: &Config, connection: &Connection) -> Result<Option<KeptNot
 /// Channels that ask side by side: each question is one round trip.
 const CHANNELS: usize = 8;
 
+/// What each of them asks of so many questions.
+fn share(questions: usize) -> usize {
+    questions.div_ceil(CHANNELS).max(1)
+}
+
 async fn depths<'a>(
     connection: &Connection,
     queues: &[&'a str],
 ) -> Result<BTreeMap<&'a str, Depth>, AmqpError> {
-    let share = queues.len().div_ceil(CHANNELS).max(1);
-    let asked = queues.chunks(share).map(|queues| async move {
+    let asked = queues.chunks(share(queues.len())).map(|queues| async move {
         let mut inspector = Inspector::open(connection).await?;
         let mut depths = Vec::new();
         for queue in queues {
@@ -140,18 +204,18 @@ async fn depths<'a>(
 }
 
 /// What the management API tells.
-struct Answer {
+#[derive(Debug)]
+pub struct Answer {
     version: String,
     queues: Vec<QueueInfo>,
     consumers: Option<Vec<ConsumerInfo>>,
-    ways_to_nowhere: Option<usize>,
 }
 
-async fn glance(config: &Config) -> Result<Answer, ManagementError> {
+async fn answer(config: &Config) -> Result<Answer, ManagementError> {
     let (vhost, names) = (Vhost::of(config)?, Names::of(config));
     let management = vhost.management();
     let prefix = format!("{}.", config.topology.namespace);
-    let queues = management.queues_of(&vhost.name, &prefix).await?;
+    let queues = management.queues_of(&vhost.name, &prefix).await?.queues;
     let mut consumers = None;
     if config.commands.enabled {
         let delay = config.delay_exchanges.iter().map(|delay| names.intake(delay));
@@ -162,24 +226,7 @@ async fn glance(config: &Config) -> Result<Answer, ManagementError> {
         // not told where an operator turned statistics off
         consumers = all.into_iter().collect::<Option<Vec<_>>>().map(|all| all.concat());
     }
-    let version = management.version().await?;
-    Ok(Answer { version, queues, consumers, ways_to_nowhere: None })
-}
-
-async fn whole(config: &Config) -> Result<Answer, ManagementError> {
-    let vhost = Vhost::of(config)?;
-    let management = vhost.management();
-    let exchanges = management.exchanges(&vhost.name).await?;
-    let queues = management.queues(&vhost.name).await?;
-    let standing = Inventory { exchanges, queues, ..Inventory::default() };
-    let ways_to_nowhere = Some(standing.ways_to_nowhere(&Names::of(config)).len());
-    // not told where an operator turned statistics off
-    let consumers = match config.commands.enabled {
-        true => management.consumers(&vhost.name).await.ok(),
-        false => None,
-    };
-    let version = management.overview().await?.rabbitmq_version;
-    Ok(Answer { version, queues: standing.queues, consumers, ways_to_nowhere })
+    Ok(Answer { version: management.version().await?, queues, consumers })
 }
 
 fn of_management(info: &QueueInfo) -> Counts {

@@ -13,6 +13,7 @@
 mod address;
 mod error;
 mod http;
+mod queues;
 mod traffic;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ use serde_json::json;
 
 pub use dormouse_core::inventory::*;
 pub use error::ManagementError;
+pub use queues::QueuesOf;
 pub use traffic::ClockSaid;
 
 use crate::config::Broker;
@@ -113,60 +115,6 @@ impl Management {
         self.get(path(&["whoami"])).await
     }
 
-    /// All queues and streams of the virtual host.
-    pub async fn queues(&self, vhost: &str) -> Result<Vec<QueueInfo>, ManagementError> {
-        self.get(path(&["queues", vhost]) + "?columns=" + &COLUMNS.join(",")).await
-    }
-
-    /// The queues and streams whose names begin with `prefix`, which has letters, digits, `.`, `_` and `-` only: what others
-    /// there are, and how many, makes no difference to the answer. A request for every 500.
-    pub async fn queues_of(
-        &self,
-        vhost: &str,
-        prefix: &str,
-    ) -> Result<Vec<QueueInfo>, ManagementError> {
-        /// The most that RabbitMQ gives out at once.
-        const PAGE: usize = 500;
-        #[derive(Deserialize)]
-        struct Page {
-            items: Vec<QueueInfo>,
-            page_count: usize,
-        }
-        let prefix = prefix.replace('.', "\\.");
-        let name = utf8_percent_encode(&prefix, NON_ALPHANUMERIC);
-        let (mut queues, mut number) = (Vec::new(), 1);
-        loop {
-            let query = format!(
-                "?page={number}&page_size={PAGE}&use_regex=true&name=%5E{name}&columns={}",
-                COLUMNS.join(",")
-            );
-            let page: Page = self.get(path(&["queues", vhost]) + &query).await?;
-            queues.extend(page.items);
-            if number >= page.page_count {
-                return Ok(queues);
-            }
-            number += 1;
-        }
-    }
-
-    /// The consumers of one queue; none if it is not listed.
-    pub async fn consumers_of(
-        &self,
-        vhost: &str,
-        queue: &str,
-    ) -> Result<Vec<ConsumerInfo>, ManagementError> {
-        #[derive(Deserialize)]
-        struct Found {
-            #[serde(default)]
-            consumer_details: Vec<ConsumerInfo>,
-        }
-        match self.get(path(&["queues", vhost, queue]) + "?columns=consumer_details").await {
-            Ok(Found { consumer_details }) => Ok(consumer_details),
-            Err(ManagementError::NotFound { .. }) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// What was delivered on a channel and is not acked; none if RabbitMQ does not know the channel, or has not counted. The
     /// channels of other users take the tag `monitoring`.
     pub async fn unacked_on(&self, channel: &str) -> Result<Option<u64>, ManagementError> {
@@ -174,11 +122,9 @@ impl Management {
         struct Found {
             messages_unacknowledged: Option<u64>,
         }
-        match self.get(path(&["channels", channel]) + "?columns=messages_unacknowledged").await {
-            Ok(Found { messages_unacknowledged }) => Ok(messages_unacknowledged),
-            Err(ManagementError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let query = "?columns=messages_unacknowledged";
+        let found: Option<Found> = self.found(path(&["channels", channel]) + query).await?;
+        Ok(found.and_then(|found| found.messages_unacknowledged))
     }
 
     /// The version of the node that answers.
@@ -189,16 +135,6 @@ impl Management {
         }
         let found: Found = self.get(path(&["overview"]) + "?columns=rabbitmq_version").await?;
         Ok(found.rabbitmq_version)
-    }
-
-    /// One queue of the virtual host that `broker.uri` names; `None` if it is not listed. The error is a
-    /// sentence: who asks goes on without the answer.
-    pub async fn queue(broker: &Broker, name: &str) -> Result<Option<QueueInfo>, String> {
-        let uri = broker.uri.first().ok_or("broker.uri is empty")?;
-        let vhost = uri.virtual_host().ok_or("broker.uri names no virtual host")?;
-        let asked = async { Self::of(broker)?.queues(&vhost).await };
-        let queues = asked.await.map_err(|error| error.to_string())?;
-        Ok(queues.into_iter().find(|info| info.name == name))
     }
 
     /// All consumers of the virtual host, on all connections.
@@ -215,11 +151,6 @@ impl Management {
     /// All exchanges of the virtual host, `amq.*` and the default exchange (an empty name) included.
     pub async fn exchanges(&self, vhost: &str) -> Result<Vec<ExchangeInfo>, ManagementError> {
         self.get(path(&["exchanges", vhost])).await
-    }
-
-    /// All bindings of the virtual host, those of the default exchange (an empty source) included.
-    pub async fn bindings(&self, vhost: &str) -> Result<Vec<BindingInfo>, ManagementError> {
-        self.get(path(&["bindings", vhost])).await
     }
 
     /// How many queues the virtual host may have; none is no limit.
@@ -313,11 +244,7 @@ impl Management {
         user: &str,
         vhost: &str,
     ) -> Result<Option<Permissions>, ManagementError> {
-        match self.get(path(&["permissions", vhost, user])).await {
-            Ok(permissions) => Ok(Some(permissions)),
-            Err(ManagementError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.found(path(&["permissions", vhost, user])).await
     }
 
     /// Replaces what the user may do in the virtual host, as three regular expressions over the names
@@ -362,6 +289,15 @@ impl Management {
         let request = Request::get(path);
         let body = self.http.send(request.clone()).await?;
         serde_json::from_slice(&body).map_err(|error| self.http.unexpected(&request, error))
+    }
+
+    /// None if there is no such thing.
+    async fn found<T: DeserializeOwned>(&self, path: String) -> Result<Option<T>, ManagementError> {
+        match self.get(path).await {
+            Ok(found) => Ok(Some(found)),
+            Err(ManagementError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn send(&self, request: Request) -> Result<(), ManagementError> {

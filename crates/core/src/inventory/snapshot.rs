@@ -10,10 +10,12 @@ pub type Visible<T> = Result<T, String>;
 pub struct Inventory {
     /// All of them, `amq.*` and the default exchange included.
     pub exchanges: Vec<ExchangeInfo>,
-    /// All of them, streams included.
+    /// All of them, streams included, but for those that were passed over.
     pub queues: Vec<QueueInfo>,
-    /// All of them, those of the default exchange included.
+    /// All of them, those of the default exchange included; where queues were passed over those that touch what is ours.
     pub bindings: Vec<BindingInfo>,
+    /// Queues of others that were not looked at.
+    pub passed_over: usize,
 }
 
 impl Inventory {

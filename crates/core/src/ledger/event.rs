@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::{DelayedMessage, Stamp, UnixMs};
+use crate::message::as_integer;
+use crate::schedule::{DelayedMessage, Stamp, UnixMs, headers};
 
 /// What happened, and when by the clock of who wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +14,9 @@ pub struct Line {
     #[serde(flatten)]
     pub event: Event,
 }
+
+/// Why a message goes back to its queue that its consumer has scheduled again, with `dormouse-client`.
+pub const BY_CONSUMER: &str = "retried-by-consumer";
 
 /// A message that sleeps, and what is known of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,10 +50,10 @@ pub struct Asleep {
     pub hops: u32,
     /// Of its body.
     pub bytes: u64,
-    /// How often it has gone back to its consumer's queue, this time included.
+    /// How often it has gone back to its consumer's queue, this time included: dead-lettered, or scheduled again by the consumer.
     #[serde(skip_serializing_if = "is_zero")]
     pub retries: u32,
-    /// Why it goes back there: RabbitMQ's reason for dead-lettering it.
+    /// Why it goes back there: RabbitMQ's reason for dead-lettering it, or [`BY_CONSUMER`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -156,6 +160,15 @@ impl Asleep {
             Some(retry_state) => (String::new(), retry_state.queue.clone()),
             None => (target.exchange.clone(), target.routing_key.clone()),
         };
+        let by_consumer = message.headers().get(headers::CONSUMER_RETRIES).and_then(as_integer);
+        let by_consumer = by_consumer.and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+        let (retries, reason) = match retry_state {
+            Some(retry_state) => {
+                let last = retry_state.history().last().map(|death| death.reason.as_str());
+                (retry_state.retries, last)
+            }
+            None => (by_consumer, (by_consumer > 0).then_some(BY_CONSUMER)),
+        };
         Self {
             id: id.clone(),
             message_id: message.message_id().map(str::to_owned),
@@ -168,10 +181,8 @@ impl Asleep {
             attempt: *attempt,
             hops,
             bytes: message.body_bytes() as u64,
-            retries: retry_state.as_ref().map_or(0, |retry_state| retry_state.retries),
-            reason: retry_state
-                .as_ref()
-                .and_then(|retry_state| Some(retry_state.history().last()?.reason.as_str().into())),
+            retries,
+            reason: reason.map(str::to_owned),
         }
     }
 

@@ -15,4 +15,4 @@ mod batch;
 mod event;
 
 pub use batch::{Batch, CONTENT_TYPE, Unreadable};
-pub use event::{Asleep, Event, Line};
+pub use event::{Asleep, BY_CONSUMER, Event, Line};

@@ -59,6 +59,8 @@ pub const EXCHANGE: &str = "x-dormouse-exchange";
 pub const ROUTING_KEY: &str = "x-dormouse-routing-key";
 /// How often a consumer has rejected the message and got it back; absent the first time.
 pub const RETRIES: &str = "x-dormouse-retries";
+/// How often its consumer has scheduled it again with `dormouse-client`; absent the first time.
+pub const CONSUMER_RETRIES: &str = "dormouse-retries";
 /// How often it came to a delay exchange as a dead letter, absent if never.
 pub const ROUNDS: &str = "x-dormouse-rounds";
 /// When it was dead-lettered, and why: `2027-01-01T09:00:00.000Z rejected`, oldest first.

@@ -81,7 +81,8 @@ impl Crowded {
         names: &Names,
     ) -> Option<Self> {
         let declaring = names.declaring();
-        let standing = standing.queues.iter().filter(|queue| queue.name != declaring).count();
+        let looked_at = standing.queues.iter().filter(|queue| queue.name != declaring).count();
+        let standing = looked_at + standing.passed_over;
         let missing = missing.queues.len();
         let crowded = Self { max_queues: max_queues?, standing, missing };
         Some(crowded).filter(|_| missing > 0 && standing + missing > crowded.max_queues)

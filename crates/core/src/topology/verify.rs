@@ -40,6 +40,7 @@ pub fn verify(config: &Config, seen: &Seen) -> Verdict {
     inspection.permissions();
     inspection.targets();
     inspection.dead_letters();
+    inspection.passed_over();
     inspection.verdict.findings.sort_by_key(|finding| finding.weight);
     inspection.verdict
 }
@@ -349,6 +350,17 @@ impl Inspection<'_> {
             } else {
                 self.note(object, problem, "none while it is empty", remedy);
             }
+        }
+    }
+
+    fn passed_over(&mut self) {
+        let others = self.seen.standing.passed_over;
+        if others > 0 {
+            let what = format!("whether one of {others} queues of others dead-letters to us");
+            self.unseen(
+                &what,
+                "they are too many to look at here; `dormouse topology verify` looks at each",
+            );
         }
     }
 
