@@ -1,4 +1,4 @@
-# make demo, make dev, make test, make drill, make bench. Each gets what it needs.
+# make demo, make dev, make test, make drill, make bench, make release, make newcomer. Each gets what it needs.
 SHELL := /bin/bash
 LAB := target/debug/dormouse-lab
 

@@ -4,19 +4,19 @@
 #
 #   scripts/newcomer.sh      or: make newcomer
 #
-# The Debian is the one of scripts/get-rabbitmq.sh 4.0, made by debootstrap, and seen through an overlay, so it stays clean. All
-# runs in namespaces of its own for processes, mounts and the network: it reaches nothing of this machine's, and whatever
-# way it ends, its processes and mounts end with it.
+# The Debian is made by debootstrap once (scripts/get-rabbitmq.sh newcomer) and seen through an overlay, so it stays clean. Its
+# own systemd runs in it, in namespaces for processes, mounts and the network: it reaches nothing of this machine's, and
+# whatever way this ends, its processes and mounts end with it.
 # Exit codes: 0 each step was as it should be, 1 one was not, 3 skipped (this machine cannot do it).
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
-readonly DEBIAN=4.0 SLEEPERS=200 PASSWORD=newcomer
+readonly SLEEPERS=200 PASSWORD=newcomer
 readonly API=http://127.0.0.1:15672/api PROMETHEUS=http://127.0.0.1:9090
 
 main() {
     case ${1:-} in
     '') outside ;;
-    --inside) work=$2 && inside ;;
+    --boot) work=$2 && boot ;;
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;
     *) fail "unknown argument $1; it takes none" ;;
     esac
@@ -29,14 +29,14 @@ outside() {
     for tool in unshare ip curl jq; do
         command -v "$tool" >/dev/null || skip "it needs $tool"
     done
-    scripts/get-rabbitmq.sh "$DEBIAN" || code=$?
+    scripts/get-rabbitmq.sh newcomer || code=$?
     [[ $code == 0 ]] || exit "$code"
-    debian=$(realpath "${DORMOUSE_BROKERS:-.dormouse/brokers}/$DEBIAN")
+    debian=$(realpath "${DORMOUSE_BROKERS:-.dormouse/brokers}/newcomer")
     clients=$(scripts/get-clients.sh prometheus) || code=$?
     [[ $code == 0 ]] || { echo "$clients"; exit "$code"; }
     mkdir -p .dormouse
     work=$(mktemp -d "$PWD/.dormouse/newcomer.XXXXXX")
-    trap 'rm -rf --one-file-system "$work"' EXIT
+    trap 'end; rm -rf --one-file-system "$work"' EXIT
     trap 'exit 130' INT TERM HUP
     chmod 755 "$work"
 
@@ -49,19 +49,54 @@ outside() {
     ln -s "$debian" "$work/lower"
     ln -s "$(tail -n 1 <<<"$clients")/usr/bin/prometheus" "$work/prometheus"
     mkdir "$work/upper" "$work/overlay" "$work/debian"
-    unshare --mount --pid --net --fork --kill-child --mount-proc "scripts/$(basename "$0")" --inside "$work"
+    unshare --mount --pid --net --uts --ipc --cgroup --fork --kill-child --mount-proc "scripts/$(basename "$0")" --boot "$work" &
+    namespaces=$!
+    # systemd is the first process in there, and does not end by itself
+    while kill -0 "$namespaces" 2>/dev/null && [[ ! -e $work/code ]]; do sleep 0.2; done
+    [[ -e $work/code ]] || fail "it ended before its end"
+    end
+    return "$(<"$work/code")"
 }
 
-# In namespaces of its own.
-inside() {
+# Whatever runs in the namespaces ends with their first process, and that with the one that made them.
+end() {
+    [[ -z ${namespaces:-} ]] || { kill -KILL "$namespaces" && wait "$namespaces"; } 2>/dev/null || true
+    namespaces=
+}
+
+# The first process in namespaces of its own: it becomes the systemd of the Debian.
+boot() {
     local lower
-    debian=$work/debian lower=$(realpath "$work/lower") began=$SECONDS
+    debian=$work/debian lower=$(realpath "$work/lower")
+    hostname newcomer
     ip link set lo up
     mount -t overlay overlay -o "lowerdir=$lower,upperdir=$work/upper,workdir=$work/overlay" "$debian" ||
         { mount -t tmpfs tmpfs "$debian" && cp -a "$lower/." "$debian/"; }
     mount -t proc proc "$debian/proc"
-    echo "127.0.0.1 localhost $(hostname)" >"$debian/etc/hosts"
+    mount -t sysfs sysfs "$debian/sys"
+    mount -t cgroup2 cgroup2 "$debian/sys/fs/cgroup"
+    mount -t tmpfs tmpfs "$debian/run"
+    mount -t tmpfs tmpfs "$debian/tmp"
+    echo "127.0.0.1 localhost newcomer" >"$debian/etc/hosts"
+    echo '[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].' >"$debian/etc/rabbitmq/advanced.config"
+    echo '[rabbitmq_management].' >"$debian/etc/rabbitmq/enabled_plugins"
+    # nothing of it is there for a container
+    ln -sf /dev/null "$debian/etc/systemd/system/systemd-modules-load.service"
+    (
+        # in a shell of its own, which the first failure ends
+        set +e
+        (set -e; inside)
+        echo "$?" >"$work/.code" && mv "$work/.code" "$work/code"
+    ) &
+    # not by chroot, in which no service can have users of its own: all else is hidden from systemd, and from it only
+    cd "$debian"
+    exec unshare --mount sh -c 'pivot_root . . && umount -l . && exec "$@"' - \
+        chroot . env -i container=newcomer PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+        /usr/lib/systemd/systemd --log-target=journal --show-status=no </dev/null >"$work/systemd.log" 2>&1
+}
 
+inside() {
+    began=$SECONDS
     start_rabbitmq
     install_it
     ask_the_doctor
@@ -70,16 +105,13 @@ inside() {
     break_a_target
     upgrade_with_sleepers
     purge
-    # whatever still runs is of this namespace, and ends with its first process, which is this one
     echo "Each step was as it should be, in $((SECONDS - began)) s."
 }
 
 start_rabbitmq() {
     step "RabbitMQ, as Debian has it, with its management plugin and the one setting of docs/operations.md"
-    echo '[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].' >"$debian/etc/rabbitmq/advanced.config"
-    echo '[rabbitmq_management].' >"$debian/etc/rabbitmq/enabled_plugins"
-    chroot --userspec=rabbitmq:rabbitmq "$debian" env -i HOME=/var/lib/rabbitmq PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
-        RABBITMQ_NODENAME=rabbit@localhost /usr/lib/rabbitmq/bin/rabbitmq-server </dev/null >"$work/rabbitmq.log" 2>&1 &
+    within 60 "systemd has started" is_up
+    in_debian systemctl start rabbitmq-server || fail "RabbitMQ does not start"
     within 90 "it answers" rabbitmq GET /overview
     # as docs/operations.md has it; the second pattern is what a canary of the doctor's takes
     rabbitmq PUT /users/dormouse "{\"password\":\"$PASSWORD\",\"tags\":\"\"}" >/dev/null
@@ -88,16 +120,18 @@ start_rabbitmq() {
     seen "RabbitMQ $(rabbitmq GET /overview | jq -r .rabbitmq_version) has a user dormouse with the rights of a worker"
 }
 
+is_up() { in_debian systemctl is-system-running | grep -Eq 'running|degraded'; }
+
 install_it() {
     step "apt-get install ./dormouse_….deb"
-    apt install "$(deb first)"
+    install_deb "$(deb first)"
     in_debian getent passwd dormouse >/dev/null || fail "there is no user dormouse"
     [[ $(stat -c '%U %a' "$debian/etc/dormouse/dormouse.env") == 'root 600' ]] || fail "others can read dormouse.env"
     [[ -e $debian/usr/share/bash-completion/completions/dormouse ]] || fail "no completions"
     [[ $(in_debian stat -c '%U' /var/lib/dormouse) == dormouse ]] || fail "/var/lib/dormouse is not the user's"
-    # a minimal Debian leaves man pages out
-    dpkg-deb -c "$(deb first)" | grep -q /usr/share/man/man1/dormouse-schedule-apply.1.gz || fail "no man pages"
-    seen "$(in_debian dormouse --version), its user, its directory, its secrets for root only; no service runs"
+    [[ -e $debian/usr/share/man/man1/dormouse-schedule-apply.1.gz ]] || fail "no man pages"
+    ! is_running || fail "the service runs, and nobody has said where RabbitMQ is"
+    seen "$(in_debian dormouse --version), its user, its directory, its secrets for root only; no service runs yet"
 
     step "configure: /etc/dormouse/dormouse.env says where RabbitMQ is, /etc/dormouse/dormouse.toml what is different"
     cat >>"$debian/etc/dormouse/dormouse.env" <<ENV
@@ -108,28 +142,21 @@ ENV
         -e '/^\[commands\]/,/^\[/s/^#enabled = .*/enabled = true/' "$debian/etc/dormouse/dormouse.toml"
     seen "$(dormouse config check | head -n 1)"
 
-    step "start it, and a Prometheus with the rules of the package"
-    start_worker
+    step "systemctl enable --now dormouse; and a Prometheus with the rules of the package"
+    in_debian systemctl enable --now dormouse 2>/dev/null || fail "the service does not start"
+    is_ready_within 60
+    local status=/proc/$(pid)/status
+    for expected in 'NoNewPrivs:1' 'Seccomp:2' 'CapEff:0000000000000000'; do
+        tr -d '\t' <"$status" | grep -qx "$expected" || fail "not $expected in $(<"$status")"
+    done
+    seen "the worker is ready as $(in_debian stat -c %U "/proc/$(pid)"), without privileges, its system calls filtered"
     start_prometheus
-    seen "the worker is ready, and Prometheus scrapes it"
+    seen "Prometheus scrapes it"
 }
 
-start_worker() {
-    # no systemd in a minimal Debian: as the unit says it
-    local unit=$debian/usr/lib/systemd/system/dormouse.service user program
-    user=$(sed -n 's/^User=//p' "$unit") program=$(sed -n 's/^ExecStart=//p' "$unit")
-    # shellcheck disable=SC2086 # words
-    with_environment chroot --userspec="$user:$user" "$debian" $program </dev/null >>"$work/dormouse.log" 2>&1 &
-    worker=$!
-    within 60 "the worker is ready" curl --silent --fail --output /dev/null http://127.0.0.1:15790/readyz
-}
-
-stop_worker() {
-    local code=0
-    kill -TERM "$worker"
-    wait "$worker" || code=$?
-    [[ $code == 0 ]] || fail "the worker ended with $code"
-}
+is_running() { in_debian systemctl --quiet is-active dormouse; }
+pid() { in_debian systemctl show --property MainPID --value dormouse; }
+is_ready_within() { within "$1" "the worker is ready" curl --silent --fail --output /dev/null http://127.0.0.1:15790/readyz; }
 
 start_prometheus() {
     cat >"$work/prometheus.yml" <<YAML
@@ -194,25 +221,28 @@ break_a_target() {
 
 upgrade_with_sleepers() {
     step "upgrade while $SLEEPERS messages sleep: apt-get install ./dormouse_…+newer….deb"
+    local old
+    old=$(pid)
     dormouse publish --to mail --delay 25s --count "$SLEEPERS" 'asleep' >/dev/null
-    apt install "$(deb second)"
+    install_deb "$(deb second)"
     in_debian dpkg-query --show --showformat '${Version}' dormouse | grep -q 'newer$' || fail "it is not the new version"
     grep -qx 'max = 2' "$debian/etc/dormouse/dormouse.toml" || fail "the configuration was overwritten"
     grep -q "$PASSWORD" "$debian/etc/dormouse/dormouse.env" || fail "the secrets were overwritten"
-    # as postinst does where systemd runs
-    stop_worker
-    start_worker
+    [[ $(pid) != "$old" ]] || fail "the old program still runs"
+    is_ready_within 60
     [[ $(rabbitmq GET /queues/%2f/mail | jq '.messages // 0') == 0 ]] || fail "some came before the new worker was there: too slow a machine"
     take "$SLEEPERS"
     [[ $(jq '[.[].properties.message_id] | unique | length' "$work/taken") == "$SLEEPERS" ]] || fail "some came twice"
     none_is_early
-    seen "the old worker ended by itself, the files of /etc/dormouse stayed, and all $SLEEPERS came once, none early"
+    seen "another process, the same configuration, and all $SLEEPERS came once, none early"
 }
 
 purge() {
     step "purge: dormouse topology destroy, apt-get purge dormouse"
-    stop_worker
-    dormouse topology destroy --yes >/dev/null
+    in_debian systemctl stop dormouse
+    [[ $(in_debian systemctl show --property ExecMainStatus --value dormouse) == 0 ]] || fail "the worker did not end as it should"
+    # RabbitMQ counts every five seconds, and nothing is deleted while it tells of sleepers
+    within 30 "nothing sleeps any more" dormouse topology destroy --yes
     local left
     left=$(rabbitmq GET /queues/%2f | jq -r '.[].name' | grep -v '^mail$' || true)
     [[ -z $left ]] || fail "RabbitMQ still has $left"
@@ -220,11 +250,12 @@ purge() {
     left=$(cd "$debian" && find . -xdev -path ./proc -prune -o -iname '*dormouse*' -print)
     [[ -z $left ]] || fail "the package left $left"
     ! in_debian getent passwd dormouse >/dev/null || fail "the user is still there"
+    ! in_debian systemctl cat dormouse >/dev/null 2>&1 || fail "systemd still knows it"
     seen "no queue, no file and no user is left"
 }
 
 # What is done over and over.
-apt() {
+install_deb() {
     cp "$1" "$debian/tmp/"
     in_debian env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y -o APT::Sandbox::User=root "/tmp/$(basename "$1")" \
         >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; fail "apt-get install failed"; }
@@ -284,9 +315,9 @@ step() { printf '%4d s  %s\n' "$((SECONDS - began))" "$1"; }
 seen() { printf '        ✓ %s\n' "$1"; }
 fail() {
     echo "newcomer: $*" >&2
-    for log in rabbitmq dormouse prometheus; do
-        [[ ! -s ${work:-/}/$log.log ]] || { echo "— the end of $log.log:"; tail -n 8 "$work/$log.log"; } >&2
-    done
+    if [[ -n ${debian:-} && -e $debian/run/systemd/system ]]; then
+        in_debian journalctl --no-pager --quiet --lines 20 --unit dormouse --unit rabbitmq-server >&2 || true
+    fi
     exit 1
 }
 skip() { echo "skipped: a newcomer's day, because $1."; exit 3; }
