@@ -13,6 +13,7 @@
 #   dormouse-VERSION.cdx.json            what is compiled into the program (CycloneDX)
 #   SHA256SUMS
 #
+# DORMOUSE_PROGRAM=FILE is packed instead of building one: a static program, from the same commit.
 # The program is built for musl where rustup has that target, else statically with glibc. Two runs on one machine make the
 # same bytes: every time in it is the commit's. It takes jq, dpkg-deb, and for musl the package musl-tools.
 # scripts/check-release.sh tries what was made.
@@ -77,10 +78,14 @@ source_of() {
 # The program, static, without the paths of this machine.
 build() {
     local flags target
-    machine=$(uname -m)
+    machine=$(uname -m) triple=$(uname -m)-unknown-linux-musl
+    if [[ -n ${DORMOUSE_PROGRAM:-} ]]; then
+        program=$DORMOUSE_PROGRAM
+        return
+    fi
     flags="--remap-path-prefix=$source=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
     flags+=" --remap-path-prefix=$(rustc --print sysroot)=rust"
-    target=$machine-unknown-linux-musl
+    target=$triple
     if [[ ! -e $(rustc --print sysroot)/lib/rustlib/$target ]] && ! { command -v rustup >/dev/null && rustup target add "$target"; } >&2 ||
         ! command -v musl-gcc >/dev/null; then
         say "No musl here (the target $target, and musl-gcc of the package musl-tools): static with glibc."
@@ -88,8 +93,8 @@ build() {
         flags+=" -C target-feature=+crt-static"
     fi
     local directory=${CARGO_TARGET_DIR:-$root/target}
-    # the C in SQLite and ring has no paths of this machine, either
-    env "CC_${target//-/_}=$([[ $target != *musl ]] && echo cc || echo musl-gcc)" \
+    # the C in SQLite and ring has no paths of this machine, either, and no times, so that a new commit does not compile it anew
+    env -u SOURCE_DATE_EPOCH "CC_${target//-/_}=$([[ $target != *musl ]] && echo cc || echo musl-gcc)" \
         "CFLAGS_${target//-/_}=-ffile-prefix-map=${CARGO_HOME:-$HOME/.cargo}=cargo" \
         RUSTFLAGS="$flags" CARGO_TARGET_DIR="$directory" CARGO_PROFILE_RELEASE_STRIP=symbols \
         cargo build --quiet --release --locked --target "$target" --manifest-path "$source/Cargo.toml" \
