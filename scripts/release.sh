@@ -163,7 +163,8 @@ Description: delayed delivery for RabbitMQ
 CONTROL
     chmod 644 "$package"/DEBIAN/{conffiles,md5sums,control}
     find "$package" -exec touch --no-dereference --date "@$SOURCE_DATE_EPOCH" {} +
-    dpkg-deb --root-owner-group -Zxz --build "$package" "$into/dormouse_${version}_$(dpkg --print-architecture).deb" >/dev/null
+    # one to try an upgrade with is packed quickly
+    dpkg-deb --root-owner-group -Zxz "-z$([[ $only == deb ]] && echo 0 || echo 6)" --build "$package" "$into/dormouse_${version}_$(dpkg --print-architecture).deb" >/dev/null
 }
 
 maintainer() { echo "${DORMOUSE_MAINTAINER:-The Dormouse developers <dormouse@users.noreply.github.com>}"; }
