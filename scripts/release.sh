@@ -13,7 +13,7 @@
 #   dormouse-VERSION.cdx.json            what is compiled into the program (CycloneDX)
 #   SHA256SUMS
 #
-# DORMOUSE_PROGRAM=FILE is packed instead of building one: a static program, from the same commit.
+# PROGRAM=FILE is packed instead of building one: a static program, from the same commit.
 # The program is built for musl where rustup has that target, else statically with glibc. Two runs on one machine make the
 # same bytes: every time in it is the commit's. It takes jq, dpkg-deb, and for musl the package musl-tools.
 # scripts/check-release.sh tries what was made.
@@ -79,8 +79,8 @@ source_of() {
 build() {
     local flags target
     machine=$(uname -m) triple=$(uname -m)-unknown-linux-musl
-    if [[ -n ${DORMOUSE_PROGRAM:-} ]]; then
-        program=$DORMOUSE_PROGRAM
+    if [[ -n ${PROGRAM:-} ]]; then
+        program=$PROGRAM
         return
     fi
     flags="--remap-path-prefix=$source=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
@@ -167,7 +167,7 @@ CONTROL
     dpkg-deb --root-owner-group -Zxz "-z$([[ $only == deb ]] && echo 0 || echo 6)" --build "$package" "$into/dormouse_${version}_$(dpkg --print-architecture).deb" >/dev/null
 }
 
-maintainer() { echo "${DORMOUSE_MAINTAINER:-The Dormouse developers <dormouse@users.noreply.github.com>}"; }
+maintainer() { echo "${MAINTAINER:-The Dormouse developers <dormouse@users.noreply.github.com>}"; }
 
 # sbom VERSION: CycloneDX to standard output.
 sbom() {

@@ -71,7 +71,8 @@ async fn a_log_is_archived_every_hour() {
     std::fs::write(&log, lines.concat()).unwrap();
 
     let client = client(&config).await;
-    let hourly = json!({ "name": "archive-logs", "every": "2s", "target": { "queue": "logs.archive" } });
+    let hourly =
+        json!({ "name": "archive-logs", "every": "2s", "target": { "queue": "logs.archive" } });
     client.schedules().put(&definition(hourly)).await.unwrap();
     let copied = Copied::of("recipes.py", &folder, &broker);
     let mut command = copied.command(&folder, "venv/bin/python", &broker);
@@ -79,7 +80,9 @@ async fn a_log_is_archived_every_hour() {
     let running = tokio::task::spawn_blocking(move || command.output());
     let archives = || {
         let files = std::fs::read_dir(scratch.path()).unwrap().map(|file| file.unwrap().path());
-        files.filter(|file| file.extension().is_some_and(|end| end == "gz")).collect::<BTreeSet<_>>()
+        files
+            .filter(|file| file.extension().is_some_and(|end| end == "gz"))
+            .collect::<BTreeSet<_>>()
     };
     until("three hours", async || archives().len() >= 3).await;
     client.schedules().delete("archive-logs", None).await.unwrap();

@@ -59,8 +59,11 @@ fn is_valid(folder: &Path, file: &Path, version: &[&str]) -> (bool, String) {
 fn what_the_chart_makes_is_valid() {
     let Some(folder) = fetched("packaging") else { return };
     for (name, kinds) in [("workers", 5), ("api", 7), ("index", 7)] {
-        let lint =
-            helm(&folder, &["lint", "--strict"], &["--values", &format!("tests/chart/{name}.yaml")]);
+        let lint = helm(
+            &folder,
+            &["lint", "--strict"],
+            &["--values", &format!("tests/chart/{name}.yaml")],
+        );
         assert!(lint.status.success(), "{}", String::from_utf8_lossy(&lint.stdout));
         let (file, made) = rendered(&folder, name);
         assert_eq!(made.len(), kinds, "{name}");
@@ -84,7 +87,10 @@ fn what_the_chart_makes_is_valid() {
 fn workloads(made: &[Json]) -> Vec<(String, &Json)> {
     let is_workload = |made: &&Json| made["kind"] == "Deployment" || made["kind"] == "StatefulSet";
     let name = |made: &Json| made["metadata"]["name"].as_str().unwrap().to_owned();
-    made.iter().filter(is_workload).map(|made| (name(made), &made["spec"]["template"]["spec"])).collect()
+    made.iter()
+        .filter(is_workload)
+        .map(|made| (name(made), &made["spec"]["template"]["spec"]))
+        .collect()
 }
 
 fn of<'a>(made: &'a [Json], kind: &str, name: &str) -> Option<&'a Json> {
@@ -102,7 +108,8 @@ fn configured(made: &[Json], pod: &Json, scratch: &Path) -> Config {
         let folder = scratch.join(mount["mountPath"].as_str().unwrap().trim_start_matches('/'));
         std::fs::create_dir_all(&folder).unwrap();
         let map = volume["configMap"]["name"].as_str().and_then(|name| of(made, "ConfigMap", name));
-        let secret = volume["secret"]["secretName"].as_str().and_then(|name| of(made, "Secret", name));
+        let secret =
+            volume["secret"]["secretName"].as_str().and_then(|name| of(made, "Secret", name));
         match map.map(|map| &map["data"]).or(secret.map(|secret| &secret["stringData"])) {
             Some(files) => {
                 for (name, text) in files.as_object().unwrap() {
@@ -122,11 +129,13 @@ fn configured(made: &[Json], pod: &Json, scratch: &Path) -> Config {
         let reference = &variable["valueFrom"]["secretKeyRef"];
         let value = match reference["name"].as_str() {
             None => variable["value"].as_str().unwrap(),
-            Some(secret) => match (of(made, "Secret", secret), reference["key"].as_str().unwrap()) {
-                (Some(secret), key) => secret["stringData"][key].as_str().unwrap(),
-                (None, "uri") => "amqps://dormouse:secret@rabbitmq:5671/%2f",
-                (None, _) => "https://rabbitmq:15671",
-            },
+            Some(secret) => {
+                match (of(made, "Secret", secret), reference["key"].as_str().unwrap()) {
+                    (Some(secret), key) => secret["stringData"][key].as_str().unwrap(),
+                    (None, "uri") => "amqps://dormouse:secret@rabbitmq:5671/%2f",
+                    (None, _) => "https://rabbitmq:15671",
+                }
+            }
         };
         let value = match value.strip_prefix('/') {
             Some(path) if name != "DORMOUSE_INDEX_FILE" => scratch.join(path).display().to_string(),
@@ -156,7 +165,8 @@ fn what_the_chart_runs_is_configured_and_left_the_time_to_stop() {
                 port.map(|port| port["containerPort"].as_u64().unwrap())
             };
             assert_eq!(port("metrics"), Some(config.http.listen.unwrap().port().into()), "{name}");
-            let answers = [Role::Api, Role::Console].into_iter().any(|role| config.service.has(role));
+            let answers =
+                [Role::Api, Role::Console].into_iter().any(|role| config.service.has(role));
             let api = answers.then(|| config.api.listen.unwrap());
             assert_eq!(port("api"), api.map(|api| api.port().into()), "{name}");
             assert!(api.is_none_or(|api| api.ip().is_unspecified()), "{name}: nobody reaches it");
@@ -180,10 +190,11 @@ fn what_the_chart_runs_is_configured_and_left_the_time_to_stop() {
                 let endpoints = Endpoints::parse(&std::fs::read_to_string(file).unwrap()).unwrap();
                 assert!(endpoints.get("billing").is_some(), "{name}");
             }
-            let roles: Vec<_> = [Role::Worker, Role::Index, Role::Api, Role::Webhooks, Role::Console]
-                .into_iter()
-                .filter(|role| config.service.has(*role))
-                .collect();
+            let roles: Vec<_> =
+                [Role::Worker, Role::Index, Role::Api, Role::Webhooks, Role::Console]
+                    .into_iter()
+                    .filter(|role| config.service.has(*role))
+                    .collect();
             seen.push((name, roles));
         }
     }
