@@ -1,8 +1,8 @@
-# make demo, make dev, make test, make drill, make bench. Each gets what it needs.
+# make demo, make dev, make test, make drill, make bench, make release, make newcomer. Each gets what it needs.
 SHELL := /bin/bash
 LAB := target/debug/dormouse-lab
 
-.PHONY: demo dev test drill soak bench deny rabbitmq
+.PHONY: demo dev test drill soak bench release newcomer deny rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
@@ -31,6 +31,16 @@ soak: rabbitmq
 ## Dormouse beside other ways to delay a message, into bench/. Two hours; ONLY=max BROKERS=3.10 is a part of it.
 bench:
 	@scripts/bench.sh
+
+## The static program, the .deb, the image, the chart and their sums into dist/, each tried. ARGS=v0.1.0: a tag.
+release: rabbitmq
+	scripts/release.sh $(ARGS)
+	cargo build --quiet --workspace --bin dormouse-lab
+	$(LAB) dev --no-worker --directory .dormouse/release -- scripts/check-release.sh
+
+## Install, doctor, schedule, cancel, break, alert, redrive, upgrade and purge, on a clean Debian; minutes. As root.
+newcomer:
+	scripts/newcomer.sh
 
 ## Licenses, bans and sources of all dependencies; `make test` checks the same rules without cargo-deny.
 deny:

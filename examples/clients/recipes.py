@@ -1,8 +1,9 @@
-"""Recipes with nothing but an AMQP client: python recipes.py order|cache|coupon, beside a worker with commands.enabled.
+"""Recipes with nothing but an AMQP client: python recipes.py order|cache|coupon|archive, beside a worker with commands.enabled.
 
 DORMOUSE_URI says where RabbitMQ is; RECIPE_SECONDS how long is waited, 1,800 by default.
 """
 
+import gzip
 import os
 import sys
 import time
@@ -85,5 +86,22 @@ def coupon():
     consume("coupons.due", come)
 
 
-{"order": order, "cache": cache, "coupon": coupon}[sys.argv[1]]()
+# archive: begin
+def archive(log, tick_ms):
+    """The lines of the time before a tick, in a file of its own. A tick that comes twice makes the same file again."""
+    begin_ms = tick_ms - SECONDS * 1000
+    with open(log) as lines, gzip.open(f"{log}.{tick_ms}.gz", "wt") as archived:
+        archived.writelines(line for line in lines if begin_ms <= int(line.split(" ", 1)[0]) < tick_ms)
+
+
+# archive: end
+def archives():
+    def come(_, headers):
+        archive(sys.argv[2], headers["dormouse-tick-ms"])
+        print(f"archived {headers['dormouse-tick-ms']}", flush=True)
+
+    consume("logs.archive", come)
+
+
+{"order": order, "cache": cache, "coupon": coupon, "archive": archives}[sys.argv[1]]()
 connection.close()

@@ -14,6 +14,7 @@ mod explain;
 #[cfg(feature = "index")]
 mod index;
 mod log;
+mod man;
 mod migrate;
 mod named;
 mod options;
@@ -99,6 +100,8 @@ enum Command {
     Config(config::Configuration),
     /// Print a script that completes commands in a shell.
     Completions(completions::Completions),
+    /// Write a man page for each command.
+    Man(man::Man),
 }
 
 /// Runs the command line and turns its result into an exit code.
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
             Command::Token(token) => token.run(options.output),
             Command::Config(config) => config.run(&options),
             Command::Completions(completions) => completions.run(Cli::command()),
+            Command::Man(man) => man.run(Cli::command()),
         }
     })
 }

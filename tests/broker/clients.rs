@@ -149,6 +149,16 @@ async fn a_php_consumer_rejects_and_gets_its_message_back() {
     consumes("php", "php", "consume.php").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_go_consumer_rejects_and_gets_its_message_back() {
+    consumes("go", "./run", "consume.go").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_java_consumer_rejects_and_gets_its_message_back() {
+    consumes("java", "./run", "Consume.java").await;
+}
+
 /// Schedules with a key, cancels that by one publish, and tells what it is answered.
 async fn cancels(language: &str, program: &str, file: &str) {
     let Some(folder) = folder(language) else { return };

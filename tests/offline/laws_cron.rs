@@ -1,6 +1,5 @@
 //! When cron expressions fire: against two other implementations, over changes of clocks, and by what has to hold of any.
 
-use std::path::Path;
 use std::process::Command;
 
 use dormouse_core::recurring::timing::Pattern;
@@ -11,6 +10,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value as Json, json};
 
 use crate::docs::root;
+use crate::fetched::fetched;
 
 /// With changes of half an hour, at midnight, in the southern half of the world, and none.
 const ZONES: [&str; 12] = [
@@ -141,19 +141,8 @@ fn is_plain(cron: &str) -> bool {
 }
 
 fn others(cases: &[Json]) -> Option<Vec<Json>> {
-    let script = root().join("scripts/get-clients.sh");
-    let output = Command::new(script).arg("cron").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    match output.status.code() {
-        Some(0) => {}
-        Some(3) => {
-            eprintln!("not compared with croner and cron-parser: {said}");
-            return None;
-        }
-        _ => panic!("{said}\n{}", String::from_utf8_lossy(&output.stderr)),
-    }
-    let folder = Path::new(said.lines().last().unwrap());
-    let own = tempfile::tempdir_in(folder).unwrap();
+    let folder = fetched("cron")?;
+    let own = tempfile::tempdir_in(&folder).unwrap();
     let (program, file) = (own.path().join("next.mjs"), own.path().join("cases"));
     std::fs::copy(root().join("tests/offline/cron/next.mjs"), &program).unwrap();
     let lines: Vec<_> = cases.iter().map(Json::to_string).collect();

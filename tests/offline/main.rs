@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test ends what it starts")]
 
 mod api;
+mod chart;
 mod cli;
 mod config;
 mod config_faults;
@@ -10,6 +11,7 @@ mod config_sections;
 mod deny;
 mod docs;
 mod fences;
+mod fetched;
 mod fuzz;
 mod http;
 mod index_cli;
@@ -40,6 +42,7 @@ mod laws_trace;
 mod laws_worker;
 mod management;
 mod openapi;
+mod packages;
 mod quotes;
 mod shape;
 mod shipped;

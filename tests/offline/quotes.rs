@@ -11,8 +11,13 @@ const MORE_CLIENTS: [&str; 4] = [
     "examples/clients/Publish.java",
     "examples/publish.rs",
 ];
-const CONSUMERS: [&str; 3] =
-    ["examples/clients/consume.py", "examples/clients/consume.mjs", "examples/clients/consume.php"];
+const CONSUMERS: [&str; 5] = [
+    "examples/clients/consume.py",
+    "examples/clients/consume.mjs",
+    "examples/clients/consume.php",
+    "examples/clients/consume.go",
+    "examples/clients/Consume.java",
+];
 const CANCELLERS: [&str; 3] =
     ["examples/clients/cancel.py", "examples/clients/cancel.mjs", "examples/clients/cancel.php"];
 
@@ -43,7 +48,7 @@ fn webhooks_shows_the_receivers_as_they_are() {
 #[test]
 fn recipes_are_shown_as_they_are() {
     let (document, file) = (read("docs/recipes.md"), read("examples/clients/recipes.py"));
-    for recipe in ["order", "cache", "coupon"] {
+    for recipe in ["order", "cache", "coupon", "archive"] {
         let (begin, end) = (format!("# {recipe}: begin\n"), format!("# {recipe}: end\n"));
         let (_, rest) = file.split_once(&begin).unwrap();
         let block = format!("```python\n{}\n```", rest.split_once(&end).unwrap().0.trim_end());
