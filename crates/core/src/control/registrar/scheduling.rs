@@ -17,6 +17,7 @@ use crate::control::schedules::{
 use crate::control::state::State;
 use crate::recurring::Schedule;
 use crate::recurring::definition::key;
+use crate::recurring::misfire::MOST_TOGETHER;
 use crate::schedule::UnixMs;
 
 /// The record of a tick is kept so long after it, at most: its later attempts are stopped without it, too.
@@ -70,10 +71,15 @@ impl Scheduling<'_> {
             ScheduleCommand::Delete(named) => self.delete(named),
             ScheduleCommand::Pause { named, note } => self.pause(named, note),
             ScheduleCommand::Resume(named) => self.resume(named),
-            ScheduleCommand::Fire { named, ticks } => self.fire(named, ticks),
+            ScheduleCommand::Fire { named, ticks } => {
+                let told = self.fire(named, ticks);
+                self.take_back(&named.name, ticks);
+                told
+            }
             ScheduleCommand::List(list) => Ok(self.list(list)),
             ScheduleCommand::Make(make) => {
                 self.make(make);
+                self.take_back(&make.name, &make.ticks);
                 Ok(Told::Listed(Listed::default()))
             }
         }
@@ -115,8 +121,8 @@ impl Scheduling<'_> {
         let is_same_time = old.schedule.as_ref().is_some_and(|old| old.timing == schedule.timing);
         let (mut progress, too_late) = self.withdraw(name, progress, false);
         if !is_same_time {
-            // what the new rule says of the past is not made up for
-            progress.position = progress.position.max(self.taken.now);
+            // what it says of the past is not made up for; what the old rule had made real ahead is withdrawn
+            progress.position = self.taken.now;
         }
         self.store(stored);
         self.advance(name, progress);
@@ -231,7 +237,7 @@ impl Scheduling<'_> {
         let before = self.registrar.known(self.state, &key.hash()).unwrap_or_default();
         progress.runs += 1;
         let (generation, run) = (self.registrar.next, progress.runs);
-        let memory = self.limits.memory.min(LONGEST_MEMORY);
+        let memory = self.memory();
         let until = self.registrar.beside.log_time.plus(due.since(self.taken.now) + memory);
         let record = Record {
             generation,
@@ -245,6 +251,22 @@ impl Scheduling<'_> {
         progress.made.push(Made { tick, run, by_hand, is_past: false });
         let schedule = schedule.clone();
         self.made.push(MadeTick { schedule, tick, due, run, generation });
+    }
+
+    /// A registrar that was followed by this one before its decision was written down may have made these ticks real, by
+    /// another revision or by a clock that was ahead. What is not made real now is not to come of that.
+    fn take_back(&mut self, name: &str, ticks: &[UnixMs]) {
+        if !self.taken.redelivered || self.taken.decided {
+            return;
+        }
+        let until = self.registrar.beside.log_time.plus(self.memory());
+        for tick in ticks.iter().take(MOST_TOGETHER) {
+            let key = key(name, *tick).hash();
+            if self.registrar.known(self.state, &key).is_none() {
+                let record = Record { cancelled: true, until, ..Record::default() };
+                self.registrar.put(key, record);
+            }
+        }
     }
 
     /// Cancels what was made real and has not begun; with `all` also what may have begun, unless that was long ago. Gives
@@ -311,7 +333,7 @@ impl Scheduling<'_> {
         }
         let its = schedule.timing.most_in_an_hour();
         let ticks = schedules.in_an_hour() - old.map_or(0, |old| old.most_in_an_hour()) + its;
-        let memory = self.limits.memory.min(LONGEST_MEMORY).as_secs().max(1);
+        let memory = self.memory().as_secs().max(1);
         let keys = self.limits.keys as u64 * SHARE.0 / SHARE.1;
         let limit = MOST_IN_AN_HOUR.min(keys * 3600 / memory);
         if ticks > limit {
@@ -340,6 +362,11 @@ impl Scheduling<'_> {
 
     fn known(&self, schedule: &Schedule, tick: UnixMs) -> Option<Record> {
         self.registrar.known(self.state, &schedule.key(tick).hash())
+    }
+
+    /// How long what a tick came to is known.
+    fn memory(&self) -> Duration {
+        self.limits.memory.min(LONGEST_MEMORY)
     }
 
     fn is_full(&self) -> bool {

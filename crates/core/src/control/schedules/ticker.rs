@@ -91,7 +91,7 @@ impl Ticker {
         };
         let position = progress.position;
         let put_aside_at = put_aside_at(schedule, standing);
-        let found = due(&schedule.timing, &schedule.misfire, position, now.wall);
+        let found = due(&schedule.timing, &schedule.misfire_by_jitter(), position, now.wall);
         let puts_aside = put_aside_at.is_some_and(|at| at <= now.wall);
         let found = found.or_else(|| puts_aside.then(|| Due { ticks: Vec::new(), to: position }));
         let at = match &found {

@@ -129,6 +129,11 @@ impl Schedule {
         }
     }
 
+    /// Of ticks that were missed. One that is spread over a time is no later for it.
+    pub fn misfire_by_jitter(&self) -> Misfire {
+        Misfire { grace: self.misfire.grace + self.jitter, ..self.misfire }
+    }
+
     /// Bytes that it takes in memory and in the log, about.
     pub fn bytes(&self) -> usize {
         let headers = self.definition.headers.iter();

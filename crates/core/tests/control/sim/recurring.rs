@@ -1,14 +1,17 @@
 //! Recurring schedules: what clients say of them, and what a registrar's worker does around the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use dormouse_core::control::schedules::command::Named;
-use dormouse_core::control::{Batch, Command, Entry, Key, MadeTick, Make, ScheduleCommand};
+use dormouse_core::control::{
+    Batch, Command, Entry, Key, LogMessage, MadeTick, Make, ScheduleCommand,
+};
 use dormouse_core::recurring::definition::{Definition, MisfireText, Target};
 use dormouse_core::recurring::{Policy, Schedule};
 use dormouse_core::schedule::UnixMs;
 
-use super::event::{Copy, Event, Fault};
+use super::event::{Attack, Copy, Event, Fault};
 use super::mutant::Mutant;
 use super::op::Kind;
 use super::queue::Payload;
@@ -37,6 +40,8 @@ pub struct Rule {
 #[derive(Default)]
 pub struct Recurring {
     makes: Vec<Make>,
+    /// By worker, when it published a fence so that there is a registrar.
+    showed_at: BTreeMap<usize, u64>,
     /// By schedule and tick.
     ops: BTreeMap<(usize, u64), usize>,
 }
@@ -49,6 +54,9 @@ impl Recurring {
 
 /// A tick that is late by less is on time.
 pub const GRACE_MS: u64 = 15_000;
+
+/// Who is to decide next begins when something is delivered: a worker publishes a fence so often.
+const PRESENCE: u64 = 2_000;
 
 /// The first key of schedules: of no message.
 const KEYS: usize = 1_000;
@@ -177,6 +185,18 @@ impl World {
         }
     }
 
+    pub fn show_presence(&mut self, number: usize) {
+        let last = self.recurring.showed_at.get(&number).copied().unwrap_or_default();
+        let worker = &self.workers[number];
+        let works = worker.alive && worker.frozen_until <= self.now;
+        let is_over = self.ended && self.no_tick_is_to_come();
+        let is_about_it = self.profile.attack == Attack::Recurring && !is_over;
+        if works && is_about_it && last + PRESENCE <= self.now {
+            self.recurring.showed_at.insert(number, self.now);
+            self.publish_fence(number);
+        }
+    }
+
     pub fn publish_make(&mut self, worker: usize, life: u32, make: usize) {
         if self.broker_up && self.workers[worker].life == life && self.workers[worker].is_open {
             self.commands.publish(Payload::Make(make));
@@ -225,6 +245,25 @@ impl World {
         self.judge.confirm(op, self.now);
         self.recurring.ops.insert((which, tick.0), op);
         op
+    }
+
+    /// Ticks that were made real, of which the log knows nothing any more.
+    pub fn ticks_are_lost(&mut self, messages: &[Rc<LogMessage>]) {
+        let mut lost = BTreeSet::new();
+        for message in messages {
+            let LogMessage::Batch(batch) = &**message else { continue };
+            for (sequence, entry) in (batch.first..).zip(&batch.entries) {
+                match entry {
+                    Entry::Put { key, record } if record.generation == sequence => {
+                        lost.insert(key.0);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let ops = self.recurring.ops.values();
+        let lost = ops.filter(|op| lost.contains(&self.keys[self.judge.ops[**op].key].1.0));
+        self.judge.ticks.lost.extend(lost);
     }
 
     /// All schedules have ended, or are paused.

@@ -1,6 +1,6 @@
 //! What was promised of recurring schedules, and whether it was kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dormouse_core::control::Refusal;
 use dormouse_core::control::schedules::Told;
@@ -22,8 +22,8 @@ pub struct Ticks {
     decided: BTreeMap<usize, u64>,
     /// Clocks may be wrong.
     pub clocks: bool,
-    /// A power cut took from the log what may have been released.
-    pub tail_lost: bool,
+    /// By op: a power cut took from the log that they were made real, and they may have been released.
+    pub lost: BTreeSet<usize>,
     /// No fault after this.
     pub calm_from: u64,
 }
@@ -84,7 +84,7 @@ impl Judge {
         if before.is_some_and(|before| before != generation)
             && !self.log_lost
             && !self.accepted
-            && !self.ticks.tail_lost
+            && !self.ticks.lost.contains(&copy.op)
         {
             self.violated(format!("fired twice: tick {tick} of {schedule}, op {}", copy.op));
         }
@@ -98,7 +98,7 @@ impl Judge {
             self.violated(format!("no tick: {tick} of {schedule}, every {} s", rule.every_s));
         }
         // what was made real and is lost from the log comes as it was: docs/schedules.md states it
-        if before.is_some() || self.ticks.tail_lost {
+        if before.is_some() || self.ticks.lost.contains(&copy.op) {
             return;
         }
         let in_time = |said: &&Said| {
@@ -141,7 +141,9 @@ impl Judge {
                 Policy::All => from,
                 Policy::Once | Policy::Skip => from.max(self.ticks.calm_from),
             };
-            let mut tick = (from + CLOCKS_MS).next_multiple_of(every);
+            // by a clock that is right, each that is due after it was decided
+            let clocks_differ = if self.ticks.clocks { CLOCKS_MS } else { 1 };
+            let mut tick = (from + clocks_differ).next_multiple_of(every);
             while tick <= rule.end {
                 let is_there = self.ops.iter().any(|op| {
                     op.kind == (Kind::Tick { schedule, tick }) && (op.attempts > 0 || op.dead)
