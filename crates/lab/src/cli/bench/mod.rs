@@ -28,6 +28,7 @@ mod http;
 mod index;
 #[cfg(feature = "outbox")]
 mod outbox;
+mod schedules;
 mod screen;
 mod webhooks;
 
@@ -96,6 +97,11 @@ impl Bench {
             })
             .await;
         }
+        if let Chosen::Schedules { schedules, burst, .. } = self.profile {
+            let wanted = (schedules, burst, how.duration);
+            let scheduled = schedules::measured(&mut environment, &hired, wanted).await;
+            return ended(environment, scheduled, |it| schedules::told(&it, options.output)).await;
+        }
         let subject = match how.path {
             Path::Header => Subject::header(&environment.config),
             Path::Keyed => Subject::keyed(&environment.config),
@@ -122,7 +128,10 @@ impl Bench {
         let mut arguments = options.arguments();
         // its log would run through the table
         let mut set = vec![format!("log.filter={QUIET}")];
-        let of_commands = matches!(self.profile, Chosen::Commands { .. } | Chosen::Keys { .. });
+        let of_commands = matches!(
+            self.profile,
+            Chosen::Commands { .. } | Chosen::Keys { .. } | Chosen::Schedules { .. }
+        );
         if of_commands || self.profile.how().path == Path::Keyed {
             set.push("commands.enabled=true".into());
         }
@@ -141,6 +150,7 @@ impl Bench {
             Chosen::Backlog { .. }
                 | Chosen::Commands { .. }
                 | Chosen::Keys { .. }
+                | Chosen::Schedules { .. }
                 | Chosen::Index { .. }
                 | Chosen::Webhooks { .. }
                 | Chosen::Http { .. }
@@ -152,12 +162,20 @@ impl Bench {
                 "not with --in-place: what it puts to sleep, and keys, would stay behind",
             ));
         }
+        if let Chosen::Schedules { schedules, burst, .. } = self.profile
+            && burst > schedules
+        {
+            return Err(Failure::usage(format!(
+                "--burst {burst} is more than --schedules {schedules}"
+            )));
+        }
         let longest = match &self.profile {
             Chosen::Steady { delays, .. } | Chosen::Max { delays, .. } => delays.delays.max(),
             Chosen::Backlog { .. } => PENDING.max(),
             Chosen::Burst { .. }
             | Chosen::Commands { .. }
             | Chosen::Keys { .. }
+            | Chosen::Schedules { .. }
             | Chosen::Index { .. }
             | Chosen::Webhooks { .. }
             | Chosen::Http { .. } => Duration::ZERO,
@@ -217,6 +235,7 @@ impl Running<'_> {
             Chosen::Max { in_flight: None, delays, .. } => self.trial(delays.delays).await?,
             Chosen::Commands { .. }
             | Chosen::Keys { .. }
+            | Chosen::Schedules { .. }
             | Chosen::Index { .. }
             | Chosen::Webhooks { .. }
             | Chosen::Http { .. } => unreachable!("measured elsewhere"),
