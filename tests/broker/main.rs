@@ -81,6 +81,7 @@ mod roles_process;
 mod run;
 mod run_now;
 mod schedules;
+mod schedules_examples;
 mod schedules_http;
 mod secrets;
 mod settings;
