@@ -83,6 +83,7 @@ mod run_now;
 mod schedules;
 mod schedules_examples;
 mod schedules_http;
+mod schedules_overlap;
 mod secrets;
 mod settings;
 mod stores;

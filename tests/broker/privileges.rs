@@ -271,7 +271,7 @@ async fn who_may_cancel_may_not_reschedule_nor_decide() {
 }
 
 /// The verbs of schedules that leave each of them as it is, and those that do not.
-const RUNS: [&str; 4] = ["pause", "resume", "fire", "list"];
+const RUNS: [&str; 5] = ["pause", "resume", "fire", "done", "list"];
 const CHANGES: [&str; 2] = ["put", "delete"];
 
 /// By topic permissions, verb by verb; and what is published without one has no effect.

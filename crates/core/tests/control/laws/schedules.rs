@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use dormouse_core::control::schedules::command::{MOST_LISTED, Named};
+use dormouse_core::control::schedules::command::{Done, MOST_LISTED, Named};
 use dormouse_core::control::schedules::reply::{Outcome, Told};
-use dormouse_core::control::schedules::{MOST_BYTES, MOST_SCHEDULES, Make};
+use dormouse_core::control::schedules::{MOST_BYTES, MOST_SCHEDULES, Make, Runs, Stored};
 use dormouse_core::control::{
-    Clocks, Command, Limits, LogMessage, Refusal, ScheduleCommand, State, Taken,
+    Clocks, Command, Entry, Fence, Limits, LogMessage, Refusal, ScheduleCommand, State, Taken,
 };
 use dormouse_core::recurring::definition::{MisfireText, Target, key};
 use dormouse_core::recurring::{Definition, Schedule};
@@ -244,4 +244,107 @@ fn an_edit_of_what_is_spread_over_a_time_loses_no_tick() {
     let edited = first.plus(Duration::from_secs(300));
     assert_eq!(put_at(&mut log, spread("new"), edited), Outcome::Changed);
     assert_eq!(tick(&mut log, edited.plus(Duration::from_secs(1))), [first], "as it is now");
+}
+
+fn limited(overlap: &str) -> Definition {
+    Definition { overlap: Some(overlap.into()), overlap_timeout: Some("1m".into()), ..every("10s") }
+}
+
+fn done(log: &mut Log, tick: UnixMs, run: u64, now: UnixMs) -> (Outcome, Vec<UnixMs>) {
+    let done = Done { name: "a".into(), tick, run };
+    let mark = fastrand::u64(..);
+    let command = Command::Schedules(ScheduleCommand::Done { done, mark });
+    let answer = log.registrar.decide(&log.state, &LIMITS, Taken { now, ..FRESH }, &command);
+    log.append();
+    (outcome(answer.told.unwrap()), answer.made.into_iter().map(|made| made.tick).collect())
+}
+
+fn runs(log: &Log) -> &Runs {
+    &log.state.schedules().get("a").unwrap().progress.under_way
+}
+
+/// What is due by then may have begun, and is not withdrawn.
+fn begin(log: &mut Log, horizon: UnixMs) {
+    let fence = Command::Fence(Fence { worker: 5, number: horizon.0, horizon });
+    let answer = log.registrar.decide(&log.state, &LIMITS, FRESH, &fence);
+    assert!(answer.told.is_none());
+    log.append();
+}
+
+/// Looks each second, and tells when each tick was made real.
+fn look(log: &mut Log, seconds: std::ops::RangeInclusive<u64>) -> Vec<(u64, UnixMs)> {
+    let mut all = Vec::new();
+    for second in seconds {
+        all.extend(tick(log, later(second)).into_iter().map(|tick| (second, tick)));
+    }
+    all
+}
+
+#[test]
+fn a_run_that_is_not_over_has_the_next_ticks_left_out() {
+    let mut log = Log::new();
+    assert_eq!(put_at(&mut log, limited("skip"), later(1)), Outcome::Created);
+    assert_eq!(look(&mut log, 2..=35), [(10, later(10))], "when it is due, and the others not");
+    assert_eq!((runs(&log).skipped, runs(&log).running.len()), (2, 1));
+    // of a run that has not begun, of another tick, of another number: nothing
+    for (at, run) in [(40, 2), (20, 1), (10, 2)] {
+        assert_eq!(done(&mut log, later(at), run, later(36)), (Outcome::Unchanged, vec![]));
+    }
+    assert_eq!(done(&mut log, later(10), 1, later(37)), (Outcome::Done, vec![]));
+    assert_eq!(done(&mut log, later(10), 1, later(37)), (Outcome::Unchanged, vec![]), "twice");
+    assert_eq!(look(&mut log, 38..=45), [(40, later(40))]);
+    // said again, it says nothing of the run that is going on
+    assert_eq!(done(&mut log, later(10), 1, later(46)), (Outcome::Unchanged, vec![]));
+    // and if nobody says so, a minute is enough
+    assert_eq!(look(&mut log, 47..=105), [(100, later(100))]);
+    assert_eq!(runs(&log).last_skipped, [50, 60, 70, 80, 90].map(later));
+}
+
+#[test]
+fn the_newest_tick_waits_for_a_run_that_is_not_over() {
+    let mut log = Log::new();
+    put_at(&mut log, limited("buffer_one"), later(1));
+    assert_eq!(look(&mut log, 2..=35), [(10, later(10))]);
+    assert_eq!((runs(&log).skipped, runs(&log).waiting), (1, Some(later(30))));
+    assert_eq!(done(&mut log, later(10), 1, later(36)), (Outcome::Done, vec![later(30)]));
+    assert_eq!((runs(&log).running[0].tick, runs(&log).waiting), (later(30), None));
+    // it waits through an edit that leaves the rule as it is, and a registrar that follows
+    look(&mut log, 37..=45);
+    begin(&mut log, later(45));
+    let edited = Definition { body_text: Some("new".into()), ..limited("buffer_one") };
+    assert_eq!(put_at(&mut log, edited.clone(), later(46)), Outcome::Changed);
+    log.another_registrar(2);
+    assert_eq!(runs(&log).waiting, Some(later(40)));
+    // a minute after it was made real, it is over without a word
+    let made = look(&mut log, 47..=97);
+    assert_eq!(made, [(96, later(90))]);
+    // a pause leaves out what waits, and the run goes on
+    look(&mut log, 98..=105);
+    assert_eq!(runs(&log).waiting, Some(later(100)));
+    begin(&mut log, later(105));
+    let named = Named { name: "a".into(), if_revision: None, mark: 77 };
+    let pause = Command::Schedules(ScheduleCommand::Pause { named, note: String::new() });
+    decide(&mut log, &pause).unwrap();
+    assert_eq!((runs(&log).waiting, runs(&log).running.len()), (None, 1));
+    assert_eq!(runs(&log).last_skipped.last(), Some(&later(100)));
+    assert_eq!(done(&mut log, later(90), 3, later(107)), (Outcome::Done, vec![]));
+    // where they may run beside each other again, nothing waits
+    let mut log = Log::new();
+    put_at(&mut log, limited("buffer_one"), later(1));
+    look(&mut log, 2..=25);
+    begin(&mut log, later(25));
+    put_at(&mut log, every("10s"), later(26));
+    assert_eq!(look(&mut log, 27..=27)[0], (27, later(20)));
+}
+
+/// An older version reads a schedule whose runs may overlap, and knows that it does not know any other.
+#[test]
+fn only_one_whose_runs_may_not_overlap_is_of_a_later_version() {
+    for (definition, version) in [(every("10s"), 1), (limited("skip"), 2)] {
+        let stored = Stored::new(Schedule::new(definition).unwrap(), 1, NOW);
+        let mut bytes = Vec::new();
+        Entry::Schedule(std::sync::Arc::new(stored)).encode(&mut bytes);
+        let length = bytes[1..].iter().position(|byte| byte & 0x80 == 0).unwrap() + 1;
+        assert_eq!(bytes[1 + length], version);
+    }
 }
