@@ -38,14 +38,14 @@ impl Judge {
         }
     }
 
-    /// From when on the run counts as over: somebody has said so since it was due, or it takes too long.
-    fn over_at(&self, op: usize, run: &Run, timeout: u64) -> u64 {
+    /// From when on the run counts as over: somebody said so after `begun`, or it takes too long.
+    fn over_at(&self, op: usize, (run, timeout): (&Run, u64), begun: u64) -> u64 {
         let (of, its_tick) = self.schedule_and_tick(op).expect("a tick");
         let said = self.ops.iter().filter_map(|other| match other.kind {
             Kind::Recurring { schedule, what: What::Done { tick, run: number } } => {
                 let (at, _) = other.confirmed?;
                 let is_its = (schedule, tick, number) == (of, its_tick, run.number);
-                (is_its && at + self.clocks_differ() >= its_tick).then_some(at)
+                (is_its && at >= begun).then_some(at)
             }
             _ => None,
         });
@@ -77,8 +77,10 @@ impl Judge {
         let began: Vec<_> = began.collect();
         let mut wrong = Vec::new();
         for ((op, _), (run, timeout)) in &began {
-            let over_at = self.over_at(*op, run, *timeout);
             let (schedule, tick) = self.schedule_and_tick(*op).expect("a tick");
+            // nobody is promised anything who says so before
+            let begun = tick.saturating_sub(self.clocks_differ());
+            let over_at = self.over_at(*op, (run, *timeout), begun);
             for ((other, _), (later, _)) in &began {
                 let (of, its_tick) = self.schedule_and_tick(*other).expect("a tick");
                 let is_later = of == schedule
@@ -105,7 +107,8 @@ impl Judge {
             let (_, its_tick) = self.schedule_and_tick(*op).expect("a tick");
             its_tick != tick
                 && run.made_at <= tick + LATE_MS
-                && self.over_at(*op, run, *timeout) + self.clocks_differ() + 3_000 >= tick
+                && self.over_at(*op, (run, *timeout), run.made_at) + self.clocks_differ() + 3_000
+                    >= tick
         };
         let mut runs =
             self.ticks.runs.iter().map(|((op, _), (run, timeout))| (*op, *run, *timeout));
