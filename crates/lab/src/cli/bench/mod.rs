@@ -76,6 +76,10 @@ impl Bench {
             Chosen::Http { .. } => {
                 return http::run(&config, hired, &how, options.output).await;
             }
+            Chosen::Schedules { schedules, burst, .. } => {
+                let wanted = (schedules, burst, how.duration);
+                return schedules::run(&config, &hired, wanted, options.output).await;
+            }
             #[cfg(feature = "outbox")]
             Chosen::Outbox { database, rows, .. } => {
                 let rows = (rows, how.body_bytes);
@@ -97,16 +101,7 @@ impl Bench {
             })
             .await;
         }
-        if let Chosen::Schedules { schedules, burst, .. } = self.profile {
-            let wanted = (schedules, burst, how.duration);
-            let scheduled = schedules::measured(&mut environment, &hired, wanted).await;
-            return ended(environment, scheduled, |it| schedules::told(&it, options.output)).await;
-        }
-        let subject = match how.path {
-            Path::Header => Subject::header(&environment.config),
-            Path::Keyed => Subject::keyed(&environment.config),
-            Path::Client => Subject::client(&environment.config),
-        };
+        let subject = how.path.subject(&environment.config);
         let bench = Running { environment: &environment, subject, how: &how, stop: &stop };
         let measured = bench.measure(&self.profile).await;
         let stopped = stop.is_cancelled();
@@ -189,6 +184,16 @@ impl Bench {
             )));
         }
         Ok(())
+    }
+}
+
+impl Path {
+    fn subject(self, config: &Config) -> Subject {
+        match self {
+            Path::Header => Subject::header(config),
+            Path::Keyed => Subject::keyed(config),
+            Path::Client => Subject::client(config),
+        }
     }
 }
 

@@ -4,28 +4,34 @@ use std::time::Duration;
 
 use dormouse::cli::table::{Table, facts, left, print, print_json, right};
 use dormouse::cli::{Exit, Failure, Output};
+use dormouse::config::Config;
 use dormouse::operate::number;
 
-use super::hired::Hired;
+use super::hired::{Hired, ended, new_name};
 use crate::bench::{Environment, ScheduleFlow, Scheduled, ScheduledError, Ticked};
 
-/// So many schedules, of which so many fire at one moment in the end; ticks are measured for `length`.
-pub async fn measured(
-    environment: &mut Environment,
+/// With a worker that takes commands: so many schedules, of which so many fire at one moment in the end; ticks are measured for
+/// so long.
+pub async fn run(
+    config: &Config,
     hired: &Hired,
     (schedules, burst, length): (u64, u64, Duration),
-) -> Result<Scheduled, Failure> {
+    output: Output,
+) -> Result<Exit, Failure> {
+    let Hired { program, arguments } = hired;
+    let mut environment =
+        Environment::own(config, &new_name(), program, &[arguments.as_slice()]).await?;
     let flow = ScheduleFlow { schedules: schedules as usize, burst: burst as usize, length };
-    Ok(flow.run(environment, &hired.program, &hired.arguments).await?)
-}
-
-pub fn told(scheduled: &Scheduled, output: Output) -> Result<Exit, Failure> {
-    match output {
-        Output::Json => print_json(scheduled)?,
-        Output::Table => print(screen(scheduled))?,
-    }
-    let is_good = scheduled.steady.is_good() && scheduled.burst.is_good();
-    Ok(if is_good { Exit::Done } else { Exit::Differs })
+    let scheduled = flow.run(&mut environment, program, arguments).await;
+    ended(environment, scheduled.map_err(Failure::from), |scheduled| {
+        match output {
+            Output::Json => print_json(&scheduled)?,
+            Output::Table => print(screen(&scheduled))?,
+        }
+        let is_good = scheduled.steady.is_good() && scheduled.burst.is_good();
+        Ok(if is_good { Exit::Done } else { Exit::Differs })
+    })
+    .await
 }
 
 fn screen(scheduled: &Scheduled) -> String {
@@ -72,10 +78,14 @@ fn screen(scheduled: &Scheduled) -> String {
             ),
         ),
     ]);
+    format!("{about}\n\n{}", lateness([("steady", &scheduled.steady), ("burst", &scheduled.burst)]))
+}
+
+fn lateness(measured: [(&str, &Ticked); 2]) -> Table {
     let heads = ["ticks", "wanted", "p50", "p99", "max", "early", "lost", "twice"];
     let mut table =
         Table::new(heads.map(|head| if head == "ticks" { left(head) } else { right(head) }));
-    for (what, ticked) in [("steady", &scheduled.steady), ("burst", &scheduled.burst)] {
+    for (what, ticked) in measured {
         let Ticked { wanted, early, lost, twice, lateness_ms: late, .. } = ticked;
         table.row([
             what.to_owned(),
@@ -88,7 +98,7 @@ fn screen(scheduled: &Scheduled) -> String {
             number(*twice as u64),
         ]);
     }
-    format!("{about}\n\n{table}")
+    table
 }
 
 impl From<ScheduledError> for Failure {
