@@ -110,7 +110,8 @@ async fn fire(
         faults: Vec::new(),
     };
     let (broken, spoken) = tokio::join!(breaking.all(options), speaking.all(options));
-    (broken?, spoken?);
+    broken?;
+    spoken?;
     let faults = breaking.faults;
     let histories = speaking.histories;
     outcome.faults += faults.len() as u32;
