@@ -377,7 +377,10 @@ impl World {
     /// All schedules have ended, or are paused.
     pub fn no_tick_is_to_come(&self) -> bool {
         let states = self.workers.iter().filter(|worker| !worker.state.is_blind());
-        let Some(newest) = states.max_by_key(|worker| worker.state.last()) else { return true };
+        let Some(newest) = states.max_by_key(|worker| worker.state.last()) else {
+            // all have just begun, and know of none yet
+            return self.profile.attack != Attack::Recurring;
+        };
         newest.state.schedules().iter().all(|(_, standing)| {
             let schedule = standing.stored.schedule.as_ref().expect("its zone is known");
             let waits = standing.progress.under_way.waiting.is_some();
