@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use dormouse_client::{Definition, Holds, ScheduleError, ScheduleOutcome};
+use dormouse_client::{Definition, Holds, ScheduleError, ScheduleOutcome, ScheduledRun};
 use dormouse_core::control::schedules::command::{List, MOST_LISTED, MOST_NEXT};
 use dormouse_core::control::schedules::reply::Listed;
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,10 @@ pub struct IfRevision {
 pub struct VerbRequest {
     /// Of a pause: why.
     note: Option<String>,
+    /// Of done: the tick of the run, from the header `dormouse-tick-ms`.
+    tick_ms: Option<u64>,
+    /// Of done: its number, from the header `dormouse-run`.
+    run: Option<u64>,
     /// Of a backfill: from then on, RFC 3339.
     #[schema(format = DateTime)]
     from: Option<String>,
@@ -76,7 +80,7 @@ pub struct VerbRequest {
 #[schema(as = ScheduleChanged)]
 pub struct Changed {
     name: String,
-    /// `created`, `changed`, `unchanged`, `deleted`, `paused`, `resumed`, `fired`, or `decided` if it holds and no more is known.
+    /// `created`, `changed`, `unchanged`, `deleted`, `paused`, `resumed`, `fired`, `done`, or `decided` if it holds and no more is known.
     #[schema(example = "changed")]
     outcome: &'static str,
     /// As it stands now; absent if it is gone.
@@ -85,7 +89,7 @@ pub struct Changed {
     /// Ticks that may have begun before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     too_late_ms: Vec<u64>,
-    /// Runs by hand that come.
+    /// Runs that come by this: by hand, or the tick that waited for one that is done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fired_ms: Vec<u64>,
 }
@@ -245,13 +249,13 @@ pub async fn delete(
 }
 
 /// What can follow a name in a path.
-const VERBS: [&str; 4] = [":pause", ":resume", ":trigger", ":backfill"];
+const VERBS: [&str; 5] = [":pause", ":resume", ":trigger", ":backfill", ":done"];
 
-/// Pauses a schedule, resumes it, runs it once now, or runs it once more for each tick of a range: `:pause`, `:resume`,
-/// `:trigger` or `:backfill` behind its name.
+/// Pauses a schedule, resumes it, runs it once now, runs it once more for each tick of a range, or says that a run is over:
+/// `:pause`, `:resume`, `:trigger`, `:backfill` or `:done` behind its name.
 #[utoipa::path(
     post, path = "/v1/schedules/{name}:{verb}", tag = "schedules", operation_id = "scheduleVerb",
-    params(("name" = String, Path, description = "Its name"), ("verb" = String, Path, description = "`pause`, `resume`, `trigger` or `backfill`")),
+    params(("name" = String, Path, description = "Its name"), ("verb" = String, Path, description = "`pause`, `resume`, `trigger`, `backfill` or `done`")),
     request_body(content = Option<VerbRequest>, description = "May be absent"),
     responses(
         (status = 200, description = "It holds", body = Changed),
@@ -291,8 +295,19 @@ pub async fn carry_out(
     begin(caller, &format!("schedule={name}{verb}"))?;
     let client = &caller.login.client;
     let schedules = client.schedules();
-    let VerbRequest { note, from, to } = asked;
+    let VerbRequest { note, tick_ms, run, from, to } = asked;
+    if verb == ":done" {
+        let (Some(tick), Some(run), None, None, None) = (tick_ms, run, note, from, to) else {
+            let detail = "done takes tick_ms and run, as the headers of the message have them";
+            return Err(Problem::new(Kind::Invalid, detail));
+        };
+        let run = ScheduledRun { name: name.to_owned(), tick: UnixMs(tick), run };
+        return told(schedules.done(&run).await).map(Changed::from);
+    }
     let wrong = |detail: &str| Err(Problem::new(Kind::Invalid, detail));
+    if tick_ms.or(run).is_some() {
+        return wrong("tick_ms and run are for done");
+    }
     let held = match (verb, note, from, to) {
         (":pause", note, None, None) => schedules.pause(name, note.as_deref()).await,
         (":resume", None, None, None) => schedules.resume(name).await,

@@ -97,6 +97,7 @@ fn one(visitor: &Visitor, shown: &Shown, now: UnixMs) -> Markup {
                     dt { "Paused" } dd { (words::moment(pause.since_ms, now)) " " (words::visible(&pause.note)) }
                 }
                 dt { "Next" } dd { (moments(shown, now)) }
+                (held_up(shown, now))
                 dt { "Last runs" } dd { (last(visitor, shown, now)) }
             }
             (actions(visitor, shown))
@@ -121,6 +122,24 @@ fn moments(shown: &Shown, now: UnixMs) -> Markup {
     html! {
         @if next.is_empty() { span.quiet { "none comes" } }
         ul.plain { @for tick in next { li { (local(tick, shown)) " " span.quiet { (words::relative(tick, now)) } } } }
+    }
+}
+
+/// Of one whose runs may not overlap: those that are not over, and what they have held up.
+fn held_up(shown: &Shown, now: UnixMs) -> Markup {
+    html! {
+        @if !shown.running.is_empty() {
+            dt { "Not over" }
+            dd { ol {
+                @for run in &shown.running {
+                    li { "Run " (run.run) " " (local(run.tick_ms, shown)) " " span.quiet { (words::relative(run.since_ms, now)) } }
+                }
+            } }
+        }
+        @if let Some(tick) = shown.waiting_ms { dt { "Waits for it" } dd { (local(tick, shown)) } }
+        @if let Some(last) = shown.last_skipped_ms.last() {
+            dt { "Skipped" } dd { (shown.skipped) ", the last at " (local(*last, shown)) }
+        }
     }
 }
 

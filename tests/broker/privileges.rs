@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use crate::client::client;
 use crate::process::worker_command;
 use crate::rejecting::{Client, dormouse, retried};
+use crate::schedules::definition;
 use crate::support::*;
 use dormouse::amqp::declare::declare;
 use dormouse::amqp::{Connection, Consumer, Outcome, Publisher};
@@ -11,7 +13,9 @@ use dormouse::config::{Config, Uri};
 use dormouse::message::Message;
 use dormouse::schedule::headers;
 use dormouse::topology::{Arguments, Names, Topology};
+use dormouse_client::{CommandError, Problem, ScheduleError, ScheduleOutcome};
 use dormouse_lab::dev::WorkerProcess;
+use serde_json::json;
 
 /// `configure`, `write` and `read` of the first row of that user, out of the document.
 fn documented(user: &str) -> [String; 3] {
@@ -262,6 +266,83 @@ async fn who_may_cancel_may_not_reschedule_nor_decide() {
     }
     let outcome = published(&broker, &user, "dormouse.delay", "inbox").await;
     assert_eq!(outcome, Outcome::Confirmed, "topic permissions are for one exchange");
+    management.delete_user(&user.name).await.unwrap();
+    broker.drop_it().await;
+}
+
+/// The verbs of schedules that leave each of them as it is, and those that do not.
+const RUNS: [&str; 5] = ["pause", "resume", "fire", "done", "list"];
+const CHANGES: [&str; 2] = ["put", "delete"];
+
+/// By topic permissions, verb by verb; and what is published without one has no effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_run_schedules_may_not_change_them() {
+    let (broker, mut config) = with_commands("keeps").await;
+    let worker = Worker::start(&config).await;
+    queues(&broker.connect().await, &["inbox"]).await;
+    let exchange = "dormouse.command";
+    let all = || RUNS.into_iter().chain(CHANGES).map(|verb| format!("schedule.{verb}"));
+    // who may schedule messages has nothing to do with schedules
+    let publisher = user(&broker, "publisher").await;
+    for verb in all().chain(["schedule.tick".into()]) {
+        refused(&published(&broker, &publisher, exchange, &verb).await, &verb);
+    }
+    let user = user(&broker, "publisher that cancels").await;
+    let management = &broker.management;
+    let may = async |documented_as: &str| {
+        let [_, verbs, _] = documented(documented_as);
+        let put =
+            management.put_topic_permissions(&broker.vhost, &user.name, exchange, &verbs, "^$");
+        put.await.unwrap();
+        verbs
+    };
+    may("publisher that cancels, topic `dormouse.command`").await;
+    for verb in all() {
+        refused(&published(&broker, &user, exchange, &verb).await, &verb);
+    }
+    let verbs = may("keeper of schedules, topic `dormouse.command`").await;
+    assert!(include_str!("../../docs/schedules.md").contains(&verbs), "{verbs}");
+    for verb in all() {
+        let outcome = published(&broker, &user, exchange, &verb).await;
+        assert_eq!(outcome, Outcome::Confirmed, "{verb}");
+    }
+    for verb in ["schedule.tick", "cancel", "fence", "move"] {
+        refused(&published(&broker, &user, exchange, verb).await, verb);
+    }
+    config.broker.uri = vec![user.uri.clone()];
+    let keeper = client(&config).await;
+    let schedules = keeper.schedules();
+    let report = definition(json!({ "name": "report", "start": "2030-01-01T00:00:00Z" }));
+    schedules.put(&report).await.unwrap();
+    keeper.close().await;
+
+    may("who runs and pauses schedules, topic `dormouse.command`").await;
+    for verb in CHANGES {
+        let verb = format!("schedule.{verb}");
+        refused(&published(&broker, &user, exchange, &verb).await, &verb);
+    }
+    // over another connection: RabbitMQ keeps what it decided for a while
+    let client = client(&config).await;
+    let schedules = client.schedules();
+    assert_eq!(schedules.pause("report", None).await.unwrap().outcome, ScheduleOutcome::Paused);
+    assert_eq!(schedules.trigger("report").await.unwrap().fired_ms.len(), 1);
+    for changed in [
+        schedules.put(&definition(json!({ "name": "another" }))).await,
+        schedules.delete("report", None).await,
+    ] {
+        let is_refused = matches!(
+            &changed,
+            Err(ScheduleError::Command(CommandError::NotConfirmed(Problem::Refused {
+                code: 403,
+                ..
+            })))
+        );
+        assert!(is_refused, "{changed:?}");
+    }
+    let names = schedules.list().await.unwrap().schedules.into_iter();
+    assert_eq!(names.map(|shown| shown.definition.name).collect::<Vec<_>>(), ["report"]);
+    client.close().await;
+    worker.stop().await;
     management.delete_user(&user.name).await.unwrap();
     broker.drop_it().await;
 }

@@ -183,11 +183,11 @@ fn every_key_and_variable_that_the_program_names_exists() {
 }
 
 /// The routing keys of `dormouse.command` for schedules.
-const SCHEDULE_VERBS: [&str; 7] = {
+const SCHEDULE_VERBS: [&str; 8] = {
     use dormouse_core::control::schedules::command::{
-        DELETE, FIRE, LIST, PAUSE, PUT, RESUME, TICK,
+        DELETE, DONE, FIRE, LIST, PAUSE, PUT, RESUME, TICK,
     };
-    [PUT, DELETE, PAUSE, RESUME, FIRE, LIST, TICK]
+    [PUT, DELETE, PAUSE, RESUME, FIRE, DONE, LIST, TICK]
 };
 
 /// A file of the lab's, and attributes of OpenTelemetry's.

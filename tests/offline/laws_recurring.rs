@@ -6,7 +6,7 @@ use std::time::Duration;
 use dormouse_core::message::{Value, as_text};
 use dormouse_core::recurring::definition::Definition;
 use dormouse_core::recurring::message::{Ways, message};
-use dormouse_core::recurring::misfire::{AHEAD, MOST_TOGETHER, due};
+use dormouse_core::recurring::misfire::{AHEAD, Ahead, MOST_TOGETHER, due};
 use dormouse_core::recurring::words::words;
 use dormouse_core::recurring::{Fault, Misfire, Policy, Schedule};
 use dormouse_core::schedule::UnixMs;
@@ -111,12 +111,21 @@ fn what_cannot_be_is_refused_with_field_value_and_what_would_be_right() {
             json!({ "misfire": { "at_most": 0 } }),
             "misfire.at_most \"0\" is out of range: write 1 to 1000",
         ),
+        (json!({ "overlap": "skip" }), "overlap \"skip\" needs an overlap_timeout"),
+        (json!({ "overlap": "buffer_one" }), "overlap \"buffer_one\" needs an overlap_timeout"),
         (
-            json!({ "overlap": "skip" }),
-            "overlap \"skip\" would need to know whether the run before has ended",
+            json!({ "overlap": "buffer one", "overlap_timeout": "1m" }),
+            "overlap \"buffer one\" is none of allow, skip and buffer_one",
         ),
-        (json!({ "overlap": "buffer one" }), "overlap \"buffer one\" would need to know"),
-        (json!({ "overlap": "never" }), "overlap \"never\" is not allow"),
+        (
+            json!({ "overlap_timeout": "1m" }),
+            "overlap_timeout \"1m\" is for overlap = \"skip\" or \"buffer_one\"",
+        ),
+        (
+            json!({ "overlap": "skip", "overlap_timeout": "0s" }),
+            "overlap_timeout \"0s\" is out of range: write 1s to 30d",
+        ),
+        (json!({ "overlap": "never" }), "overlap \"never\" is none of allow, skip"),
     ] {
         let faults = changed(fields.clone()).err().unwrap_or_else(|| panic!("{fields}"));
         assert_eq!(faults.len(), 1, "{fields}: {faults:?}");
@@ -190,7 +199,9 @@ fn jitter_spreads_ticks_always_by_the_same() {
 fn made(schedule: &Schedule, from: UnixMs, looks: impl Iterator<Item = UnixMs>) -> Vec<UnixMs> {
     let (mut position, mut made) = (from, Vec::new());
     for now in looks {
-        while let Some(found) = due(&schedule.timing, &schedule.misfire, position, now) {
+        while let Some(found) =
+            due(&schedule.timing, &schedule.misfire, Ahead::USUAL, position, now)
+        {
             assert!(found.ticks.len() <= MOST_TOGETHER);
             assert!(
                 found.to >= position && found.ticks.last().is_none_or(|last| found.to >= *last)
@@ -267,7 +278,7 @@ fn what_is_long_gone_costs_no_long_search() {
         schedule(json!({ "cron": "* * * * * *", "misfire": { "fire": "once", "window": "30d" } }));
     let begun = std::time::Instant::now();
     let now = at("2027-01-01T00:00:00Z");
-    let found = due(&schedule.timing, &schedule.misfire, UnixMs(0), now).unwrap();
+    let found = due(&schedule.timing, &schedule.misfire, Ahead::USUAL, UnixMs(0), now).unwrap();
     assert_eq!(found.ticks.first(), Some(&now.minus(Duration::from_millis(61_000))));
     println!("{:?} for {} ticks", begun.elapsed(), found.ticks.len());
     assert_eq!(found.ticks.len(), MOST_TOGETHER);

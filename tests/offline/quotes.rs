@@ -34,6 +34,12 @@ fn retry_shows_the_consumers_as_they_are() {
 }
 
 #[test]
+fn schedules_shows_the_clients_as_they_are() {
+    let clients = ["examples/clients/schedule.py", "examples/clients/schedule.mjs"];
+    shows("docs/schedules.md", "../", &clients, "docs");
+}
+
+#[test]
 fn library_shows_the_leader_as_it_is() {
     shows("docs/library.md", "../", &["examples/leader.rs"], "readme");
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::schedules::ScheduledRun;
 use super::trace::TraceContext;
 use super::{once, returns, span};
 use crate::message::{Headers, Message, as_integer, as_text};
-use crate::schedule::headers;
+use crate::schedule::{UnixMs, headers};
 
 /// Retries that this library published itself: what the worker counts under its own name it strips
 /// from what clients publish.
@@ -111,6 +112,14 @@ impl<T> Delivery<T> {
     /// The exchange that it came through the first time; the default exchange is the empty string.
     pub fn exchange(&self) -> &str {
         first_exchange(&self.message)
+    }
+
+    /// The run of a recurring schedule that it is, for [`Schedules::done`](super::Schedules::done). None if it is none.
+    pub fn scheduled_run(&self) -> Option<ScheduledRun> {
+        let name = self.headers().get(headers::SCHEDULE).and_then(as_text)?.to_owned();
+        let whole = |name| self.integer(name).and_then(|number| u64::try_from(number).ok());
+        let tick = UnixMs(whole(headers::TICK_MS)?);
+        Some(ScheduledRun { name, tick, run: whole(headers::RUN)? })
     }
 
     /// When it was due, if Dormouse delivered it.

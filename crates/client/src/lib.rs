@@ -114,7 +114,7 @@ use serde::de::DeserializeOwned;
 pub use bytes::Bytes;
 /// What became of a recurring schedule, and what there is.
 pub use dormouse_core::control::schedules::reply::{
-    Holds, Listed, MadeShown, Outcome as ScheduleOutcome, PauseShown, Shown,
+    Holds, Listed, MadeShown, Outcome as ScheduleOutcome, PauseShown, RunShown, Shown,
 };
 /// What becomes of a unique schedule whose key is taken, and why a text is no key.
 pub use dormouse_core::control::{IfExists, KeyFault};
@@ -154,7 +154,7 @@ pub use returns::{DeliveryLimit, Returns, delivery_limit};
 #[cfg(feature = "autoscale")]
 pub use scale::{ScaleSettings, Scaler};
 pub use scheduler::{Scheduled, Scheduler, Unique};
-pub use schedules::{ScheduleError, Schedules};
+pub use schedules::{ScheduleError, ScheduledRun, Schedules};
 pub use signal::Signal;
 pub use span::current as current_trace;
 pub use trace::{TRACEPARENT, TRACESTATE, TraceContext, TraceFault};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse_core::clock::Clock;
-use dormouse_core::control::schedules::command::{self, List, MOST_LISTED};
+use dormouse_core::control::schedules::command::{self, Done, List, MOST_LISTED};
 use dormouse_core::control::schedules::reply::{Holds, Listed, Shown, Told};
 use dormouse_core::recurring::Definition;
 use uuid::Uuid;
@@ -23,6 +23,9 @@ pub struct Schedules {
     commands: Commands,
     within: Duration,
 }
+
+/// A run of a schedule, as its message tells.
+pub type ScheduledRun = Done;
 
 /// Why a command about a schedule did not hold, or is not known to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,6 +89,12 @@ impl Schedules {
     /// It runs now, by hand, once for each of these ticks: 1 to 100. Those that are still to come by themselves are left out.
     pub async fn fire(&self, name: &str, ticks: &[UnixMs]) -> Result<Holds, ScheduleError> {
         self.holds(command::fire(&self.exchange(), name, ticks)).await
+    }
+
+    /// The run is over: for a schedule whose runs may not overlap. To say it twice changes nothing, and neither does it for any
+    /// other schedule. [`Delivery::scheduled_run`](super::Delivery::scheduled_run) has it; say it before the ack.
+    pub async fn done(&self, run: &ScheduledRun) -> Result<Holds, ScheduleError> {
+        self.holds(command::done(&self.exchange(), run)).await
     }
 
     /// The one of this name, with so many of its next ticks.

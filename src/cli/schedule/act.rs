@@ -1,13 +1,14 @@
-//! `dormouse schedule pause`, `resume`, `trigger`, `delete` and `backfill`.
+//! `dormouse schedule pause`, `resume`, `trigger`, `delete`, `done` and `backfill`.
 
 use clap::Args;
-use dormouse_client::{Holds, ScheduleError};
+use dormouse_client::{Holds, ScheduleError, ScheduledRun};
 
 use crate::cli::table::{print, print_json};
 use crate::cli::{Exit, Failure, Output};
 use crate::config::Config;
 use crate::operate::schedules::{BackfillError, backfill, open};
 use crate::operate::{When, count};
+use crate::schedule::UnixMs;
 use crate::worker::Clock;
 
 #[derive(Debug, Args)]
@@ -43,6 +44,24 @@ pub struct Delete {
     #[arg(long, value_name = "REVISION")]
     if_revision: Option<u64>,
 }
+
+#[derive(Debug, Args)]
+#[command(after_help = DONE_HELP)]
+pub struct Done {
+    /// Its name.
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// The header dormouse-tick-ms of its message.
+    #[arg(value_name = "TICK_MS")]
+    tick_ms: u64,
+    /// The header dormouse-run of its message.
+    #[arg(value_name = "RUN")]
+    run: u64,
+}
+
+const DONE_HELP: &str = "\
+A consumer says so by itself, with schedule.done; dormouse schedule show has the
+runs that are not over. It is unchanged if that run was over before.";
 
 #[derive(Debug, Args)]
 #[command(after_help = BACKFILL_HELP)]
@@ -96,6 +115,17 @@ impl Delete {
     pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
         let (client, schedules) = open(config).await?;
         let held = schedules.delete(&self.name, self.if_revision).await;
+        drop(schedules);
+        client.close().await;
+        report(held, output)
+    }
+}
+
+impl Done {
+    pub async fn run(self, config: &Config, output: Output) -> Result<Exit, Failure> {
+        let (client, schedules) = open(config).await?;
+        let run = ScheduledRun { name: self.name, tick: UnixMs(self.tick_ms), run: self.run };
+        let held = schedules.done(&run).await;
         drop(schedules);
         client.close().await;
         report(held, output)

@@ -1,7 +1,7 @@
 //! `dormouse schedule list` and `dormouse schedule show`.
 
 use clap::Args;
-use dormouse_client::{Listed, Shown};
+use dormouse_client::{Listed, RunShown, Shown};
 
 use crate::cli::table::{Table, facts, print, print_json, right, wide};
 use crate::cli::{Exit, Failure, Output};
@@ -94,6 +94,14 @@ fn told(shown: &Shown) -> String {
     for made in shown.last.iter().rev() {
         let by_hand = if made.by_hand { ", by hand" } else { "" };
         all.push(("run", format!("{} at {}{by_hand}", made.run, local(made.tick_ms, shown))));
+    }
+    for RunShown { tick_ms, run, since_ms } in &shown.running {
+        let (tick, since) = (local(*tick_ms, shown), local(*since_ms, shown));
+        all.push(("not over", format!("{run} at {tick} (tick {tick_ms}), since {since}")));
+    }
+    all.extend(shown.waiting_ms.map(|tick| ("waits for it", local(tick, shown))));
+    if let Some(last) = shown.last_skipped_ms.last() {
+        all.push(("skipped", format!("{}, the last at {}", shown.skipped, local(*last, shown))));
     }
     all.extend(shown.next_ms.iter().map(|next| ("next", local(*next, shown))));
     all.retain(|(_, told)| !told.is_empty());

@@ -35,6 +35,8 @@ enum Verb {
     Trigger(act::Trigger),
     /// Delete one.
     Delete(act::Delete),
+    /// Say that a run is over, of a schedule whose runs may not overlap.
+    Done(act::Done),
     /// Run one once more for each tick of a range that has passed.
     Backfill(act::Backfill),
 }
@@ -50,6 +52,7 @@ impl Schedule {
             Verb::Resume(resume) => resume.run(config, output).await,
             Verb::Trigger(trigger) => trigger.run(config, output).await,
             Verb::Delete(delete) => delete.run(config, output).await,
+            Verb::Done(done) => done.run(config, output).await,
             Verb::Backfill(backfill) => backfill.run(config, output).await,
         }
     }

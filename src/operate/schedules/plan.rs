@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use dormouse_client::{ScheduleError, Schedules, Shown};
+use dormouse_client::{Definition, ScheduleError, Schedules, Shown};
+use futures_util::stream::{self, StreamExt};
 use serde_json::{Value as Json, json};
 
 use super::file::File;
+
+/// Steps that wait for their answers: a registrar decides some hundred commands together, and other commands come in between.
+const TOGETHER: usize = 100;
 
 /// What a file would change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +100,7 @@ pub fn plan(file: &File, stand: &[Shown], prunes: bool) -> Plan {
     Plan { steps }
 }
 
-fn to_json(definition: &dormouse_client::Definition) -> Json {
+fn to_json(definition: &Definition) -> Json {
     serde_json::to_value(definition).expect("texts and numbers are JSON")
 }
 
@@ -119,26 +123,28 @@ fn differences(stands: &Json, wanted: &Json) -> Vec<(String, String, String)> {
         .collect()
 }
 
-/// Carries a plan out, step by step. A schedule that was changed since the plan was made is left as it is, and refused: so of
-/// two files that are deployed at once neither takes back what the other said.
+/// Carries a plan out, some steps at a time. A schedule that was changed since the plan was made is left as it is, and refused:
+/// so of two files that are deployed at once neither takes back what the other said.
 pub async fn apply(schedules: &Schedules, file: &File, plan: Plan) -> Vec<Applied> {
-    let mut applied = Vec::new();
-    for step in plan.steps {
-        let definition = file.schedules.iter().find(|schedule| schedule.name() == step.name);
-        let outcome = match (&step.change, definition) {
-            (Change::Create | Change::Change(_), Some(schedule)) => {
-                let put = schedules.put_if(&schedule.definition, step.revision).await;
-                Some(put.map(|holds| holds.outcome.as_str()))
-            }
-            (Change::Delete, _) => {
-                let deleted = schedules.delete(&step.name, Some(step.revision)).await;
-                Some(deleted.map(|holds| holds.outcome.as_str()))
-            }
-            _ => None,
-        };
-        applied.push(Applied { step, outcome });
-    }
-    applied
+    let definitions: BTreeMap<&str, &Definition> =
+        file.schedules.iter().map(|schedule| (schedule.name(), &schedule.definition)).collect();
+    let applied = stream::iter(plan.steps).map(|step| {
+        let definition = definitions.get(step.name.as_str()).copied();
+        carry_out(schedules, step, definition)
+    });
+    applied.buffered(TOGETHER).collect().await
+}
+
+async fn carry_out(schedules: &Schedules, step: Step, definition: Option<&Definition>) -> Applied {
+    let outcome = match (&step.change, definition) {
+        (Change::Create | Change::Change(_), Some(definition)) => {
+            Some(schedules.put_if(definition, step.revision).await)
+        }
+        (Change::Delete, _) => Some(schedules.delete(&step.name, Some(step.revision)).await),
+        (Change::Create | Change::Change(_) | Change::None | Change::Keep, _) => None,
+    };
+    let outcome = outcome.map(|told| told.map(|holds| holds.outcome.as_str()));
+    Applied { step, outcome }
 }
 
 impl Plan {

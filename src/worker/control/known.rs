@@ -17,7 +17,9 @@ use crate::worker::Clock;
 use crate::worker::metrics::ControlGauges;
 
 /// A worker publishes a fence so often at least, to be seen by the others.
-pub(super) const PRESENCE: Duration = Duration::from_secs(20);
+const PRESENCE: Duration = Duration::from_secs(20);
+/// If there are schedules: who is to decide next begins when something is delivered, and asks for their ticks then.
+const PRESENCE_WITH_SCHEDULES: Duration = Duration::from_secs(2);
 
 /// What a worker knows of messages with a key. Who holds one asks it.
 pub struct Control {
@@ -137,7 +139,13 @@ impl Control {
         self.known().fences.vouched(clocks)
     }
 
-    /// Workers whose fences were read lately: each publishes one every [`PRESENCE`].
+    /// How often this worker publishes a fence at least.
+    pub(super) fn presence(&self) -> Duration {
+        let has_none = self.known().state.schedules().is_empty();
+        if has_none { PRESENCE } else { PRESENCE_WITH_SCHEDULES }
+    }
+
+    /// Workers whose fences were read lately: each publishes one every [`PRESENCE`] at least.
     pub(in crate::worker) fn workers(&self) -> usize {
         let mut known = self.known();
         known.present.retain(|_, last| last.elapsed() < PRESENCE * 3);

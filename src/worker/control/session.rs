@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::known::{Control, PRESENCE};
+use super::known::Control;
 use super::poison;
 use super::pull::{Puller, Pulls};
 use super::registrar::{Ended, Parts, Session as Registrar};
@@ -142,8 +142,8 @@ struct Session {
     /// When it may stand as registrar.
     stands_at: Instant,
     last_read: Instant,
-    /// When it shows the others again that it is there.
-    shows_at: Instant,
+    /// When it showed the others that it is there.
+    showed_at: Instant,
     /// When its gauges are due again.
     measures_at: Instant,
 }
@@ -162,7 +162,7 @@ impl Session {
             registrar: None,
             stands_at: Instant::now(),
             last_read: Instant::now(),
-            shows_at: Instant::now() + PRESENCE,
+            showed_at: Instant::now(),
             measures_at: Instant::now(),
         })
     }
@@ -211,8 +211,8 @@ impl Session {
             self.measures_at = Instant::now() + MEASURE;
             self.parts.control.measure();
         }
-        if self.shows_at <= Instant::now() {
-            self.shows_at = Instant::now() + PRESENCE;
+        if self.showed_at.elapsed() >= self.parts.control.presence() {
+            self.showed_at = Instant::now();
             self.publish_fence();
         }
         if self.parts.control.blindness() == Some(Blindness::NothingRead)

@@ -30,6 +30,8 @@ use super::state::State;
 
 mod copies;
 mod deciding;
+mod making;
+mod overlapping;
 mod scheduling;
 
 pub use copies::Copies;

@@ -10,6 +10,22 @@ use crate::schedule::UnixMs;
 pub const AHEAD: Duration = Duration::from_secs(60);
 /// And so long before, at least: what fires each second is not asked for each second.
 pub const AHEAD_AT_LEAST: Duration = Duration::from_secs(30);
+/// How long before it is due a tick is made real.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// Asked for when the first is no further away.
+    pub least: Duration,
+    /// And then all that are no further away.
+    pub most: Duration,
+}
+
+impl Ahead {
+    /// Of most schedules.
+    pub const USUAL: Self = Self { least: AHEAD_AT_LEAST, most: AHEAD };
+    /// Of those whose ticks depend on what is over by then.
+    pub const NONE: Self = Self { least: Duration::ZERO, most: Duration::ZERO };
+}
+
 /// Ticks of one schedule that are made real together.
 pub const MOST_TOGETHER: usize = 100;
 /// The most that can be made up for.
@@ -71,9 +87,15 @@ pub struct Due {
 
 /// The next ticks of a schedule that stands at `position`: all up to there are made real, or gone. None: nothing is to
 /// be made real yet.
-pub fn due(timing: &Timing, misfire: &Misfire, position: UnixMs, now: UnixMs) -> Option<Due> {
+pub fn due(
+    timing: &Timing,
+    misfire: &Misfire,
+    ahead: Ahead,
+    position: UnixMs,
+    now: UnixMs,
+) -> Option<Due> {
     let next = timing.next(position)?;
-    if next > now.plus(AHEAD_AT_LEAST) {
+    if next > now.plus(ahead.least) {
         return None;
     }
     let on_time = now.minus(misfire.grace);
@@ -96,7 +118,7 @@ pub fn due(timing: &Timing, misfire: &Misfire, position: UnixMs, now: UnixMs) ->
         to = *ticks.last().expect("some");
         return Some(Due { ticks, to });
     }
-    let coming = timing.after(to).take_while(|tick| *tick <= now.plus(AHEAD));
+    let coming = timing.after(to).take_while(|tick| *tick <= now.plus(ahead.most));
     ticks.extend(coming.take(room));
     to = ticks.last().copied().map_or(to, |last| last.max(to));
     Some(Due { ticks, to })

@@ -7,6 +7,7 @@
 //! | [`cron`] | an expression → the seconds of a calendar that it names |
 //! | [`zone`] | a name → a zone, and which data it comes from |
 //! | [`timing`] | expression or interval, zone, start, end → the next tick |
+//! | [`overlap`] | what becomes of a tick while a run is not over |
 //! | [`misfire`] | ticks that were missed → those that are made up for |
 //! | [`template`] | a text with `{{run}}` → the text of one tick |
 //! | [`definition`] | what users write → a checked schedule |
@@ -18,6 +19,7 @@ pub mod definition;
 pub mod fault;
 pub mod message;
 pub mod misfire;
+pub mod overlap;
 pub mod template;
 pub mod timing;
 pub mod words;
@@ -26,4 +28,5 @@ pub mod zone;
 pub use definition::{Definition, Schedule};
 pub use fault::Fault;
 pub use misfire::{Misfire, Policy};
+pub use overlap::Overlap;
 pub use timing::Timing;

@@ -20,7 +20,7 @@ const COOKIE: &str = "drill";
 
 /// New leaders are elected within a second or two; then the workers have to find a living node,
 /// and what the lost one did not confirm is dead-lettered again.
-const CATCHING_UP: Duration = Duration::from_secs(10);
+pub const CATCHING_UP: Duration = Duration::from_secs(10);
 
 pub async fn broken(options: &Options) -> Result<Outcome, DrillError> {
     let mut site = open(options, &[]).await?;
@@ -92,23 +92,11 @@ pub async fn cancelled(options: &Options) -> Result<Outcome, DrillError> {
     let pause = options.duration.mul_f64(0.1);
     for (queue, kill) in [(site.names().command(), true), (site.names().log(), false)] {
         tokio::time::sleep(pause.mul_f64(0.5 + rng.f64())).await;
-        let victim = leading(&site, &queue).await?;
         run.fault_begins();
-        if kill {
-            site.nodes[victim].kill();
-        } else {
-            site.nodes[victim].stop().await?;
-        }
-        tokio::time::sleep(pause).await;
-        moved_on(&site, &mut hands, victim, true).await?;
-        site.nodes[victim].start_again().await?;
-        whole(&site, victim).await?;
-        for hand in &mut hands {
-            hand.until_ready().await?;
-        }
+        let victim = lose(&mut site, &mut hands, &queue, kill, pause).await?;
         run.fault_ends(CATCHING_UP);
         let how = if kill { "killed" } else { "stopped" };
-        outcome.notes.push(format!("the leader of {queue} {how}: {}", NODES[victim]));
+        outcome.notes.push(format!("the leader of {queue} {how}: {victim}"));
         outcome.faults += 1;
     }
     outcome.judge(run, keyed).await?;
@@ -117,7 +105,32 @@ pub async fn cancelled(options: &Options) -> Result<Outcome, DrillError> {
     Ok(outcome)
 }
 
-async fn open(options: &Options, settings: &[(&str, &str)]) -> Result<Site, DrillError> {
+/// The node that leads a queue is killed, or stopped in order, and starts again after a `pause`. Its name.
+pub async fn lose(
+    site: &mut Site,
+    hands: &mut [WorkerProcess],
+    queue: &str,
+    kill: bool,
+    pause: Duration,
+) -> Result<&'static str, DrillError> {
+    let victim = leading(site, queue).await?;
+    if kill {
+        site.nodes[victim].kill();
+    } else {
+        site.nodes[victim].stop().await?;
+    }
+    tokio::time::sleep(pause).await;
+    moved_on(site, hands, victim, true).await?;
+    site.nodes[victim].start_again().await?;
+    whole(site, victim).await?;
+    for hand in hands {
+        hand.until_ready().await?;
+    }
+    Ok(NODES[victim])
+}
+
+/// A cluster with everything declared, and a URI that names its three nodes.
+pub async fn open(options: &Options, settings: &[(&str, &str)]) -> Result<Site, DrillError> {
     let nodes = cluster(options).await?;
     let uris: Vec<_> = nodes.iter().map(|node| format!("{}/%2f", node.amqp_uri())).collect();
     Site::on(nodes, &uris.join(","), options, settings).await

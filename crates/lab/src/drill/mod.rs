@@ -39,6 +39,7 @@ mod script;
 mod site;
 mod storm;
 mod strangers;
+mod ticked;
 mod ticking;
 mod upgrade;
 mod workers;
@@ -71,10 +72,11 @@ pub enum Drill {
     ReceiversMisbehave,
     SchedulesTicking,
     Strangers,
+    SchedulesOnThree,
 }
 
 impl Drill {
-    pub const ALL: [Drill; 19] = [
+    pub const ALL: [Drill; 20] = [
         Drill::WorkersKilled,
         Drill::BrokerDown,
         Drill::NetworkTroubled,
@@ -94,6 +96,7 @@ impl Drill {
         Drill::ReceiversMisbehave,
         Drill::SchedulesTicking,
         Drill::Strangers,
+        Drill::SchedulesOnThree,
     ];
 
     /// Its number, as documents and `--only` name it. It stays the same; there may be gaps.
@@ -118,6 +121,7 @@ impl Drill {
             Drill::ReceiversMisbehave => 17,
             Drill::SchedulesTicking => 18,
             Drill::Strangers => 19,
+            Drill::SchedulesOnThree => 20,
         }
     }
 
@@ -140,8 +144,9 @@ impl Drill {
             Drill::ApiKilled => "API killed",
             Drill::LedgerTroubled => "ledger stalled, cut, deleted",
             Drill::ReceiversMisbehave => "receivers misbehave",
-            Drill::SchedulesTicking => "schedules fire, workers killed",
+            Drill::SchedulesTicking => "schedules fire, workers and broker lost",
             Drill::Strangers => "strangers",
+            Drill::SchedulesOnThree => "schedules fire, nodes lost",
         }
     }
 
@@ -167,6 +172,7 @@ impl Drill {
             Drill::ReceiversMisbehave => receivers::misbehaved(options).await,
             Drill::SchedulesTicking => ticking::fired(options).await,
             Drill::Strangers => strangers::came(options).await,
+            Drill::SchedulesOnThree => ticking::fired_on_three(options).await,
         }
     }
 }

@@ -77,6 +77,26 @@ async fn commands_are_counted_by_their_answers() {
     broker.drop_it().await;
 }
 
+/// Each tick comes once, beside a start of another worker, and at one moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn ticks_of_schedules_are_counted() {
+    let broker = Broker::fresh("bench-schedules").await;
+    let arguments = ["schedules", "-n", "240", "--burst", "50", "--duration", "5s"];
+    let (code, document) = bench(&broker, &arguments).await;
+    assert_eq!(code, Some(0), "{document}");
+    assert_eq!(number(&document, "/schedules"), 240.0, "{document}");
+    // 240 a minute, by expressions and by intervals
+    assert_eq!(number(&document, "/steady/wanted"), 20.0, "{document}");
+    assert_eq!(number(&document, "/burst/wanted"), 50.0, "{document}");
+    for none in ["early", "lost", "twice"] {
+        assert_eq!(number(&document, &format!("/steady/{none}")), 0.0, "{document}");
+        assert_eq!(number(&document, &format!("/burst/{none}")), 0.0, "{document}");
+    }
+    assert!(number(&document, "/start/decides_seconds") > 0.0, "{document}");
+    assert!(number(&document, "/memory_bytes/next_worker") > 1_000_000.0, "{document}");
+    broker.drop_it().await;
+}
+
 /// Nothing is refused, early, lost or twice, and the receiver that hangs is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn http_and_webhooks_count_all_that_they_send() {

@@ -121,11 +121,16 @@ async fn drill_17_receivers_misbehave() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn drill_18_schedules_fire_once_while_workers_are_killed() {
+async fn drill_18_schedules_fire_once_while_workers_and_broker_are_lost() {
     run_within(Drill::SchedulesTicking, BOUND_WITH_KEYS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn drill_19_strangers() {
     run(Drill::Strangers).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drill_20_schedules_fire_once_while_nodes_are_lost() {
+    run_within(Drill::SchedulesOnThree, BOUND_WITH_KEYS).await;
 }

@@ -40,7 +40,7 @@ fn every_help_fits_80_columns() {
         );
     }
     assert_eq!(
-        seen, 16,
+        seen, 17,
         "the lab, its commands, the profiles of the bench, the relay of the comparison"
     );
 }
@@ -49,12 +49,17 @@ fn every_help_fits_80_columns() {
 fn wrong_usage_is_2_and_says_what_is_right() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "Usage: dormouse-lab"),
-        (&["drill", "--only", "20"], "there is no drill 20"),
+        (&["drill", "--only", "21"], "there is no drill 21"),
         (&["bench", "steady", "--delay", "5s..1s"], "the first must be the shorter one"),
         (&["bench", "steady", "--rate", "0"], "a number of messages a second"),
         (&["bench", "max", "--delay", "2h"], "must be at most 1h"),
         (&["bench", "max", "--duration", "1ms"], "must be 100ms to 1h"),
         (&["bench", "backlog", "--in-place"], "would stay behind"),
+        (&["bench", "schedules", "--in-place"], "would stay behind"),
+        (
+            &["bench", "schedules", "-n", "60", "--burst", "61"],
+            "--burst 61 is more than --schedules 60",
+        ),
         (
             &["--set", "topology.max_delay=20m", "bench", "backlog"],
             "1d is longer than the longest delay",

@@ -2,29 +2,22 @@
 //! an answer, and the ticks to publish. Pure.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Registrar;
 use crate::control::entry::{Entry, Record};
 use crate::control::horizons::Sequence;
 use crate::control::outcome::{Answer, Limits, MadeTick, Taken};
 use crate::control::refusal::Refusal;
-use crate::control::schedules::command::{List, Make, Named, ScheduleCommand};
+use crate::control::schedules::command::{List, Named, ScheduleCommand};
 use crate::control::schedules::reply::{Holds, Listed, Outcome, Told};
 use crate::control::schedules::{
-    MOST_BYTES, MOST_IN_AN_HOUR, MOST_SCHEDULES, Made, Pause, Progress, Standing, Stored,
+    MOST_BYTES, MOST_IN_AN_HOUR, MOST_SCHEDULES, Pause, Progress, Standing, Stored,
 };
 use crate::control::state::State;
 use crate::recurring::Schedule;
 use crate::recurring::definition::key;
 use crate::schedule::UnixMs;
 
-/// The record of a tick is kept so long after it, at most: its later attempts are stopped without it, too.
-const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
-/// Ticks that are told as the last ones.
-const LAST: usize = 5;
-/// Clocks of workers differ by less. Who pauses a schedule so long after a tick did not do so before it.
-const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
 /// Of the keys that are known at a time, what ticks may take: four of five.
 const SHARE: (u64, u64) = (4, 5);
 
@@ -52,12 +45,12 @@ impl Registrar {
 }
 
 /// One command at a time.
-struct Scheduling<'a> {
-    registrar: &'a mut Registrar,
-    state: &'a State,
-    limits: &'a Limits,
-    taken: Taken,
-    made: Vec<MadeTick>,
+pub(super) struct Scheduling<'a> {
+    pub(super) registrar: &'a mut Registrar,
+    pub(super) state: &'a State,
+    pub(super) limits: &'a Limits,
+    pub(super) taken: Taken,
+    pub(super) made: Vec<MadeTick>,
 }
 
 impl Scheduling<'_> {
@@ -70,10 +63,16 @@ impl Scheduling<'_> {
             ScheduleCommand::Delete(named) => self.delete(named),
             ScheduleCommand::Pause { named, note } => self.pause(named, note),
             ScheduleCommand::Resume(named) => self.resume(named),
-            ScheduleCommand::Fire { named, ticks } => self.fire(named, ticks),
+            ScheduleCommand::Fire { named, ticks } => {
+                let told = self.fire(named, ticks);
+                self.take_back(&named.name, ticks);
+                told
+            }
+            ScheduleCommand::Done { done, .. } => self.done(done),
             ScheduleCommand::List(list) => Ok(self.list(list)),
             ScheduleCommand::Make(make) => {
                 self.make(make);
+                self.take_back(&make.name, &make.ticks);
                 Ok(Told::Listed(Listed::default()))
             }
         }
@@ -84,6 +83,7 @@ impl Scheduling<'_> {
         self.registrar.find_decided(mark).ok_or(Refusal::Unanswered)?;
         let name = match command {
             ScheduleCommand::Put { schedule, .. } => schedule.name(),
+            ScheduleCommand::Done { done, .. } => &done.name,
             ScheduleCommand::Delete(named)
             | ScheduleCommand::Pause { named, .. }
             | ScheduleCommand::Resume(named)
@@ -115,8 +115,9 @@ impl Scheduling<'_> {
         let is_same_time = old.schedule.as_ref().is_some_and(|old| old.timing == schedule.timing);
         let (mut progress, too_late) = self.withdraw(name, progress, false);
         if !is_same_time {
-            // what the new rule says of the past is not made up for
-            progress.position = progress.position.max(self.taken.now);
+            // what it says of the past is not made up for; what the old rule had made real ahead is withdrawn
+            progress.position = self.taken.now;
+            progress.under_way.leave_out_waiting();
         }
         self.store(stored);
         self.advance(name, progress);
@@ -135,7 +136,8 @@ impl Scheduling<'_> {
         let Standing { stored, progress } = self.standing(named)?;
         let since = stored.pause.as_ref().map_or(self.taken.now, |pause| pause.since);
         let pause = Some(Pause { note: note.to_owned(), since });
-        let (progress, too_late) = self.withdraw(&named.name, progress, true);
+        let (mut progress, too_late) = self.withdraw(&named.name, progress, true);
+        progress.under_way.leave_out_waiting();
         self.store(Stored { pause, ..(*stored).clone() });
         self.advance(&named.name, progress);
         Ok(self.holds_but(&named.name, Outcome::Paused, too_late))
@@ -158,6 +160,7 @@ impl Scheduling<'_> {
         let Some(schedule) = stored.schedule.clone() else {
             return Err(Refusal::Recurring(format!("the zone of {:?} is not known", named.name)));
         };
+        Self::check_running(&schedule, &progress, ticks.len())?;
         let mut fired = Vec::new();
         for tick in ticks {
             let known = self.known(&schedule, *tick);
@@ -176,75 +179,7 @@ impl Scheduling<'_> {
             fired.push(*tick);
         }
         self.advance(&named.name, progress);
-        let Told::Holds(mut holds) = self.holds(&named.name, Outcome::Fired) else {
-            unreachable!("as made")
-        };
-        holds.fired_ms = fired;
-        Ok(Told::Holds(holds))
-    }
-
-    /// Only as it was asked for: of another revision, or from another place, it changes nothing.
-    fn make(&mut self, make: &Make) {
-        let Make { name, revision, from, ticks, to, asked } = make;
-        if self.taken.decided {
-            return;
-        }
-        let Some(standing) = self.registrar.schedules.get(name) else { return };
-        let Standing { stored, progress } = standing;
-        let stands =
-            stored.revision == *revision && progress.position == *from && stored.pause.is_none();
-        let (Some(schedule), true) = (stored.schedule.clone(), stands && to >= from) else {
-            return;
-        };
-        let mut progress = self.put_aside(&schedule, progress.clone(), *asked);
-        progress.position = *to;
-        for tick in ticks {
-            let known = self.known(&schedule, *tick);
-            match known {
-                // its user cancelled it
-                Some(record) if record.cancelled && record.was_cancelled => continue,
-                // it was made real before, and was not withdrawn in time
-                Some(record) if record.generation > 0 && (!record.cancelled || record.tried) => {
-                    continue;
-                }
-                None if self.is_full() => {
-                    // the rest is asked for again
-                    progress.position = UnixMs(tick.0 - 1).max(*from);
-                    break;
-                }
-                Some(_) | None => {}
-            }
-            self.make_one(&schedule, *tick, schedule.due(*tick), &mut progress, false);
-        }
-        self.advance(name, progress);
-    }
-
-    fn make_one(
-        &mut self,
-        schedule: &Arc<Schedule>,
-        tick: UnixMs,
-        due: UnixMs,
-        progress: &mut Progress,
-        by_hand: bool,
-    ) {
-        let key = schedule.key(tick);
-        let before = self.registrar.known(self.state, &key.hash()).unwrap_or_default();
-        progress.runs += 1;
-        let (generation, run) = (self.registrar.next, progress.runs);
-        let memory = self.limits.memory.min(LONGEST_MEMORY);
-        let until = self.registrar.beside.log_time.plus(due.since(self.taken.now) + memory);
-        let record = Record {
-            generation,
-            due: Some(due),
-            was_cancelled: before.was_cancelled,
-            retaken: self.taken.redelivered,
-            until: until.max(before.until),
-            ..Record::default()
-        };
-        self.registrar.put(key.hash(), record);
-        progress.made.push(Made { tick, run, by_hand, is_past: false });
-        let schedule = schedule.clone();
-        self.made.push(MadeTick { schedule, tick, due, run, generation });
+        Ok(self.holds_and_fires(&named.name, Outcome::Fired, fired))
     }
 
     /// Cancels what was made real and has not begun; with `all` also what may have begun, unless that was long ago. Gives
@@ -272,31 +207,17 @@ impl Scheduling<'_> {
                 too_late.push(made.tick);
             } else {
                 back_to = back_to.min(UnixMs(made.tick.0.saturating_sub(1)));
+                progress.under_way.end(made.tick, made.run);
             }
             tried
         });
+        // what came after it is decided again
+        if progress.under_way.waiting.is_some_and(|waiting| waiting > back_to) {
+            progress.under_way.waiting = None;
+        }
         progress.made = made;
         progress.position = back_to;
         (progress, too_late)
-    }
-
-    /// What was due long before `asked`: the last few are told, and no more.
-    fn put_aside(&self, schedule: &Schedule, mut progress: Progress, asked: UnixMs) -> Progress {
-        for made in progress.made.iter_mut().filter(|made| !made.is_past) {
-            let known = self.known(schedule, made.tick);
-            let has_begun =
-                known.is_none_or(|it| it.cancelled || self.registrar.may_have_begun(&it));
-            let due = if made.by_hand { made.tick } else { schedule.due(made.tick) };
-            made.is_past = has_begun && due.plus(CLOCKS_DIFFER) < asked;
-        }
-        let past = progress.made.iter().filter(|made| made.is_past).count();
-        let mut gone = past.saturating_sub(LAST);
-        progress.made.retain(|made| {
-            let goes = gone > 0 && made.is_past;
-            gone -= usize::from(goes);
-            !goes
-        });
-        progress
     }
 
     fn check_room(&self, schedule: &Schedule, before: Option<&Standing>) -> Result<(), Refusal> {
@@ -311,7 +232,7 @@ impl Scheduling<'_> {
         }
         let its = schedule.timing.most_in_an_hour();
         let ticks = schedules.in_an_hour() - old.map_or(0, |old| old.most_in_an_hour()) + its;
-        let memory = self.limits.memory.min(LONGEST_MEMORY).as_secs().max(1);
+        let memory = self.memory().as_secs().max(1);
         let keys = self.limits.keys as u64 * SHARE.0 / SHARE.1;
         let limit = MOST_IN_AN_HOUR.min(keys * 3600 / memory);
         if ticks > limit {
@@ -333,21 +254,27 @@ impl Scheduling<'_> {
         self.registrar.push(Entry::Schedule(stored));
     }
 
-    fn advance(&mut self, name: &str, progress: Progress) {
+    pub(super) fn advance(&mut self, name: &str, progress: Progress) {
         self.registrar.schedules.advance(name, &progress);
         self.registrar.push(Entry::Progress { name: name.to_owned(), progress });
     }
 
-    fn known(&self, schedule: &Schedule, tick: UnixMs) -> Option<Record> {
+    pub(super) fn known(&self, schedule: &Schedule, tick: UnixMs) -> Option<Record> {
         self.registrar.known(self.state, &schedule.key(tick).hash())
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.registrar.is_full(self.state, self.limits, self.taken)
     }
 
-    fn holds(&self, name: &str, outcome: Outcome) -> Told {
+    pub(super) fn holds(&self, name: &str, outcome: Outcome) -> Told {
         self.holds_but(name, outcome, Vec::new())
+    }
+
+    pub(super) fn holds_and_fires(&self, name: &str, outcome: Outcome, fired: Vec<UnixMs>) -> Told {
+        let revision = self.registrar.schedules.get(name).map(|it| it.stored.revision);
+        let (name, fired_ms) = (name.to_owned(), fired);
+        Told::Holds(Holds { name, outcome, revision, too_late_ms: Vec::new(), fired_ms })
     }
 
     fn holds_but(&self, name: &str, outcome: Outcome, too_late_ms: Vec<UnixMs>) -> Told {

@@ -7,6 +7,7 @@
 //! | `schedule.delete`, `schedule.resume` | `{"name": …}`, and if wanted `"if_revision"` |
 //! | `schedule.pause` | the same, and if wanted `"note"` |
 //! | `schedule.fire` | `{"name": …, "ticks_ms": […]}`: runs by hand, 100 at most |
+//! | `schedule.done` | `{"name": …, "tick_ms": …, "run": …}`, as its message has them: the run is over |
 //! | `schedule.list` | `{"after": …, "limit": …}` or `{"names": […]}`; changes nothing |
 //! | `schedule.tick` | a registrar's worker: ticks are to be made real |
 
@@ -34,6 +35,8 @@ pub const PAUSE: &str = "schedule.pause";
 pub const RESUME: &str = "schedule.resume";
 /// Runs one by hand.
 pub const FIRE: &str = "schedule.fire";
+/// Says that a run is over.
+pub const DONE: &str = "schedule.done";
 /// Asks what there is.
 pub const LIST: &str = "schedule.list";
 /// Makes ticks real; a worker's.
@@ -78,6 +81,13 @@ pub enum ScheduleCommand {
         /// What they are called by; 1 to [`MOST_TOGETHER`].
         ticks: Vec<UnixMs>,
     },
+    /// A run is over.
+    Done {
+        /// Which.
+        done: Done,
+        /// By it the same command is known when it is delivered again.
+        mark: u64,
+    },
     /// Changes nothing.
     List(List),
     /// Ticks are to be made real.
@@ -93,6 +103,19 @@ pub struct Named {
     pub if_revision: Option<Sequence>,
     /// By it the same command is known when it is delivered again.
     pub mark: u64,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// The schedule's: the header `dormouse-schedule`.
+    pub name: String,
+    /// The header `dormouse-tick-ms`.
+    #[serde(rename = "tick_ms")]
+    pub tick: UnixMs,
+    /// The header `dormouse-run`.
+    pub run: u64,
 }
 
 /// What is asked for.
@@ -155,7 +178,7 @@ impl ScheduleCommand {
     /// By what the log marks that it was decided; none if deciding it twice changes nothing.
     pub fn mark(&self) -> Option<u64> {
         match self {
-            Self::Put { mark, .. } => Some(*mark),
+            Self::Put { mark, .. } | Self::Done { mark, .. } => Some(*mark),
             Self::Delete(named) | Self::Resume(named) => Some(named.mark),
             Self::Pause { named, .. } | Self::Fire { named, .. } => Some(named.mark),
             Self::List(_) | Self::Make(_) => None,
@@ -178,6 +201,7 @@ impl ScheduleCommand {
             Self::Pause { .. } => PAUSE,
             Self::Resume(_) => RESUME,
             Self::Fire { .. } => FIRE,
+            Self::Done { .. } => DONE,
             Self::List(_) => LIST,
             Self::Make(_) => TICK,
         }
@@ -186,7 +210,7 @@ impl ScheduleCommand {
     /// What was published to the exchange of commands with such a routing key. None: with another one.
     pub fn read(message: &Message) -> Option<Result<Self, Refusal>> {
         let verb = message.routing_key.as_str();
-        let known = [PUT, DELETE, PAUSE, RESUME, FIRE, LIST, TICK];
+        let known = [PUT, DELETE, PAUSE, RESUME, FIRE, DONE, LIST, TICK];
         known.contains(&verb).then(|| Self::read_verb(verb, message))
     }
 
@@ -212,6 +236,11 @@ impl ScheduleCommand {
             let schedule =
                 Schedule::new(definition).map_err(|faults| wrong(fault::in_words(&faults)))?;
             return Ok(Self::Put { schedule: Box::new(schedule), if_revision, mark });
+        }
+        if verb == DONE {
+            let done: Done = json(message)?;
+            check_name(&done.name).map_err(|fault| wrong(fault.to_string()))?;
+            return Ok(Self::Done { done, mark });
         }
         let NamedBody { name, if_revision, note, ticks_ms } = json(message)?;
         check_name(&name).map_err(|fault| wrong(fault.to_string()))?;
@@ -289,6 +318,11 @@ pub fn resume(exchange: &str, name: &str) -> Message {
 pub fn fire(exchange: &str, name: &str, ticks: &[UnixMs]) -> Message {
     let (name, ticks_ms) = (name.to_owned(), Some(ticks.to_vec()));
     message(exchange, FIRE, &NamedBody { name, ticks_ms, ..NamedBody::default() })
+}
+
+/// The command that says of a run that it is over.
+pub fn done(exchange: &str, done: &Done) -> Message {
+    message(exchange, DONE, done)
 }
 
 /// The question what there is.

@@ -3,6 +3,7 @@
 //! | | in → out |
 //! |---|---|
 //! | [`stored`] | one schedule, and how far it is; their bytes in the log |
+//! | [`runs`] | of one whose runs may not overlap, those that are not over, and what they hold up |
 //! | [`command`] | a message of the command queue → what is to become of a schedule; and back |
 //! | [`reply`] | what became of it → the body of an answer; and back |
 //! | [`ticker`] | all of them and the moment → the ticks that the registrar asks for |
@@ -14,6 +15,7 @@
 pub mod command;
 pub mod reply;
 mod revision;
+pub mod runs;
 pub mod stored;
 pub mod ticker;
 
@@ -22,6 +24,7 @@ use std::sync::Arc;
 
 pub use command::{Make, ScheduleCommand};
 pub use reply::{Shown, Told};
+pub use runs::{Run, Runs};
 pub use stored::{Made, Pause, Progress, Stored};
 pub use ticker::Ticker;
 

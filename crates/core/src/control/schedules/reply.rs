@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Standing;
 use super::command::{List, MOST_LISTED, MOST_NEXT};
 use super::revision;
+use super::runs::Run;
 use super::stored::Made;
 use crate::control::horizons::Sequence;
 use crate::recurring::Definition;
@@ -47,7 +48,7 @@ pub struct Holds {
     /// Ticks that may have begun, as if the command had come after them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub too_late_ms: Vec<UnixMs>,
-    /// Runs by hand that come.
+    /// Runs that come by this: by hand, or the tick that has waited for one that is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fired_ms: Vec<UnixMs>,
 }
@@ -70,6 +71,8 @@ pub enum Outcome {
     Resumed,
     /// It runs by hand.
     Fired,
+    /// The run is over.
+    Done,
     /// A registrar that ended before it could answer has decided it.
     Decided,
 }
@@ -85,6 +88,7 @@ impl Outcome {
             Outcome::Paused => "paused",
             Outcome::Resumed => "resumed",
             Outcome::Fired => "fired",
+            Outcome::Done => "done",
             Outcome::Decided => "decided",
         }
     }
@@ -121,6 +125,18 @@ pub struct Shown {
     /// The newest that were made real, and may still be to come.
     #[serde(default)]
     pub last: Vec<MadeShown>,
+    /// Runs that are not over, if they may not overlap.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub running: Vec<RunShown>,
+    /// The tick that waits for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_ms: Option<UnixMs>,
+    /// Ticks that were left out, as a run was not over, and the last few of them.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub skipped: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[expect(missing_docs, reason = "said above")]
+    pub last_skipped_ms: Vec<UnixMs>,
     /// The next ticks that are not made real yet; as if it were not paused.
     #[serde(default)]
     pub next_ms: Vec<UnixMs>,
@@ -154,6 +170,27 @@ pub struct MadeShown {
     pub by_hand: bool,
 }
 
+/// A run that is not over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunShown {
+    /// When, by the schedule's rule.
+    pub tick_ms: UnixMs,
+    /// Its number.
+    pub run: u64,
+    /// When it was due, or made real if that was later.
+    pub since_ms: UnixMs,
+}
+
+impl From<&Run> for RunShown {
+    fn from(Run { tick, run, since }: &Run) -> Self {
+        Self { tick_ms: *tick, run: *run, since_ms: *since }
+    }
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
 impl From<&Made> for MadeShown {
     fn from(Made { tick, run, by_hand, .. }: &Made) -> Self {
         Self { tick_ms: *tick, run: *run, by_hand: *by_hand }
@@ -180,6 +217,10 @@ impl Shown {
                 .map(|pause| PauseShown { note: pause.note.clone(), since_ms: pause.since }),
             runs: progress.runs,
             last: progress.made.iter().map(Into::into).collect(),
+            running: progress.under_way.running.iter().map(Into::into).collect(),
+            waiting_ms: progress.under_way.waiting,
+            skipped: progress.under_way.skipped,
+            last_skipped_ms: progress.under_way.last_skipped.clone(),
             next_ms: next.unwrap_or_default(),
             words: schedule.map(|it| words(&it.timing)).unwrap_or_default(),
             unreadable: schedule.is_none(),

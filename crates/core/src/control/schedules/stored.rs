@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::runs::Runs;
 use crate::control::cursor::{Cursor, put_bytes, put_varint};
 use crate::control::horizons::Sequence;
 use crate::recurring::{Definition, Schedule};
@@ -40,6 +41,8 @@ pub struct Progress {
     pub runs: u64,
     /// The newest, in the order in which they were made: those whose attempts may not have begun, and a few before.
     pub made: Vec<Made>,
+    /// Those that are not over, if its runs may not overlap.
+    pub under_way: Runs,
 }
 
 /// A tick that was made real.
@@ -56,7 +59,9 @@ pub struct Made {
 }
 
 /// Of the encoding: a higher one has what this version does not know.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// One whose runs may overlap is as it was in the first version, which can read it.
+const WITHOUT_OVERLAP: u64 = 1;
 const PAUSED: u8 = 1;
 const BY_HAND: u64 = 1;
 const PAST: u64 = 2;
@@ -84,7 +89,8 @@ impl Stored {
     }
 
     pub(in crate::control) fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, VERSION);
+        let is_limited = self.definition.overlap_timeout.is_some();
+        put_varint(out, if is_limited { VERSION } else { WITHOUT_OVERLAP });
         put_varint(out, self.revision);
         put_varint(out, self.changed.0);
         out.push(if self.pause.is_some() { PAUSED } else { 0 });
@@ -130,6 +136,7 @@ impl Progress {
             let flags = if *by_hand { BY_HAND } else { 0 } | if *is_past { PAST } else { 0 };
             put_varint(out, run << 2 | flags);
         }
+        self.under_way.encode(out);
     }
 
     pub(in crate::control) fn decode(bytes: &mut Cursor<'_>) -> Option<Self> {
@@ -140,6 +147,6 @@ impl Progress {
             let [by_hand, is_past] = [BY_HAND, PAST].map(|flag| run & flag != 0);
             made.push(Made { tick, run: run >> 2, by_hand, is_past });
         }
-        Some(Self { position, runs, made })
+        Some(Self { position, runs, made, under_way: Runs::decode(bytes)? })
     }
 }

@@ -8,7 +8,7 @@ use super::{Schedules, Standing};
 use crate::control::fence::Clocks;
 use crate::control::horizons::Sequence;
 use crate::recurring::Schedule;
-use crate::recurring::misfire::{AHEAD_AT_LEAST, Due, due};
+use crate::recurring::misfire::{Due, due};
 use crate::schedule::UnixMs;
 
 /// What was asked for and is not decided yet is asked for again after this, then after twice as long.
@@ -42,8 +42,8 @@ struct Looked {
     asked_at: Duration,
 }
 
-/// Revision, position, and how many are not put aside.
-type Stands = (Sequence, UnixMs, usize);
+/// Revision, position, how many are not put aside, how many are not over, and the tick that waits for them.
+type Stands = (Sequence, UnixMs, usize, usize, Option<UnixMs>);
 
 impl Ticker {
     /// The next commands to publish.
@@ -76,7 +76,9 @@ impl Ticker {
         let Standing { stored, progress } = standing;
         let schedule = stored.schedule.as_ref().filter(|_| stored.pause.is_none())?;
         let open = progress.made.iter().filter(|made| !made.is_past).count();
-        let stands = (stored.revision, progress.position, open);
+        let runs = &progress.under_way;
+        let (running, waiting) = (runs.running.len(), runs.waiting);
+        let stands = (stored.revision, progress.position, open, running, waiting);
         let known = self.looked.get(name).filter(|known| known.stands == stands);
         let asked = match known {
             Some(known) if known.asked > 0 => {
@@ -90,15 +92,19 @@ impl Ticker {
             Some(_) | None => 0,
         };
         let position = progress.position;
-        let put_aside_at = put_aside_at(schedule, standing);
-        let found = due(&schedule.timing, &schedule.misfire, position, now.wall);
-        let puts_aside = put_aside_at.is_some_and(|at| at <= now.wall);
-        let found = found.or_else(|| puts_aside.then(|| Due { ticks: Vec::new(), to: position }));
+        let ahead = schedule.ahead();
+        let misfire = schedule.misfire_by_jitter();
+        let found = due(&schedule.timing, &misfire, ahead, position, now.wall);
+        let without_ticks =
+            put_aside_at(schedule, standing).into_iter().chain(waits_until(schedule, standing));
+        let without_ticks = without_ticks.min();
+        let is_at_hand = without_ticks.is_some_and(|at| at <= now.wall);
+        let found = found.or_else(|| is_at_hand.then(|| Due { ticks: Vec::new(), to: position }));
         let at = match &found {
             Some(_) => now.wall,
             None => {
-                let next = schedule.timing.next(position).map(|next| next.minus(AHEAD_AT_LEAST));
-                next.into_iter().chain(put_aside_at).min().unwrap_or(UnixMs(u64::MAX))
+                let next = schedule.timing.next(position).map(|next| next.minus(ahead.least));
+                next.into_iter().chain(without_ticks).min().unwrap_or(UnixMs(u64::MAX))
             }
         };
         let asked = asked + u32::from(found.is_some());
@@ -108,6 +114,15 @@ impl Ticker {
         let (name, asked) = (name.to_owned(), now.wall);
         Some(Make { name, revision: stored.revision, from: position, ticks, to, asked })
     }
+}
+
+/// When the tick that waits for runs need not do so any longer, whether or not somebody says that they are over.
+fn waits_until(schedule: &Schedule, standing: &Standing) -> Option<UnixMs> {
+    let runs = &standing.progress.under_way;
+    runs.waiting?;
+    let timeout = schedule.overlap.timeout().unwrap_or_default();
+    let ends = runs.running.iter().map(|run| run.since.plus(timeout)).max();
+    Some(ends.unwrap_or_default())
 }
 
 /// When the oldest that is not put aside can be.

@@ -11,6 +11,7 @@ use super::{
 use crate::recurring::cron::Cron;
 use crate::recurring::fault::Fault;
 use crate::recurring::misfire::{MOST_MADE_UP_FOR, Misfire, Policy};
+use crate::recurring::overlap::Overlap;
 use crate::recurring::template::{PLACEHOLDERS, unknown_placeholder};
 use crate::recurring::timing::{Pattern, SHORTEST_INTERVAL, Timing};
 use crate::recurring::zone;
@@ -66,16 +67,23 @@ impl Schedule {
             duration("jitter", definition.jitter.as_deref(), Duration::ZERO, LONGEST_JITTER);
         let jitter = faults.take(jitter.map(|jitter| jitter.unwrap_or_default()));
         let misfire = misfire(definition.misfire.as_ref(), &mut faults);
-        faults.take(overlap(&definition));
-        let (Some(pattern), Some(zone), Some(start), Some(end), Some(body), Some(jitter)) =
-            (pattern, zone, start, end, body, jitter)
+        let overlap = faults.take(overlap(&definition));
+        let (
+            Some(pattern),
+            Some(zone),
+            Some(start),
+            Some(end),
+            Some(body),
+            Some(jitter),
+            Some(overlap),
+        ) = (pattern, zone, start, end, body, jitter, overlap)
         else {
             return Err(faults.0);
         };
         let timing = Timing { pattern, zone, start, end };
         faults.take(fires(&definition, &timing));
         match faults.0.is_empty() {
-            true => Ok(Self { definition, timing, misfire, jitter, body }),
+            true => Ok(Self { definition, timing, misfire, overlap, jitter, body }),
             false => Err(faults.0),
         }
     }
@@ -239,16 +247,28 @@ fn misfire(text: Option<&MisfireText>, faults: &mut Faults) -> Misfire {
     misfire
 }
 
-fn overlap(definition: &Definition) -> Result<(), Fault> {
-    match definition.overlap.as_deref() {
-        None | Some("allow") => Ok(()),
-        Some(word @ ("skip" | "buffer one" | "buffer-one")) => Err(Fault::new(
+fn overlap(definition: &Definition) -> Result<Overlap, Fault> {
+    let given = definition.overlap_timeout.as_deref();
+    let least = Duration::from_secs(1);
+    let timeout = duration("overlap_timeout", given, least, LONGEST_WINDOW)?;
+    match (definition.overlap.as_deref(), timeout) {
+        (None | Some("allow"), None) => Ok(Overlap::Allow),
+        (None | Some("allow"), Some(_)) => Err(Fault::new(
+            "overlap_timeout",
+            given.unwrap_or_default(),
+            "is for overlap = \"skip\" or \"buffer_one\": write one of them, or leave it out",
+        )),
+        (Some("skip"), Some(timeout)) => Ok(Overlap::Skip(timeout)),
+        (Some("buffer_one"), Some(timeout)) => Ok(Overlap::BufferOne(timeout)),
+        (Some(word @ ("skip" | "buffer_one")), None) => Err(Fault::new(
             "overlap",
             word,
-            "would need to know whether the run before has ended, which RabbitMQ does not tell: write allow, and \
-             give the target queue a single active consumer, so that one run follows the other",
+            "needs an overlap_timeout: RabbitMQ does not tell when a run is over, so a consumer says it with \
+             schedule.done, and write how long one takes at most, for when none says so",
         )),
-        Some(word) => Err(Fault::new("overlap", word, "is not allow")),
+        (Some(word), _) => {
+            Err(Fault::new("overlap", word, "is none of allow, skip and buffer_one"))
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use serde_json::Value as Json;
 pub use check::check_name;
 pub use target::Target;
 
-use super::misfire::Misfire;
+use super::misfire::{Ahead, Misfire};
+use super::overlap::Overlap;
 use super::timing::Timing;
 use crate::control::key::Key;
 use crate::schedule::UnixMs;
@@ -68,9 +69,12 @@ pub struct Definition {
     /// What becomes of ticks that were missed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfire: Option<MisfireText>,
-    /// `allow`.
+    /// `allow`, `skip` or `buffer_one`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<String>,
+    /// For the latter two: a run counts as over after this, if nobody says so before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap_timeout: Option<String>,
 }
 
 /// As users write it; what is absent is that of [`Misfire::default`].
@@ -100,6 +104,8 @@ pub struct Schedule {
     pub timing: Timing,
     /// Of ticks that were missed.
     pub misfire: Misfire,
+    /// Of ticks that come due while a run is not over.
+    pub overlap: Overlap,
     /// Of each tick.
     pub jitter: Duration,
     /// Templates not filled in.
@@ -127,6 +133,16 @@ impl Schedule {
             0 => tick,
             most => UnixMs(tick.0 + spread(self.name(), tick) % (most + 1)),
         }
+    }
+
+    /// How long before they are due its ticks are made real.
+    pub fn ahead(&self) -> Ahead {
+        if self.overlap.is_limited() { Ahead::NONE } else { Ahead::USUAL }
+    }
+
+    /// Of ticks that were missed. One that was spread over a time is no later for it.
+    pub fn misfire_by_jitter(&self) -> Misfire {
+        Misfire { grace: self.misfire.grace + self.jitter, ..self.misfire }
     }
 
     /// Bytes that it takes in memory and in the log, about.

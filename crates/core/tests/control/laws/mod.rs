@@ -4,6 +4,7 @@ mod commands;
 mod decisions;
 mod log;
 mod replies;
+mod schedules;
 mod take_along;
 
 use std::time::Duration;

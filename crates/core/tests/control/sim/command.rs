@@ -28,6 +28,7 @@ impl World {
                 Command::Unique { key, if_exists, due: UnixMs(due), message: op as u64 + 1 }
             }
             Kind::Recurring { schedule, what } => {
+                let what = self.whose_run(schedule, what);
                 Command::Schedules(super::recurring::command(schedule, what, op as u64 + 1))
             }
             Kind::Plain { .. } | Kind::Unkeyed { .. } => unreachable!("it goes to intake"),

@@ -66,7 +66,7 @@ impl World {
                 self.close_all();
             }
             Fault::DeleteLog => {
-                self.lose_what_is_on_its_way();
+                let _ = self.lose_what_is_on_its_way();
                 self.log.delete();
                 self.judge.log_is_lost(self.now);
                 self.close_all();
@@ -164,16 +164,16 @@ impl World {
             return;
         }
         self.broker_up = false;
-        let lost = self.log.lose_tail(self.now - self.rng.u64(0..=NOT_ON_DISK));
-        self.say(|| format!("the log has lost its last {lost} messages"));
-        self.tail_lost |= lost > 0;
-        self.judge.ticks.tail_lost = self.tail_lost;
-        if lost > 0 && self.log.rows.is_empty() {
+        let mut lost = self.log.lose_tail(self.now - self.rng.u64(0..=NOT_ON_DISK));
+        self.say(|| format!("the log has lost its last {} messages", lost.len()));
+        self.tail_lost |= !lost.is_empty();
+        if !lost.is_empty() && self.log.rows.is_empty() {
             // a log that was a second old: the next one is another
             self.profile.log_damaged = true;
             self.judge.log_is_lost(self.now);
         }
-        self.lose_what_is_on_its_way();
+        lost.extend(self.lose_what_is_on_its_way());
+        self.ticks_are_lost(&lost);
         self.commands.power_cut();
         self.close_all();
         self.at(self.now + down, Event::BrokerUp);

@@ -7,6 +7,7 @@ mod faults;
 mod judge;
 mod mutant;
 mod op;
+mod overlap_judge;
 mod pull;
 mod queue;
 mod recurring;

@@ -59,10 +59,16 @@ pub enum Mutant {
     MakeAnyPlace,
     /// A pause and an edit only stop what is not made real yet.
     NotWithdrawn,
+    /// The log does not tell which runs are not over.
+    RunsForgotten,
+    /// Nor which tick waits for them.
+    WaitingForgotten,
+    /// Whoever is done says so of the newest run, whatever its message had.
+    DoneOfNewest,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 28] = [
+    pub const ALL: [Mutant; 31] = [
         Mutant::NoFence,
         Mutant::SharedFence,
         Mutant::RedeliveredFences,
@@ -91,6 +97,9 @@ impl Mutant {
         Mutant::AckedBeforeMoved,
         Mutant::MakeAnyPlace,
         Mutant::NotWithdrawn,
+        Mutant::RunsForgotten,
+        Mutant::WaitingForgotten,
+        Mutant::DoneOfNewest,
     ];
 
     /// The attack that is made for it; others may find it, too.
@@ -118,6 +127,9 @@ impl Mutant {
                 Attack::RunNow
             }
             Mutant::MakeAnyPlace | Mutant::NotWithdrawn => Attack::Recurring,
+            Mutant::RunsForgotten | Mutant::WaitingForgotten | Mutant::DoneOfNewest => {
+                Attack::Recurring
+            }
         }
     }
 }

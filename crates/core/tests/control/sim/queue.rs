@@ -170,11 +170,11 @@ impl Log {
     }
 
     /// A power cut of all replicas: what was not on disk is gone, and its offsets are given again.
-    pub fn lose_tail(&mut self, since: u64) -> usize {
-        let mut lost = 0;
+    pub fn lose_tail(&mut self, since: u64) -> Vec<Rc<LogMessage>> {
+        let mut lost = Vec::new();
         while let Some(row) = self.rows.pop_back_if(|row| row.at >= since) {
             self.next = row.offset;
-            lost += 1;
+            lost.push(row.message);
         }
         lost
     }

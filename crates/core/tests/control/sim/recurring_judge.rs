@@ -1,6 +1,6 @@
 //! What was promised of recurring schedules, and whether it was kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dormouse_core::control::Refusal;
 use dormouse_core::control::schedules::Told;
@@ -9,6 +9,7 @@ use dormouse_core::recurring::Policy;
 use super::event::Copy;
 use super::judge::{CLOCKS_MS, Judge, NOTICE_MS};
 use super::op::Kind;
+use super::overlap_judge::Run;
 use super::recurring::{GRACE_MS, Rule, What};
 
 /// What is known of ticks.
@@ -16,14 +17,16 @@ use super::recurring::{GRACE_MS, Rule, What};
 pub struct Ticks {
     /// By op and generation: which version of the schedule says so.
     variants: BTreeMap<(usize, u64), u64>,
+    /// By op and generation, of schedules whose runs may not overlap: the run, and how long it takes at most.
+    pub runs: BTreeMap<(usize, u64), (Run, u64)>,
     /// Those that were tried, by op.
     tried: BTreeMap<usize, u64>,
     /// When a command was decided, the last time.
     decided: BTreeMap<usize, u64>,
     /// Clocks may be wrong.
     pub clocks: bool,
-    /// A power cut took from the log what may have been released.
-    pub tail_lost: bool,
+    /// By op: a power cut took from the log that they were made real, and they may have been released.
+    pub lost: BTreeSet<usize>,
     /// No fault after this.
     pub calm_from: u64,
 }
@@ -37,8 +40,10 @@ struct Said {
 }
 
 impl Ticks {
-    pub fn made(&mut self, op: usize, generation: u64, variant: u64) {
+    /// With the run, if it may not overlap.
+    pub fn made(&mut self, op: usize, generation: u64, variant: u64, run: Option<(Run, u64)>) {
         self.variants.insert((op, generation), variant);
+        self.runs.extend(run.map(|run| ((op, generation), run)));
     }
 }
 
@@ -62,7 +67,7 @@ impl Judge {
         let mut all = Vec::new();
         for (op, other) in self.ops.iter().enumerate() {
             let Kind::Recurring { schedule: of, what } = other.kind else { continue };
-            if of != schedule {
+            if of != schedule || matches!(what, What::Done { .. }) {
                 continue;
             }
             if other.purged {
@@ -84,7 +89,7 @@ impl Judge {
         if before.is_some_and(|before| before != generation)
             && !self.log_lost
             && !self.accepted
-            && !self.ticks.tail_lost
+            && !self.ticks.lost.contains(&copy.op)
         {
             self.violated(format!("fired twice: tick {tick} of {schedule}, op {}", copy.op));
         }
@@ -98,7 +103,7 @@ impl Judge {
             self.violated(format!("no tick: {tick} of {schedule}, every {} s", rule.every_s));
         }
         // what was made real and is lost from the log comes as it was: docs/schedules.md states it
-        if before.is_some() || self.ticks.tail_lost {
+        if before.is_some() || self.ticks.lost.contains(&copy.op) {
             return;
         }
         let in_time = |said: &&Said| {
@@ -128,6 +133,7 @@ impl Judge {
 
     /// All is over: what a schedule says last, it does.
     pub fn end_of_ticks(&mut self) {
+        self.end_of_runs();
         let schedules = self.ops.iter().filter_map(|op| match op.kind {
             Kind::Recurring { schedule, .. } => Some(schedule),
             _ => None,
@@ -141,12 +147,14 @@ impl Judge {
                 Policy::All => from,
                 Policy::Once | Policy::Skip => from.max(self.ticks.calm_from),
             };
-            let mut tick = (from + CLOCKS_MS).next_multiple_of(every);
+            // by a clock that is right, each that is due after it was decided
+            let clocks_differ = if self.ticks.clocks { CLOCKS_MS } else { 1 };
+            let mut tick = (from + clocks_differ).next_multiple_of(every);
             while tick <= rule.end {
                 let is_there = self.ops.iter().any(|op| {
                     op.kind == (Kind::Tick { schedule, tick }) && (op.attempts > 0 || op.dead)
                 });
-                if !is_there {
+                if !is_there && !self.is_held_up(schedule, tick, rule) {
                     let what = format!("missing: tick {tick} of {schedule}, {rule:?}, from {from}");
                     self.violated(what);
                 }
@@ -170,6 +178,7 @@ impl Judge {
                 What::Pause if rule.is_some() => paused = true,
                 What::Resume => paused = false,
                 What::Delete => rule = None,
+                What::Done { .. } => unreachable!("left out"),
                 What::Pause => {}
             }
             // what may have begun when it was said is not made real again

@@ -11,7 +11,7 @@ use dormouse_core::schedule::UnixMs;
 
 use super::mutant::Mutant;
 use super::queue::Queued;
-use super::recurring::not_withdrawn;
+use super::recurring::{not_withdrawn, runs_forgotten, waiting_forgotten};
 use super::worker::without_overrides;
 use super::world::World;
 
@@ -317,7 +317,12 @@ impl World {
 
     fn append_taken(&mut self, number: usize, batch: Batch) {
         let at_confirm = self.is(Mutant::AckAtConfirm);
-        let batch = if self.is(Mutant::NotWithdrawn) { not_withdrawn(batch) } else { batch };
+        let batch = match self.mutant {
+            Some(Mutant::NotWithdrawn) => not_withdrawn(batch),
+            Some(Mutant::RunsForgotten) => runs_forgotten(batch),
+            Some(Mutant::WaitingForgotten) => waiting_forgotten(batch),
+            _ => batch,
+        };
         let session = self.workers[number].session.as_ref().expect("checked");
         let written =
             session.waiting.iter().filter(|waiting| waiting.answer.sequence <= batch.last());

@@ -361,6 +361,7 @@ impl World {
             )
         });
         self.judge.attempt(&copy, number, self.now);
+        self.consume(&copy);
         if !self.settle(number, &copy) {
             return;
         }

@@ -202,6 +202,7 @@ impl World {
             Event::Tick { worker, life } => {
                 if self.workers[worker].life == life {
                     self.tick(worker);
+                    self.show_presence(worker);
                 }
             }
             Event::Publish(op) => self.publish(op),
@@ -362,15 +363,18 @@ impl World {
     }
 
     /// In a power cut, what is on its way is lost.
-    pub fn lose_what_is_on_its_way(&mut self) {
+    pub fn lose_what_is_on_its_way(&mut self) -> Vec<Rc<LogMessage>> {
+        let mut lost = Vec::new();
         for event in &mut self.slab {
             if let Some(Event::Append { message, acks, .. }) = event {
                 // an epoch that names nothing counts for nobody
                 let nothing = Epoch { epoch: 1, previous: 1, base: 0 };
-                *message = Rc::new(LogMessage::Epoch(nothing));
+                let nothing = Rc::new(LogMessage::Epoch(nothing));
+                lost.push(std::mem::replace(message, nothing));
                 acks.clear();
             }
         }
+        lost
     }
 
     pub fn wall(&self, machine: usize) -> u64 {

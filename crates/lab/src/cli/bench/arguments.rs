@@ -100,6 +100,17 @@ pub enum Chosen {
         #[command(flatten)]
         how: How,
     },
+    /// Many recurring schedules: how soon they stand, a worker's start with them, and how late their ticks are.
+    Schedules {
+        /// Schedules, each of which fires once a minute.
+        #[arg(long, short = 'n', default_value_t = 10_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(60..=10_000))]
+        schedules: u64,
+        /// Of these, so many are due at one moment in the end.
+        #[arg(long, default_value_t = 1_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        burst: u64,
+        #[command(flatten)]
+        how: How,
+    },
     /// Many keys: their memory, and a worker's start with them.
     Keys {
         /// Keys that are remembered.
@@ -166,6 +177,7 @@ impl Chosen {
             | Chosen::Backlog { how, .. }
             | Chosen::Commands { how, .. }
             | Chosen::Keys { how, .. }
+            | Chosen::Schedules { how, .. }
             | Chosen::Index { how, .. }
             | Chosen::Http { how }
             | Chosen::Webhooks { how, .. }

@@ -28,6 +28,7 @@ mod http;
 mod index;
 #[cfg(feature = "outbox")]
 mod outbox;
+mod schedules;
 mod screen;
 mod webhooks;
 
@@ -75,6 +76,10 @@ impl Bench {
             Chosen::Http { .. } => {
                 return http::run(&config, hired, &how, options.output).await;
             }
+            Chosen::Schedules { schedules, burst, .. } => {
+                let wanted = (schedules, burst, how.duration);
+                return schedules::run(&config, &hired, wanted, options.output).await;
+            }
             #[cfg(feature = "outbox")]
             Chosen::Outbox { database, rows, .. } => {
                 let rows = (rows, how.body_bytes);
@@ -96,11 +101,7 @@ impl Bench {
             })
             .await;
         }
-        let subject = match how.path {
-            Path::Header => Subject::header(&environment.config),
-            Path::Keyed => Subject::keyed(&environment.config),
-            Path::Client => Subject::client(&environment.config),
-        };
+        let subject = how.path.subject(&environment.config);
         let bench = Running { environment: &environment, subject, how: &how, stop: &stop };
         let measured = bench.measure(&self.profile).await;
         let stopped = stop.is_cancelled();
@@ -122,7 +123,10 @@ impl Bench {
         let mut arguments = options.arguments();
         // its log would run through the table
         let mut set = vec![format!("log.filter={QUIET}")];
-        let of_commands = matches!(self.profile, Chosen::Commands { .. } | Chosen::Keys { .. });
+        let of_commands = matches!(
+            self.profile,
+            Chosen::Commands { .. } | Chosen::Keys { .. } | Chosen::Schedules { .. }
+        );
         if of_commands || self.profile.how().path == Path::Keyed {
             set.push("commands.enabled=true".into());
         }
@@ -141,6 +145,7 @@ impl Bench {
             Chosen::Backlog { .. }
                 | Chosen::Commands { .. }
                 | Chosen::Keys { .. }
+                | Chosen::Schedules { .. }
                 | Chosen::Index { .. }
                 | Chosen::Webhooks { .. }
                 | Chosen::Http { .. }
@@ -152,12 +157,20 @@ impl Bench {
                 "not with --in-place: what it puts to sleep, and keys, would stay behind",
             ));
         }
+        if let Chosen::Schedules { schedules, burst, .. } = self.profile
+            && burst > schedules
+        {
+            return Err(Failure::usage(format!(
+                "--burst {burst} is more than --schedules {schedules}"
+            )));
+        }
         let longest = match &self.profile {
             Chosen::Steady { delays, .. } | Chosen::Max { delays, .. } => delays.delays.max(),
             Chosen::Backlog { .. } => PENDING.max(),
             Chosen::Burst { .. }
             | Chosen::Commands { .. }
             | Chosen::Keys { .. }
+            | Chosen::Schedules { .. }
             | Chosen::Index { .. }
             | Chosen::Webhooks { .. }
             | Chosen::Http { .. } => Duration::ZERO,
@@ -171,6 +184,16 @@ impl Bench {
             )));
         }
         Ok(())
+    }
+}
+
+impl Path {
+    fn subject(self, config: &Config) -> Subject {
+        match self {
+            Path::Header => Subject::header(config),
+            Path::Keyed => Subject::keyed(config),
+            Path::Client => Subject::client(config),
+        }
     }
 }
 
@@ -217,6 +240,7 @@ impl Running<'_> {
             Chosen::Max { in_flight: None, delays, .. } => self.trial(delays.delays).await?,
             Chosen::Commands { .. }
             | Chosen::Keys { .. }
+            | Chosen::Schedules { .. }
             | Chosen::Index { .. }
             | Chosen::Webhooks { .. }
             | Chosen::Http { .. } => unreachable!("measured elsewhere"),
