@@ -78,11 +78,11 @@ the_image() {
     env -i "${environment[@]}" DORMOUSE_HTTP_LISTEN=$HTTP DORMOUSE_URI="${DORMOUSE_URI/127.0.0.1/rabbitmq}" \
         DORMOUSE_SERVICE_ROLES=worker,index,api DORMOUSE_API_LISTEN=127.0.0.1:15798 DORMOUSE_LEDGER_ENABLED=true \
         DORMOUSE_INDEX_FILE=/var/lib/dormouse/index.sqlite \
-        chroot --userspec="$user" "$root" "${arguments[@]}" >"$work/worker.log" 2>&1 &
+        /usr/sbin/chroot --userspec="$user" "$root" "${arguments[@]}" >"$work/worker.log" 2>&1 &
     worker=$!
     within 60 curl --silent --fail --output "$work/ready" http://$HTTP/readyz || { cat "$work/worker.log"; fail "the image's worker is not ready"; }
     # the exchange is there, and a message goes the whole way into the DLQ, as its target is not
-    env -i DORMOUSE_URI="${DORMOUSE_URI/127.0.0.1/rabbitmq}" chroot --userspec="$user" "$root" /usr/bin/dormouse publish --to nowhere \
+    env -i DORMOUSE_URI="${DORMOUSE_URI/127.0.0.1/rabbitmq}" /usr/sbin/chroot --userspec="$user" "$root" /usr/bin/dormouse publish --to nowhere \
         --delay 1s --header "x-dormouse-check=1" x >/dev/null
     within 60 is_counted 'dormouse_scheduled_total' || fail "the image's worker schedules nothing"
     kill -TERM "$worker"

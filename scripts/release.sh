@@ -14,8 +14,8 @@
 #   SHA256SUMS
 #
 # PROGRAM=FILE is packed instead of building one: a static program, from the same commit.
-# The program is built for musl where rustup has that target, else statically with glibc. Two runs on one machine make the
-# same bytes: every time in it is the commit's. It takes jq, dpkg-deb, and for musl the package musl-tools.
+# The program is built for musl where rustup has that target, else statically with glibc. Every time in
+# it is the commit's. It takes jq, dpkg-deb, and for musl the package musl-tools.
 # scripts/check-release.sh tries what was made.
 set -euo pipefail
 root=$(dirname "$(dirname "$(realpath "$0")")")

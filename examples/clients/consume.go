@@ -9,7 +9,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-func handle(message amqp.Delivery, retries int64) error {
+func handle(message amqp.Delivery, retries int32) error {
 	if retries < 2 { // as if it were down for a while
 		return errors.New("the mail server does not answer")
 	}
@@ -27,7 +27,7 @@ func main() {
 	must(err)
 	// docs: begin
 	for message := range messages {
-		retries, _ := message.Headers["x-dormouse-retries"].(int64)
+		retries, _ := message.Headers["x-dormouse-retries"].(int32)
 		if problem := handle(message, retries); problem != nil {
 			fmt.Printf("%s: %v; retry %d comes later\n", message.RoutingKey, problem, retries+1)
 			must(message.Reject(false))

@@ -54,7 +54,8 @@ impl Drop for Copied {
 
 async fn consumes(language: &str, program: &str, file: &str) {
     let Some(folder) = folder(language) else { return };
-    let name = format!("mail.{language}");
+    // what ends with .go would be one of the program's files to `go run`
+    let name = format!("mail-{language}");
     let broker = Broker::fresh(language).await;
     let mut config = broker.config();
     config.retry.initial_backoff = Duration::from_millis(100);
