@@ -66,9 +66,10 @@ mod tests {
 
     #[test]
     fn what_takes_longer_stands_for_longer() {
-        let (at, ms) = (Instant::now(), Duration::from_millis);
-        let stands =
-            |took: u64, after: u64| Told { value: (), at, took: ms(took) }.stands(at + ms(after));
+        let (at, ms, longest) = (Instant::now(), Duration::from_millis, Duration::from_secs(30));
+        let stands = |took: u64, after: u64| {
+            Told { value: (), at, took: ms(took) }.stands(at + ms(after), longest)
+        };
         assert!(stands(100, 0) && stands(100, 1_999) && !stands(100, 2_000));
         assert!(stands(60_000, 29_999) && !stands(60_000, 30_000));
         assert!(!stands(0, 0), "what costs nothing is asked each time");
