@@ -57,7 +57,7 @@ esac
 
 if [ $# -eq 0 ]; then
   # clients in other languages; what this machine cannot have is skipped, and said to be
-  for language in python celery node php go java c browser prometheus amqp10 webhooks_python webhooks_node cron schemathesis; do
+  for language in python celery node php go java c browser prometheus amqp10 webhooks_python webhooks_node cron schemathesis packaging; do
     code=0
     said=$(scripts/get-clients.sh "$language") || code=$?
     case "$code" in
