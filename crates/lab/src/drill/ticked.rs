@@ -99,9 +99,9 @@ impl History {
         let stop = switches.find(|said| said.sent_ms > tick && said.act.stops());
         // it was late perhaps, and so was not begun when it was stopped
         stop.is_none_or(|stop| {
-            let is_troubled =
-                |(from, to): &(u64, u64)| *from <= stop.sent_ms && tick <= *to + COME_MS;
-            tick + COME_MS < stop.sent_ms && !faults.iter().any(is_troubled)
+            let come = tick + COME_MS;
+            let is_troubled = |(from, to): &(u64, u64)| *from <= come && tick <= *to + COME_MS;
+            come < stop.sent_ms && !faults.iter().any(is_troubled)
         })
     }
 
