@@ -131,6 +131,7 @@ async fn drill_19_strangers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "it takes three minutes: `make drill` runs it on every version, drill 14 loses nodes here"]
 async fn drill_20_schedules_fire_once_while_nodes_are_lost() {
     run_within(Drill::SchedulesOnThree, BOUND_WITH_KEYS).await;
 }
