@@ -7,25 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// The folder with the client library; none if this machine cannot have it, which is said.
+pub use crate::fetched::fetched as folder;
 use crate::rejecting::retried;
 use crate::support::*;
 use dormouse::message::{Headers, Message, Properties};
 use dormouse::topology::{Arguments, Binding, Destination, Exchange, Kind, Names, Topology};
-
-/// The folder with the client library; none if this machine cannot have it, which is said.
-pub fn folder(language: &str) -> Option<PathBuf> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/get-clients.sh");
-    let output = Command::new(script).arg(language).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    match output.status.code() {
-        Some(0) => said.lines().last().map(PathBuf::from),
-        Some(3) => {
-            eprintln!("{said}");
-            None
-        }
-        _ => panic!("{said}\n{}", String::from_utf8_lossy(&output.stderr)),
-    }
-}
 
 /// An example, beside which its modules are looked for.
 pub struct Copied(PathBuf);

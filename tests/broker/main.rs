@@ -51,6 +51,8 @@ mod doors;
 mod drain;
 mod extremes;
 mod faults;
+#[path = "../offline/fetched.rs"]
+mod fetched;
 mod hold;
 mod hostile;
 mod hostile_targets;
