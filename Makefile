@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 LAB := target/debug/dormouse-lab
 
-.PHONY: demo dev test drill soak bench release newcomer deny rabbitmq
+.PHONY: demo dev test drill soak bench release newcomer deny semver rabbitmq
 
 ## The main job on a real broker, in half a minute.
 demo: rabbitmq
@@ -46,6 +46,11 @@ newcomer:
 deny:
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
 	cargo deny check licenses bans sources
+
+## What a newer library breaks for who compiled against an older one. BASE=v0.1.0: a tag or commit; else the newest tag.
+semver:
+	@cargo semver-checks --version >/dev/null 2>&1 || { echo "cargo-semver-checks is missing: cargo install --locked cargo-semver-checks"; exit 1; }
+	cargo semver-checks --package dormouse-client --baseline-rev $(or $(BASE),$$(git describe --tags --abbrev=0))
 
 rabbitmq:
 	@scripts/get-rabbitmq.sh

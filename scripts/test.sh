@@ -17,7 +17,7 @@ about_messages=(
 above_messages=(
   all_roles:: api:: api_endpoints:: api_who:: client_batches:: client_examples:: client_flow::
   client_schedule:: client_trace:: clients:: console:: console_acts:: console_browser::what_is_done console_calls::
-  console_down:: index:: index_workers:: webhook_clients:: webhooks::
+  console_down:: index:: index_workers:: shards:: webhook_clients:: webhooks::
 )
 if cargo nextest --version >/dev/null 2>&1; then
   run=(cargo nextest run --workspace --all-features --no-fail-fast)

@@ -16,7 +16,7 @@ use super::auth::tokens::Scope;
 use super::body::{object, whole};
 use super::destination::Destination;
 use super::look::turn;
-use super::problem::{Document, Kind, Problem};
+use super::problem::{Document, Kind, Problem, within};
 use super::request::{Delay, DelayText, TargetRequest};
 use super::state::Api;
 use super::trouble;
@@ -161,10 +161,8 @@ pub async fn list(
     Query(Listing { reason, limit }): Query<Listing>,
 ) -> Result<Response, Problem> {
     caller.may(Scope::Read)?;
+    within("limit", limit, 1..=MOST)?;
     let limit = limit.unwrap_or(50);
-    if !(1..=MOST).contains(&limit) {
-        return Err(invalid(format!("the limit is {limit}: 1 to {MOST}")));
-    }
     let selection = reason.as_deref().map(cause).transpose()?;
     let selection = selection.map_or(Selection::All, Selection::Reason);
     let (_look, mut missed) = (look(&api).await?, 0);

@@ -1,5 +1,6 @@
 //! What went wrong, as RFC 9457 has it. In: a kind and a sentence. Out: a response. Its `type` is stable.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -188,6 +189,24 @@ impl IntoResponse for Problem {
             _ => {}
         }
         response
+    }
+}
+
+/// Whether a number of a query, where there is one, is one that it may be.
+///
+/// Errors: it is not; the problem says what it may be.
+pub fn within(
+    what: &str,
+    asked: Option<usize>,
+    range: RangeInclusive<usize>,
+) -> Result<(), Problem> {
+    match asked {
+        Some(asked) if !range.contains(&asked) => {
+            let (least, most) = (range.start(), range.end());
+            let detail = format!("{what} is out of range: give {least} to {most}");
+            Err(Problem::new(Kind::Invalid, detail).with("limit", *most).with("value", asked))
+        }
+        _ => Ok(()),
     }
 }
 

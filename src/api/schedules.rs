@@ -1,11 +1,9 @@
 //! Recurring schedules: made, changed, paused, run by hand, listed.
 
-use std::ops::RangeInclusive;
-
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use dormouse_client::{Definition, Holds, ScheduleError, ScheduleOutcome, ScheduledRun};
+use dormouse_client::{Definition, Holds, ScheduleError, ScheduleOutcome, ScheduledRun, Schedules};
 use dormouse_core::control::schedules::command::{List, MOST_LISTED, MOST_NEXT};
 use dormouse_core::control::schedules::reply::Listed;
 use serde::{Deserialize, Serialize};
@@ -17,7 +15,7 @@ use super::auth::caller::Caller;
 use super::auth::tokens::Scope;
 use super::body::{object, value, whole};
 use super::messages::may_reach;
-use super::problem::{Document, Kind, Problem};
+use super::problem::{Document, Kind, Problem, within};
 use super::publish::{takes_publishes, unless_stuck};
 use super::request::{TargetRequest, moment};
 use super::state::Api;
@@ -129,24 +127,17 @@ pub async fn list(caller: Caller, Query(asked): Query<Page>) -> Result<Response,
     Ok(respond(200, to_json(&page(&caller, &asked).await?)))
 }
 
-fn within(what: &str, asked: Option<usize>, range: RangeInclusive<usize>) -> Result<(), Problem> {
-    match asked {
-        Some(asked) if !range.contains(&asked) => {
-            let (least, most) = (range.start(), range.end());
-            let detail = format!("{what} is out of range: give {least} to {most}");
-            Err(Problem::new(Kind::Invalid, detail).with("limit", *most).with("value", asked))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// As [`list`].
 ///
 /// Errors: nobody answers, or the caller may not ask.
 pub async fn page(caller: &Caller, asked: &List) -> Result<Listed, Problem> {
     caller.may(Scope::Read)?;
     caller.take(1)?;
-    told(caller.login.client.schedules().page(asked).await)
+    let client = &caller.login.client;
+    takes_publishes(client)?;
+    let listed = unless_stuck(client, client.schedules().page(asked)).await;
+    let lost = |_| Problem::new(Kind::NoBroker, "RabbitMQ was lost before it answered");
+    told(listed.map_err(lost)?)
 }
 
 /// Shows a recurring schedule: what it says, its last runs, its next ticks.
@@ -294,7 +285,17 @@ pub async fn carry_out(
 ) -> Result<Changed, Problem> {
     begin(caller, &format!("schedule={name}{verb}"))?;
     let client = &caller.login.client;
-    let schedules = client.schedules();
+    let now = api.clock.now();
+    unless_stuck(client, carried_out(&client.schedules(), name, verb, asked, now)).await?
+}
+
+async fn carried_out(
+    schedules: &Schedules,
+    name: &str,
+    verb: &str,
+    asked: VerbRequest,
+    now: UnixMs,
+) -> Result<Changed, Problem> {
     let VerbRequest { note, tick_ms, run, from, to } = asked;
     if verb == ":done" {
         let (Some(tick), Some(run), None, None, None) = (tick_ms, run, note, from, to) else {
@@ -311,11 +312,11 @@ pub async fn carry_out(
     let held = match (verb, note, from, to) {
         (":pause", note, None, None) => schedules.pause(name, note.as_deref()).await,
         (":resume", None, None, None) => schedules.resume(name).await,
-        (":trigger", None, None, None) => schedules.fire(name, &[api.clock.now()]).await,
+        (":trigger", None, None, None) => schedules.fire(name, &[now]).await,
         (":backfill", None, Some(from), Some(to)) => {
             let read = |text: &str| moment(text).map_err(|why| Problem::new(Kind::Invalid, why));
             let range = (read(&from)?, read(&to)?);
-            let filled = backfill(&schedules, name, range, api.clock.now()).await;
+            let filled = backfill(schedules, name, range, now).await;
             return Ok(Changed {
                 name: name.to_owned(),
                 outcome: ScheduleOutcome::Fired.as_str(),

@@ -62,9 +62,9 @@ fn one(check: &Check) -> Markup {
             p { span class=(class) { (grade.as_str()) } }
             h2 { (name) ": " (asks) }
             dl.facts {
-                dt { "Seen" } dd { (words::visible(evidence)) }
-                dt { "Where" } dd { (from) }
-                @if !next.is_empty() { dt { "Do" } dd { (words::visible(next)) } }
+                dt { "Seen" } dd { (words::prose(evidence)) }
+                dt { "Where" } dd { (words::prose(from)) }
+                @if !next.is_empty() { dt { "Do" } dd { (words::prose(next)) } }
             }
         }
     }

@@ -211,11 +211,11 @@ pub fn findings(seen: &Seen) -> Markup {
     html! {
         @if !seen.status.overview.findings.is_empty() || management.is_some() {
             section.findings data-part="findings" aria-label="What is not as it should be" {
-                @for finding in &seen.status.overview.findings { p.notice.bad { (sign(false)) (words::visible(finding)) } }
+                @for finding in &seen.status.overview.findings { p.notice.bad { (sign(false)) (words::prose(finding)) } }
                 @if let Some(error) = management {
                     p.notice.warn {
                         (sign(false)) "RabbitMQ’s management API does not answer, so what consumers hold is not known (–): "
-                        (words::visible(&error.to_string()))
+                        (words::prose(&error.to_string()))
                     }
                 }
             }

@@ -73,7 +73,7 @@ pub async fn show(visitor: Visitor, Query(given): Query<Given>) -> Response {
         Ok((page, count)) => found(site, &given, &page, &count),
         Err(problem) if problem.kind == Kind::LedgerRequired => not_yet(&problem),
         Err(problem) if problem.kind == Kind::Invalid => {
-            html! { p.notice.bad role="alert" { (layout::sign(false)) (words::visible(&problem.detail)) } }
+            html! { p.notice.bad role="alert" { (layout::sign(false)) (words::prose(&problem.detail)) } }
         }
         Err(problem) => return trouble::page(&visitor, &problem),
     };

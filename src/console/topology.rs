@@ -51,7 +51,7 @@ fn body(config: &Config, verified: &Verified) -> Markup {
         @if !verified.verdict.unseen.is_empty() {
             section.panel {
                 h2 { "What could not be seen" }
-                ul { @for unseen in &verified.verdict.unseen { li { (words::visible(unseen)) } } }
+                ul { @for unseen in &verified.verdict.unseen { li { (words::prose(unseen)) } } }
             }
         }
         (shape(config, verified))
@@ -64,14 +64,14 @@ fn one(finding: &Finding) -> Markup {
     html! {
         article.panel.finding.bad[is_fault] {
             p { span class=(if is_fault { "state bad" } else { "state warn" }) { (if is_fault { "fault" } else { "note" }) } }
-            h2 { (words::visible(&finding.problem)) }
+            h2 { (words::prose(&finding.problem)) }
             ul.mono.plain {
                 @for object in finding.objects.iter().take(8) { li { bdi { (words::visible(object)) } } }
                 @if finding.objects.len() > 8 { li.quiet { "and " (finding.objects.len() - 8) " more" } }
             }
             dl.facts {
-                dt { "Effect" } dd { (words::visible(&finding.effect)) }
-                @if !finding.remedy.is_empty() { dt { "Remedy" } dd { @if is_command { code { (words::visible(&finding.remedy)) } } @else { (words::visible(&finding.remedy)) } } }
+                dt { "Effect" } dd { (words::prose(&finding.effect)) }
+                @if !finding.remedy.is_empty() { dt { "Remedy" } dd { @if is_command { code { (words::visible(&finding.remedy)) } } @else { (words::prose(&finding.remedy)) } } }
             }
         }
     }

@@ -8,6 +8,7 @@ use super::layout::{self, Alone, Head};
 use super::preferences::Theme;
 use super::site::Site;
 use super::visitor::Visitor;
+use super::words;
 use crate::api::problem::{Kind, Problem};
 
 /// How often a page looks whether a problem has passed.
@@ -56,7 +57,7 @@ fn body(site: &Site, problem: &Problem, is_inside: bool) -> Markup {
     html! {
         div.trouble {
             h1 { (title(problem)) }
-            p.lead { (problem.detail) }
+            p.lead { (words::prose(&problem.detail)) }
             @if problem.kind == Kind::NoBroker && is_inside { (broker(site)) }
             @if may_pass(problem) {
                 p.quiet { "This page looks again every " (EVERY_SECONDS) " seconds, and is back by itself." }

@@ -142,7 +142,21 @@ pub fn visible(text: &str) -> String {
     text.chars().map(picture).collect()
 }
 
-/// The same where lines and tabs are part of the text.
+/// A sentence of ours, made visible: what stands `so` in a terminal is code on a page.
+pub fn prose(text: &str) -> Markup {
+    let parts: Vec<&str> = text.split('`').collect();
+    // a mark without its second one is a mark
+    let is_paired = parts.len() % 2 == 1;
+    html! {
+        @if is_paired {
+            @for (at, part) in parts.iter().enumerate() {
+                @if at % 2 == 1 { code { (visible(part)) } } @else { (visible(part)) }
+            }
+        } @else { (visible(text)) }
+    }
+}
+
+/// Visible, where lines and tabs are part of the text.
 pub fn visible_lines(text: &str) -> String {
     let keep = |c: char| if matches!(c, '\n' | '\t') { c } else { picture(c) };
     text.chars().map(keep).collect()
@@ -192,6 +206,19 @@ mod tests {
         let of = |seconds| rough(Duration::from_secs(seconds));
         assert_eq!([15, 240, 3_840, 61_440].map(of), ["15 s", "4m", "1h", "17h"]);
         assert_eq!(rough(Duration::from_millis(100)), "100 ms");
+    }
+
+    #[test]
+    fn what_is_marked_in_a_sentence_is_code() {
+        let cases = [
+            ("plain <b>", "plain &lt;b&gt;"),
+            ("`dlq list`, then `a<b`", "<code>dlq list</code>, then <code>a&lt;b</code>"),
+            ("one ` alone", "one ` alone"),
+            ("a\u{202e} `b\0`", "a\u{fffd} <code>b␀</code>"),
+        ];
+        for (text, page) in cases {
+            assert_eq!(prose(text).into_string(), page);
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn table(
         section.panel {
             h2 { "Who is connected" }
             @match processes {
-                Err(error) => { p.notice.warn { (sign(false)) (visible(&error.to_string())) } },
+                Err(error) => { p.notice.warn { (sign(false)) (words::prose(&error.to_string())) } },
                 Ok(processes) if processes.is_empty() => { p.quiet { "RabbitMQ tells of no process: it does so some seconds after each has connected, and with the tag monitoring of others than " code { "broker.uri" } "’s user." } },
                 Ok(processes) => {
                     div.wide tabindex="0" role="group" aria-label="Processes that are connected" {

@@ -89,6 +89,7 @@ mod schedules_http;
 mod schedules_overlap;
 mod secrets;
 mod settings;
+mod shards;
 mod stores;
 mod support;
 mod tls;

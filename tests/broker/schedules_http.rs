@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::api::{begin, end};
 use crate::api_support::*;
+use crate::schedules_overlap::next_into;
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,6 +71,41 @@ async fn schedules_are_made_paused_and_listed_over_http() {
     let gone = api.ask("DELETE", "/v1/schedules/report", GUEST, &[], "").await;
     assert_eq!(gone.body["outcome"], "deleted");
     api.get("/v1/schedules/report").await.is(404, "not-found");
+    drop(config);
+    end(broker, worker, api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_says_over_http_that_its_run_is_over() {
+    let (broker, config, worker, api) =
+        begin("api-done", |config| config.commands.enabled = true).await;
+    let beat = json!({
+        "every": "1s", "target": { "queue": "mail" }, "overlap": "skip", "overlap_timeout": "1h"
+    });
+    let made = api.ask("PUT", "/v1/schedules/beat", GUEST, &[], &beat.to_string()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let connection = broker.connect().await;
+    let first = next_into(&connection, "mail").await;
+    let shown = async || api.get("/v1/schedules/beat").await.body;
+    until("a tick is left out", async || shown().await["skipped"].as_u64() >= Some(1)).await;
+    let done = async |tick_ms: u64, run: u64| {
+        let said = json!({ "tick_ms": tick_ms, "run": run });
+        api.post("/v1/schedules/beat:done", said).await
+    };
+    // of another run it says nothing
+    let answer = done(first.tick.0, first.run + 1).await;
+    assert_eq!((answer.status, answer.body["outcome"].as_str()), (200, Some("unchanged")));
+    assert_eq!(depth(&connection, "mail").await, Some(0), "the first is not over");
+    let answer = done(first.tick.0, first.run).await;
+    assert_eq!((answer.status, answer.body["outcome"].as_str()), (200, Some("done")));
+    let second = next_into(&connection, "mail").await;
+    assert_eq!((second.run, second.tick > first.tick), (first.run + 1, true));
+    assert_eq!(shown().await["running"][0]["run"], second.run);
+    for wrong in [json!({}), json!({ "run": 1 }), json!({ "tick_ms": 1, "run": 1, "note": "x" })] {
+        api.post("/v1/schedules/beat:done", wrong).await.is(422, "invalid");
+    }
+    let none = api.post("/v1/schedules/none:done", json!({ "tick_ms": 1, "run": 1 })).await;
+    none.is(404, "not-found");
     drop(config);
     end(broker, worker, api).await;
 }

@@ -15,7 +15,12 @@ use serde_json::json;
 
 /// The next run that comes.
 async fn next(connection: &Connection) -> ScheduledRun {
-    let (_, message) = take(connection, "inbox", 1).await.pop().unwrap();
+    next_into(connection, "inbox").await
+}
+
+/// The next run that comes into a queue.
+pub async fn next_into(connection: &Connection, queue: &str) -> ScheduledRun {
+    let (_, message) = take(connection, queue, 1).await.pop().unwrap();
     let whole = |name| u64::try_from(number(&message, name)).unwrap();
     let tick = dormouse::schedule::UnixMs(whole("dormouse-tick-ms"));
     ScheduledRun { name: words(&message, "dormouse-schedule"), tick, run: whole("dormouse-run") }
