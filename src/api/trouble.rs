@@ -29,6 +29,8 @@ pub fn publishing(problem: &Publishing) -> Problem {
         Publishing::CommandsOff { .. } => Kind::CommandsRequired,
         Publishing::Unknown { .. } | Publishing::Closed => Kind::OutcomeUnknown,
         Publishing::NotSent { .. } => Kind::Busy,
+        // of one that this service does not know it knows nothing of the message either
+        _ => Kind::OutcomeUnknown,
     };
     let told = Problem::new(kind, problem.to_string());
     match problem {

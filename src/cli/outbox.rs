@@ -113,9 +113,7 @@ impl From<RelayError> for Failure {
             RelayError::Client(_) | RelayError::Outbox(OutboxError::Refused { .. }) => {
                 Exit::Refused
             }
-            RelayError::Outbox(OutboxError::Message(_) | OutboxError::Unavailable(_)) => {
-                Exit::Failed
-            }
+            RelayError::Outbox(_) => Exit::Failed,
             RelayError::NotConfigured | RelayError::Address(_) | RelayError::Certificate(_) => {
                 Exit::Usage
             }

@@ -20,6 +20,7 @@ fn message(name: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_2xx_while_rabbitmq_has_an_alarm_or_is_gone_and_then_it_heals() {
     let mut own = Own::start("api-alarm").await;
+    own.config.commands.enabled = true;
     let worker = Worker::start(&own.config).await;
     queues(&own.connect().await, &["mail"]).await;
     let api = Api::start(&own.config);
@@ -45,6 +46,9 @@ async fn nothing_is_2xx_while_rabbitmq_has_an_alarm_or_is_gone_and_then_it_heals
     until("it is noticed", async || post("gone").await.kind() == "no-broker").await;
     post("gone").await.is(503, "no-broker");
     api.get("/v1/levels").await.is(503, "no-broker");
+    // what asks the registrar says the same, and does not wait for an answer that nobody can give
+    api.get("/v1/schedules").await.is(503, "no-broker");
+    api.post("/v1/schedules/beat:pause", json!({})).await.is(503, "no-broker");
     own.node.start_again().await.unwrap();
     until("it is back", async || post("back").await.status == 201).await;
     let connection = own.connect().await;

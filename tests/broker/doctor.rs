@@ -152,8 +152,12 @@ async fn each_thing_that_is_broken_about_workers_is_seen_alone() {
     let said = stand.until_says(&with_canary, None, &["--canary=300ms"]).await;
     let canary = said.of("canary")["evidence"].as_str().unwrap();
     assert!(canary.starts_with("confirmed in ") && canary.contains("level queue"), "{canary}");
-    let left = stand.broker.management.queues(&stand.broker.vhost).await.unwrap();
-    assert!(!left.iter().any(|queue| queue.name.contains("canary")), "{left:?}");
+    // an exclusive queue goes a moment after its connection
+    until("its queue is gone", async || {
+        let left = stand.broker.management.queues(&stand.broker.vhost).await.unwrap();
+        !left.iter().any(|queue| queue.name.contains("canary"))
+    })
+    .await;
     stand.rest().await;
     let sound = pretend(&mut task, vitals(), 0).await;
     stand.until_only(&well, "workers", "fail", Some(sound), &[]).await;

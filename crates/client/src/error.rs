@@ -11,6 +11,7 @@ use dormouse_core::control::KeyFault;
 
 /// Why a client, a scheduler or a consumer cannot work. What a reconnect heals is not here.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// RabbitMQ cannot be reached, or refused us.
     #[error(transparent)]
@@ -82,6 +83,7 @@ pub struct NotScheduled {
 
 /// Why a message was not scheduled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Problem {
     /// It reached no queue.
     #[error("no queue is bound to {exchange:?} (RabbitMQ returned it: {code} {text})")]

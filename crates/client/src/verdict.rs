@@ -27,6 +27,7 @@ pub enum Verdict {
 
 /// When the next attempt is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Retry {
     /// At once, in its place: the next message with the same key waits for it. Counts as an attempt, so
     /// that it ends with the policy's last.

@@ -2,6 +2,7 @@
 
 /// None of these loses a message: it is not acked, and comes again.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The store cannot be used now: it gives no answer, and whether it has done what it was asked is not known;
     /// or it answered that it cannot at the moment, as a server does that was demoted by a failover.

@@ -6,6 +6,7 @@ use crate::error::Problem;
 
 /// Why a row was not inserted, or a relay cannot work.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OutboxError {
     /// The message cannot be published, now or later: nothing was inserted.
     #[error(transparent)]
