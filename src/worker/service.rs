@@ -217,6 +217,9 @@ async fn session(
         if config.topology.declare {
             declare_apart(&config, past.channels).await?;
         }
+        if let Some(control) = &lasting.control {
+            control.declared.notify_one();
+        }
         let consuming = open("dormouse consume").await?;
         let publishing = open("dormouse publish").await?;
         if past.channels.is_some() {
@@ -308,6 +311,9 @@ async fn connected(
 ) -> Result<(), WorkerError> {
     let shared = Arc::new(shared);
     let versions = installed_versions(consuming, &shared).await?;
+    if let Some(control) = &shared.control {
+        control.until_log_is_known().await;
+    }
     let mut parts = JoinSet::new();
     let intake = Intake::open(shared.clone(), consuming, publishing).await?;
     let retry = Retry::open(shared.clone(), consuming, publishing).await?;
@@ -317,9 +323,6 @@ async fn connected(
     parts.spawn(delivery.run(stop.clone()));
     info!(name: "worker-running", address = consuming.address(), ?versions, "running");
     health.set_connected(true);
-    if let Some(control) = &shared.control {
-        control.declared.notify_one();
-    }
     shared.ledger.iter().for_each(|ledger| ledger.set_session(true));
     shared.gauges.connected.set(1.0);
 

@@ -7,6 +7,7 @@ use crate::control::{
     ANSWERS, ask, begun, begun_with, cancel, keyed, outcomes, unique, with_commands,
 };
 use crate::support::*;
+use dormouse::cascade::Cascade;
 use dormouse::config::Config;
 use dormouse::message::Message;
 use dormouse_core::control::{Batch, Entry, LogMessage};
@@ -24,17 +25,25 @@ async fn what_has_a_key_waits_for_the_operator_when_the_log_is_deleted() {
     })
     .await;
     publish(&connection, [keyed("after", 3_000, "after"), delayed("inbox", 3_500, "none")]).await;
-    let came = take(&connection, "inbox", 2).await;
-    let bodies: Vec<String> = came.iter().map(|(_, message)| body(message)).collect();
-    assert_eq!(bodies, ["after", "none"], "the others wait");
+    let next = async || body(&take(&connection, "inbox", 1).await[0].1);
+    let mut came = vec![next().await];
+    while came.last().is_some_and(|last| last != "none") {
+        came.push(next().await);
+    }
+    // what was decided and not yet acknowledged was decided again, for the new log
+    let again = came.extract_if(.., |came| came == "u").count();
+    assert_eq!(came, ["after", "none"], "the others wait");
     let (code, said, printed) = dormouse(&broker, &["log", "accept"]);
     assert_eq!(code, 0, "{said}");
     assert!(printed.contains("Nothing was done"), "{printed}");
     assert_eq!(dormouse(&broker, &["log", "accept", "--yes"]).0, 0);
-    let mut bodies: Vec<String> =
-        take(&connection, "inbox", 2).await.iter().map(|(_, message)| body(message)).collect();
-    bodies.sort();
-    assert_eq!(bodies, ["before", "u"]);
+    let mut came: Vec<String> = take(&connection, "inbox", 2 - again)
+        .await
+        .iter()
+        .map(|(_, message)| body(message))
+        .collect();
+    came.sort();
+    assert_eq!(came, ["before", "u"][..2 - again]);
     worker.stop().await;
     broker.drop_it().await;
 }
@@ -109,6 +118,31 @@ async fn a_redrive_of_a_cancelled_key_says_so() {
         "{said}{printed}"
     );
     assert_eq!(body(&take(&connection, "nowhere", 1).await[0].1), "stays");
+    worker.stop().await;
+    broker.drop_it().await;
+}
+
+/// What was published while no worker ran is taken in at once by the next one, before it can have read the log: it would go
+/// round through the wait queue and be late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_starts_sends_no_key_round() {
+    // what goes round stays away for two seconds
+    let long = |config: &mut Config| config.topology.unit = Duration::from_secs(15);
+    let (broker, config, connection, worker) = begun_with("starts-with-keys", long).await;
+    assert_eq!(outcomes(ask(&connection, cancel(&["begins the log"])).await), ["noted"]);
+    worker.stop().await;
+    publish(&connection, (0..50).map(|n| keyed(&format!("key-{n}"), 20_000, "sleeps"))).await;
+
+    let worker = Worker::start(&config).await;
+    let asleep = async || {
+        let mut asleep = Vec::new();
+        for queue in Cascade::of(&config).sleeps_in(None).0 {
+            asleep.push(depth(&connection, &queue).await.unwrap_or(0));
+        }
+        asleep
+    };
+    until("all is taken in", async || asleep().await.iter().sum::<u32>() == 50).await;
+    assert_eq!(asleep().await[0], 0, "in the wait queue");
     worker.stop().await;
     broker.drop_it().await;
 }

@@ -10,6 +10,7 @@ use dormouse_core::control::{
     LogMessage, Make, Read, Registrar, Sequence, State, Taken, Vouched, Wake, is_credible, wake,
 };
 use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 use super::closed_over::ClosedOver;
 use crate::schedule::{StampedKey, UnixMs};
@@ -20,6 +21,10 @@ use crate::worker::metrics::ControlGauges;
 const PRESENCE: Duration = Duration::from_secs(20);
 /// If there are schedules: who is to decide next begins when something is delivered, and asks for their ticks then.
 const PRESENCE_WITH_SCHEDULES: Duration = Duration::from_secs(2);
+/// Reading a log takes so long only if there are many keys; what has none does not wait for them.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+/// How often who waits for the log looks whether it was read.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What a worker knows of messages with a key. Who holds one asks it.
 pub struct Control {
@@ -95,6 +100,17 @@ impl Control {
     /// Counts what was read of the log: whatever was decided before may be decided otherwise now.
     pub(in crate::worker) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
+    }
+
+    /// Waits for [`Control::log`], for a moment at most. A process that has just started takes nothing in before it: what
+    /// has a key would go round through the wait queue.
+    pub(in crate::worker) async fn until_log_is_known(&self) {
+        let known = async {
+            while self.log().is_none() {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(FIRST_LOOK, known).await;
     }
 
     /// The log for a message that is taken in; none if this process has never read one.
