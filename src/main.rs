@@ -2,6 +2,12 @@ use std::process::ExitCode;
 
 use dormouse::cli::{self, STACK_BYTES};
 
+/// A message is some dozens of small strings, each read, copied and written: an eighth of a worker's CPU time was the
+/// system's allocator (docs/bench.md).
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     #[expect(
         unsafe_code,
