@@ -132,7 +132,23 @@ impl Environment {
             let uri = self.config.broker.uri[0].expose();
             self.workers.push(worker(program, uri, arguments).await?);
         }
+        if self.config.commands.enabled {
+            self.decides().await;
+        }
         Ok(())
+    }
+
+    /// Until a worker has begun the log of commands: what has a key waits for that once, and in no measurement.
+    async fn decides(&self) {
+        let deadline = Instant::now() + NODES_DEADLINE;
+        while Instant::now() < deadline {
+            for worker in &self.workers {
+                if worker.metric("dormouse_registrar").await == Some(1.0) {
+                    return;
+                }
+            }
+            sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// Declares what a subject needs besides.
