@@ -50,7 +50,9 @@ deny:
 ## What a newer library breaks for who compiled against an older one. BASE=v0.1.0: a tag or commit; else the newest tag.
 semver:
 	@cargo semver-checks --version >/dev/null 2>&1 || { echo "cargo-semver-checks is missing: cargo install --locked cargo-semver-checks"; exit 1; }
-	cargo semver-checks --package dormouse-client --baseline-rev $(or $(BASE),$$(git describe --tags --abbrev=0))
+	@base="$(or $(BASE),$$(git describe --tags --abbrev=0 2>/dev/null))"; \
+	[ -n "$$base" ] || { echo "there is no tag to compare with: BASE=COMMIT names what is older"; exit 1; }; \
+	cargo semver-checks --package dormouse-client --baseline-rev "$$base"
 
 rabbitmq:
 	@scripts/get-rabbitmq.sh
