@@ -165,9 +165,9 @@ impl Delivery {
         let left_levels = death::left_levels(&message.properties.headers);
         let message = match self.shared.dispatch.read(message) {
             Ok(message) => message,
-            Err(message) => return self.send(InFlight { tag, message }, InternalQueue::Dlq),
+            Err(message) => return self.send(InFlight::new(tag, message), InternalQueue::Dlq),
         };
-        let mut from = InFlight { tag, message };
+        let mut from = InFlight::new(tag, message);
         let message = &mut from.message;
         if self.shared.with_log(message, InternalQueue::Levels) == InternalQueue::Wait
             && !message.stamp.waits_for_dlq

@@ -85,7 +85,7 @@ impl Intake {
             Source::Parking => return self.unpark(tag, message),
         };
         let to = self.shared.with_log(&mut message, to);
-        self.consume_loop.send(InternalPublish { from: InFlight { tag, message }, to });
+        self.consume_loop.send(InternalPublish { from: InFlight::new(tag, message), to });
     }
 
     /// A parked message found no queue in the cascade: the topology is declared again and the message
@@ -112,6 +112,6 @@ impl Intake {
         let to = self.shared.with_log(&mut message, to);
         let told = if ours { self.told_of_parked.due() } else { None };
         dispatch.events.note(&message, Event::Parked { ours, told });
-        self.consume_loop.send_later(InternalPublish { from: InFlight { tag, message }, to });
+        self.consume_loop.send_later(InternalPublish { from: InFlight::new(tag, message), to });
     }
 }

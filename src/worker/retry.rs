@@ -60,7 +60,7 @@ impl Retry {
         if let (InternalQueue::Levels, Some(retry_state)) = (to, &message.stamp.retry_state) {
             self.shared.find_the_way(&self.binding, &retry_state.queue).await?;
         }
-        self.consume_loop.send(InternalPublish { from: InFlight { tag, message }, to });
+        self.consume_loop.send(InternalPublish { from: InFlight::new(tag, message), to });
         Ok(())
     }
 }

@@ -59,9 +59,7 @@ impl DelayedMessage {
             .unwrap_or(target_exchange)
             .to_owned();
         let cc = long_strings(properties.headers.get(CC));
-        properties
-            .headers
-            .retain(|name, _| !headers::is_ours(name.as_str()) && !is_set_by_broker(name.as_str()));
+        leave_clients(&mut properties.headers, |_| false);
         published.exchange.clear();
         let target =
             Target { exchange, routing_key: std::mem::take(&mut published.routing_key), cc };
@@ -141,10 +139,7 @@ impl DelayedMessage {
         message.routing_key.clear();
         message.properties.delivery_mode = None;
         // what could not be read, on its way to the DLQ
-        let stays = |name: &ShortString| stamp.waits_for_dlq && is_raw(name);
-        message.properties.headers.retain(|name, _| {
-            stays(name) || !headers::is_ours(name.as_str()) && !is_set_by_broker(name.as_str())
-        });
+        leave_clients(&mut message.properties.headers, |name| stamp.waits_for_dlq && is_raw(name));
         Ok(Self { stamp, message })
     }
 
@@ -382,6 +377,14 @@ pub fn unstamped(message: Message, fault: &StampFault, id: String, now: UnixMs) 
 /// <https://www.rabbitmq.com/docs/direct-reply-to#caveats>
 fn is_checked_by_broker(reply_to: &ShortString) -> bool {
     reply_to.as_str() == "amq.rabbitmq.reply-to"
+}
+
+/// Leaves the client's, and what `also` says yes to. Made anew: a tree emptied one by one is balanced as often.
+fn leave_clients(table: &mut Headers, also: impl Fn(&ShortString) -> bool) {
+    let stays = |name: &ShortString| {
+        also(name) || !headers::is_ours(name.as_str()) && !is_set_by_broker(name.as_str())
+    };
+    *table = std::mem::take(table).into_iter().filter(|(name, _)| stays(name)).collect();
 }
 
 fn is_raw(name: &ShortString) -> bool {
