@@ -40,7 +40,7 @@ async fn pages_are_read_in_a_browser() {
     queues(&connection, &["mail", "ran"]).await;
     let api = serving(&config, &broker).await;
     let looker = user(&broker, "looker", &["monitoring"]).await;
-    let given = json!({
+    let mut given = json!({
         "url": api.uri(""), "user": "guest", "password": "guest", "pages": pages(), "acts": false,
         "looker": { "user": looker, "password": "secret" },
     });
@@ -67,6 +67,7 @@ async fn pages_are_read_in_a_browser() {
         api.get("/v1/count?target=mail").await.body["messages"] == 40
     })
     .await;
+    given["full"] = json!(true);
     let said = run(&folder, given).await;
     assert!(said.contains(&looked), "{said}");
     api.stop().await;

@@ -1,6 +1,6 @@
 // The console in a browser. Run in the folder of `scripts/get-clients.sh browser`, with what to do as JSON in CONSOLE:
 //
-//   { "url", "user", "password", "looker": { "user", "password" }, "pages": [path], "acts": bool, "places": [[path, key]], "shots": folder }
+//   { "url", "user", "password", "looker": { "user", "password" }, "pages": [path], "full": bool, "acts": bool, "places": [[path, key]], "shots": folder }
 //
 // Says what it has seen, a line each, and ends with 1 if anything was not as it should be.
 import { createRequire } from 'node:module';
@@ -73,16 +73,21 @@ const looking = [
   ...[['light', 1280], ['dark', 360]].map(([colorScheme, width]) => ({ colorScheme, width, javaScriptEnabled: true, who: given.looker })),
 ];
 
+// axe takes most of the time: it reads what is full in each way, and what is empty, which has the same frame, in two
+const isRead = ({ colorScheme, width, javaScriptEnabled, who }) =>
+  javaScriptEnabled && (given.full || (who === given && (colorScheme === 'light') === (width === 1280)));
+
 async function looks() {
   let looked = 0;
-  for (const { colorScheme, width, javaScriptEnabled, who } of looking) {
+  for (const way of looking) {
+    const { colorScheme, width, javaScriptEnabled, who } = way;
     const page = await person({ colorScheme, javaScriptEnabled, viewport: { width, height: 800 } }, who);
     for (const path of ['/login', ...given.pages]) {
       const what = `${path} ${colorScheme} ${width} ${javaScriptEnabled ? 'with' : 'without'} a script, as ${who.user}`;
       await page.goto(at(path));
       if (!(await page.innerText('h1')).trim()) fault(`${what}: no heading`);
       await fits(page, what);
-      if (javaScriptEnabled && !(await isReadable(page, what))) fault(`${what}: axe saw nothing`);
+      if (isRead(way) && !(await isReadable(page, what))) fault(`${what}: axe saw nothing`);
       looked += 1;
     }
     await page.context().close();
