@@ -290,5 +290,5 @@ async fn what_amqp_0_9_1_cannot_carry_and_nobody_may_publish_is_kept_apart() {
     assert_eq!(take(&connection, "late", 1).await[0].1.body.len(), 30_000);
     worker.until_ready().await.unwrap();
     worker.stop().await.unwrap();
-    own.end().await;
+    own.end();
 }

@@ -61,7 +61,7 @@ async fn nothing_is_2xx_while_rabbitmq_has_an_alarm_or_is_gone_and_then_it_heals
     assert!(!seen.contains("\"refused\""), "{seen:?}");
     api.stop().await;
     drop(worker);
-    own.end().await;
+    own.end();
 }
 
 /// What was answered with 201 arrives, whenever the stop came; and what comes after it is told.

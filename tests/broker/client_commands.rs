@@ -221,7 +221,7 @@ async fn a_cancel_that_nobody_answers_holds() {
     assert_eq!(arrived(&own.broker).await, [""; 0]);
     client.close().await;
     worker.stop().await;
-    own.end().await;
+    own.end();
 }
 
 /// What RabbitMQ did not take before a connection was lost is published again on the next one, and answered there.
@@ -257,7 +257,7 @@ async fn what_is_not_confirmed_is_sent_again_and_answered() {
     assert_eq!(arrived(&own.broker).await, ["unique"]);
     client.close().await;
     worker.stop().await;
-    own.end().await;
+    own.end();
 }
 
 /// A copy that the library publishes for a retry has the key as well.

@@ -110,7 +110,7 @@ async fn a_broker_restart_in_the_middle_loses_nothing() {
     stop.cancel();
     running.await.unwrap().unwrap();
     worker.stop().await;
-    own.end().await;
+    own.end();
 }
 
 /// While an alarm blocks publishes a retry waits, unacknowledged, and goes on when it clears; what cannot
@@ -159,7 +159,7 @@ async fn an_alarm_keeps_retries_waiting_and_tells_publishers() {
     stop.cancel();
     running.await.unwrap().unwrap();
     worker.stop().await;
-    own.end().await;
+    own.end();
 }
 
 /// A copy that the broker refuses keeps its delivery unacknowledged, and is published when it is allowed.
@@ -216,5 +216,5 @@ async fn a_refused_copy_waits_with_its_delivery() {
     stop.cancel();
     running.await.unwrap().unwrap();
     worker.stop().await;
-    own.end().await;
+    own.end();
 }

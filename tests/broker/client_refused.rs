@@ -81,7 +81,7 @@ async fn nobody_is_called_refused_for_another() {
     assert_eq!(times.len(), 393 + 1, "{times:?}");
     assert!(!times.contains_key("bad") && times.values().all(|times| *times <= 2), "{times:?}");
     worker.stop().await;
-    own.end().await;
+    own.end();
 }
 
 /// On 3.10 a quorum queue that refused a channel refuses it for ever, whatever becomes of its limit.
@@ -189,5 +189,5 @@ async fn a_copy_that_is_refused_goes_to_the_dlq_or_stays() {
     assert!(why.contains("cannot be retried") && why.contains("406"), "{why}");
     running.stop().await;
     worker.stop().await;
-    own.end().await;
+    own.end();
 }

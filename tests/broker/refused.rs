@@ -112,7 +112,7 @@ async fn every_frame_size_carries_ordinary_messages() {
         panic!("it is refused");
     };
     assert!(refused.to_string().contains("take 8192 or more"), "{refused}");
-    own.end().await;
+    own.end();
 }
 
 /// Each is in the DLQ with its reason, and the log does not tell of each.
@@ -269,7 +269,7 @@ async fn what_nobody_may_publish_any_more_is_kept_named_and_holds_up_nobody() {
     exits_with(&run(&own.broker, &["topology", "destroy", "--yes", "--force"]), 0);
     let left = own.broker.management.queues(&own.broker.vhost).await.unwrap();
     assert!(left.iter().all(|queue| !queue.name.starts_with("dormouse.")), "{left:?}");
-    own.end().await;
+    own.end();
 }
 
 /// A worker that stops leaves it in its queue, and one that starts tries it again.
@@ -292,7 +292,7 @@ async fn what_was_kept_is_tried_again_by_the_next_worker() {
     let worker = Worker::start(&own.config).await;
     assert_eq!(names(&take(&connection, "inbox", 3).await), numbered("large", 3));
     worker.stop().await;
-    own.end().await;
+    own.end();
 }
 
 /// What is to be published alone waits for the end of an alarm here, and not in the client library.
@@ -325,5 +325,5 @@ async fn nothing_is_published_alone_under_an_alarm() {
     };
     let settled = tokio::time::timeout(DEADLINE, settled).await.unwrap();
     assert_eq!(settled, [((), Outcome::Confirmed)]);
-    own.end().await;
+    own.end();
 }

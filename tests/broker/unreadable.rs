@@ -362,5 +362,5 @@ async fn what_can_neither_be_read_nor_moved_is_kept_apart() {
     assert_eq!(dead.body.len(), bytes.len());
     worker.until_ready().await.unwrap();
     worker.stop().await.unwrap();
-    own.end().await;
+    own.end();
 }

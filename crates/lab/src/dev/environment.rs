@@ -159,6 +159,10 @@ pub(super) fn variables(
         ("RABBITMQ_LOGS", "-".into()),
         // Makes rabbitmq-server exec the Erlang VM, as in the official Docker image, so that our child *is* the VM.
         ("RUNNING_UNDER_SYSTEMD", "true".into()),
+        // RabbitMQ binds Erlang's first scheduler to the first core, where a node that does little does it: several
+        // nodes on one machine would share that core, and leave the others idle. Unbound, as they are where
+        // Erlang cannot read which cores there are.
+        ("RABBITMQ_SCHEDULER_BIND_TYPE", "u".into()),
         (
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
             format!("-start_epmd false {LOOPBACK_DISTRIBUTION}"),

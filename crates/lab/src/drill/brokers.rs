@@ -49,6 +49,6 @@ pub async fn down(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.verdict = run.end().await?;
     outcome.expect_never_early(&hands).await;
-    site.close().await?;
+    drop(site);
     Ok(outcome)
 }

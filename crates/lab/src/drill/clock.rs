@@ -75,6 +75,6 @@ pub async fn stepped(options: &Options) -> Result<Outcome, DrillError> {
         let ended = ended.map_err(|panic| DrillError::of("the worker", panic))?;
         ended.map_err(|error| DrillError::of("the worker", error))?;
     }
-    site.close().await?;
+    drop(site);
     Ok(outcome)
 }

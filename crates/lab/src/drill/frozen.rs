@@ -68,7 +68,7 @@ pub async fn decided(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.judge(run, keyed).await?;
     outcome.expect_never_early(&hands).await;
-    site.close().await?;
+    drop(site);
     Ok(outcome)
 }
 

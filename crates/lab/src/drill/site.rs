@@ -202,13 +202,6 @@ impl Site {
         command.stdout(Stdio::null()).stderr(log);
         Ok(WorkerProcess::spawn(command)?)
     }
-
-    pub async fn close(mut self) -> Result<(), DrillError> {
-        for node in &mut self.nodes {
-            node.stop().await?;
-        }
-        Ok(())
-    }
 }
 
 /// Quorum queues, as a target should be.

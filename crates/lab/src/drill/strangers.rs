@@ -168,7 +168,7 @@ pub async fn came(options: &Options) -> Result<Outcome, DrillError> {
     });
     outcome.expect_never_early(&hands).await;
     connection.close().await;
-    site.close().await?;
+    drop(site);
     Ok(outcome)
 }
 

@@ -51,6 +51,6 @@ pub async fn drained(options: &Options) -> Result<Outcome, DrillError> {
         }
     }
     connection.close().await;
-    site.close().await?;
+    drop(site);
     Ok(outcome)
 }
