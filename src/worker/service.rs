@@ -217,9 +217,6 @@ async fn session(
         if config.topology.declare {
             declare_apart(&config, past.channels).await?;
         }
-        if let Some(control) = &lasting.control {
-            control.declared.notify_one();
-        }
         let consuming = open("dormouse consume").await?;
         let publishing = open("dormouse publish").await?;
         if past.channels.is_some() {
@@ -311,7 +308,9 @@ async fn connected(
 ) -> Result<(), WorkerError> {
     let shared = Arc::new(shared);
     let versions = installed_versions(consuming, &shared).await?;
+    // not sooner: its user may be allowed no connection more than those that are open
     if let Some(control) = &shared.control {
+        control.declared.notify_one();
         control.until_log_is_known().await;
     }
     let mut parts = JoinSet::new();

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
 use axum::{Router, routing::any};
 use dormouse::amqp::Connection;
+use dormouse::amqp::inspector::Inspector;
 use dormouse::config::Config;
 use dormouse::message::{Message, text};
 use dormouse::webhooks::{self, LiveEndpoints, WebhookError};
@@ -125,7 +126,12 @@ impl Dispatcher {
         };
         let task = tokio::task::spawn(run);
         let connection = broker.connect().await;
-        until("its queue stands", async || depth(&connection, QUEUE).await.is_some()).await;
+        // not only stands: 3.10 shows a quorum queue before it has a leader, and what is published then waits for its timeout
+        until("it consumes", async || {
+            let mut inspector = Inspector::open(&connection).await.unwrap();
+            inspector.queue(QUEUE).await.unwrap().is_some_and(|queue| queue.consumers > 0)
+        })
+        .await;
         Self { file, stop, task }
     }
 
