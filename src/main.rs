@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use dormouse::cli::{self, STACK_BYTES};
 
 /// A message is some dozens of small strings, each read, copied and written: an eighth of a worker's CPU time was the
-/// system's allocator (docs/bench.md).
+/// system's allocator (docs/shipping.md).
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -126,7 +126,7 @@ impl Dispatcher {
         };
         let task = tokio::task::spawn(run);
         let connection = broker.connect().await;
-        // not only stands: 3.10 shows a quorum queue before it has a leader, and what is published then waits for its timeout
+        // not only stands: 3.10 shows a quorum queue before it has a leader, and three attempts meanwhile fail
         until("it consumes", async || {
             let mut inspector = Inspector::open(&connection).await.unwrap();
             inspector.queue(QUEUE).await.unwrap().is_some_and(|queue| queue.consumers > 0)
