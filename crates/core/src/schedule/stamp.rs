@@ -249,7 +249,7 @@ impl StampedKey {
             headers.insert(name.into(), value);
         };
         put(KEY, text(self.key.as_str()));
-        put(LOG, Value::LongString(format!("{:016x}", self.log).into()));
+        put(LOG, text(&format!("{:016x}", self.log)));
         if let Some(generation) = self.generation {
             put(GENERATION, Value::LongLongInt(generation as i64));
         }

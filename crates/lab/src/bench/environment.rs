@@ -132,18 +132,18 @@ impl Environment {
             let uri = self.config.broker.uri[0].expose();
             self.workers.push(worker(program, uri, arguments).await?);
         }
-        if self.config.commands.enabled {
-            self.decides().await;
+        if self.config.commands.enabled && !self.workers.is_empty() {
+            self.until_one_decides().await;
         }
         Ok(())
     }
 
     /// Until a worker has begun the log of commands: what has a key waits for that once, and in no measurement.
-    async fn decides(&self) {
+    async fn until_one_decides(&self) {
         let deadline = Instant::now() + NODES_DEADLINE;
         while Instant::now() < deadline {
             for worker in &self.workers {
-                if worker.metric("dormouse_registrar").await == Some(1.0) {
+                if worker.decides().await {
                     return;
                 }
             }

@@ -99,6 +99,11 @@ impl WorkerProcess {
         sum(&self.get("/metrics").await?.1, name)
     }
 
+    /// Whether it is the registrar, who decides commands.
+    pub async fn decides(&self) -> bool {
+        self.metric("dormouse_registrar").await == Some(1.0)
+    }
+
     /// `kill -9`.
     pub fn kill(self) {
         drop(self);

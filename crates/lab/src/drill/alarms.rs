@@ -55,6 +55,5 @@ pub async fn raised(options: &Options) -> Result<Outcome, DrillError> {
     outcome.expect_never_early(std::slice::from_ref(&hand)).await;
     let twice = outcome.verdict.duplicates.ours();
     outcome.expect(twice == 0, || Finding::new("duplicated without a lost connection", twice));
-    drop(site);
     Ok(outcome)
 }

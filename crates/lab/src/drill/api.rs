@@ -88,7 +88,6 @@ pub async fn killed(options: &Options) -> Result<Outcome, DrillError> {
         outcome.expect(false, || Finding::new("a caller", strange));
     }
     outcome.expect_never_early(std::slice::from_ref(&hand)).await;
-    drop(site);
     Ok(outcome)
 }
 

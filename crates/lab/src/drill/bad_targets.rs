@@ -84,7 +84,6 @@ pub async fn among_good(options: &Options) -> Result<Outcome, DrillError> {
     });
     outcome.expect_never_early(std::slice::from_ref(&hand)).await;
     connection.close().await;
-    drop(site);
     Ok(outcome)
 }
 

@@ -49,6 +49,5 @@ pub async fn down(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.verdict = run.end().await?;
     outcome.expect_never_early(&hands).await;
-    drop(site);
     Ok(outcome)
 }

@@ -75,6 +75,5 @@ pub async fn stepped(options: &Options) -> Result<Outcome, DrillError> {
         let ended = ended.map_err(|panic| DrillError::of("the worker", panic))?;
         ended.map_err(|error| DrillError::of("the worker", error))?;
     }
-    drop(site);
     Ok(outcome)
 }

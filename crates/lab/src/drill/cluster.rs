@@ -75,7 +75,6 @@ pub async fn broken(options: &Options) -> Result<Outcome, DrillError> {
     let healed = Load::new(options.seed.wrapping_add(1), &shape);
     outcome.verdict.add(Run::begin(&site, healed, &options.queues()).end().await?);
     outcome.expect_never_early(&hands).await;
-    drop(site);
     Ok(outcome)
 }
 
@@ -101,7 +100,6 @@ pub async fn cancelled(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.judge(run, keyed).await?;
     outcome.expect_never_early(&hands).await;
-    drop(site);
     Ok(outcome)
 }
 

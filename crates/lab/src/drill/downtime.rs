@@ -29,7 +29,6 @@ pub async fn cancelled(options: &Options) -> Result<Outcome, DrillError> {
         let seed = options.seed.wrapping_add(u64::from(kill));
         down(&mut site, seed, start, kill, &mut rng, &mut outcome).await?;
     }
-    drop(site);
     Ok(outcome)
 }
 

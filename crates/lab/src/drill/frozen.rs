@@ -68,7 +68,6 @@ pub async fn decided(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.judge(run, keyed).await?;
     outcome.expect_never_early(&hands).await;
-    drop(site);
     Ok(outcome)
 }
 
@@ -77,7 +76,7 @@ async fn registrar(hands: &[WorkerProcess; 3], frozen: Option<usize>) -> Result<
     let mut found = None;
     until("a worker decides the commands", async || {
         for (index, hand) in hands.iter().enumerate() {
-            if Some(index) != frozen && hand.metric("dormouse_registrar").await == Some(1.0) {
+            if Some(index) != frozen && hand.decides().await {
                 found = Some(index);
             }
         }

@@ -79,7 +79,6 @@ pub async fn troubled(options: &Options) -> Result<Outcome, DrillError> {
     outcome.expect(twice == 0, || Finding::new("duplicated without a lost connection", twice));
     outcome.expect_never_early(&hands).await;
     index.kill();
-    drop(site);
     Ok(outcome)
 }
 

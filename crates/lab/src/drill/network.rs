@@ -67,6 +67,5 @@ pub async fn troubled(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.verdict = run.end().await?;
     outcome.expect_never_early(&hands).await;
-    drop(site);
     Ok(outcome)
 }

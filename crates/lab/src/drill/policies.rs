@@ -93,7 +93,6 @@ pub async fn blanket(options: &Options) -> Result<Outcome, DrillError> {
     outcome.verdict = run.end().await?;
     expired(&mut site, &management, &mut outcome).await?;
     outcome.expect_never_early(&hands).await;
-    drop(site);
     Ok(outcome)
 }
 

@@ -102,7 +102,6 @@ pub async fn misbehaved(options: &Options) -> Result<Outcome, DrillError> {
     outcome.verdict = run.end().await?;
     judge(&mut outcome, &receivers, &dispatcher).await;
     outcome.expect_never_early(std::slice::from_ref(&hand)).await;
-    drop(site);
     Ok(outcome)
 }
 

@@ -54,6 +54,5 @@ pub async fn cancelled(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.judge(run, keyed).await?;
     outcome.expect_never_early(&hands).await;
-    drop(site);
     Ok(outcome)
 }

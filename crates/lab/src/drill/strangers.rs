@@ -168,7 +168,6 @@ pub async fn came(options: &Options) -> Result<Outcome, DrillError> {
     });
     outcome.expect_never_early(&hands).await;
     connection.close().await;
-    drop(site);
     Ok(outcome)
 }
 

@@ -133,7 +133,6 @@ async fn fire(
     outcome.expect_never_early(&hands).await;
     drop(schedules);
     client.close().await;
-    drop(site);
     Ok(outcome)
 }
 
@@ -232,7 +231,7 @@ async fn registrar(hands: &[WorkerProcess]) -> Result<usize, DrillError> {
     let mut found = None;
     until("a worker decides the commands", async || {
         for (index, hand) in hands.iter().enumerate() {
-            if hand.metric("dormouse_registrar").await == Some(1.0) {
+            if hand.decides().await {
                 found = Some(index);
             }
         }

@@ -51,6 +51,5 @@ pub async fn drained(options: &Options) -> Result<Outcome, DrillError> {
         }
     }
     connection.close().await;
-    drop(site);
     Ok(outcome)
 }

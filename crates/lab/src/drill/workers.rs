@@ -53,7 +53,6 @@ pub async fn killed(options: &Options) -> Result<Outcome, DrillError> {
     }
     outcome.verdict = run.end().await?;
     outcome.expect_never_early(&hands).await;
-    drop(site);
     Ok(outcome)
 }
 
@@ -104,6 +103,5 @@ pub async fn stopped(options: &Options) -> Result<Outcome, DrillError> {
     let twice = outcome.verdict.duplicates.ours();
     outcome.expect(twice == 0, || Finding::new("needlessly duplicated", twice));
     outcome.expect_never_early(std::slice::from_ref(&hand)).await;
-    drop(site);
     Ok(outcome)
 }
